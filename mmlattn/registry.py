@@ -1,0 +1,50 @@
+"""The registries of mmlattn.
+
+Each registry is a child of mmengine's root of the same kind and knows where its modules live, so
+``type='mmlattn.CSRAHead'`` builds in any mmpretrain or mmdet config with nothing imported by hand. The
+decorator also enters the class into mmpretrain's registry under its plain name, so that a config with
+``custom_imports = dict(imports=['mmlattn.register'])`` may write ``type='CSRAHead'``.
+"""
+
+import mmpretrain.registry as mmpretrain_registry
+from mmengine import registry as roots
+from mmengine.registry import Registry
+
+__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'METRICS', 'MODELS', 'TRANSFORMS', 'VISUALIZERS']
+
+
+class PluginRegistry(Registry):
+    """A registry that enters every class into mmpretrain's registry of the same kind as well.
+
+    Args:
+        name (str): Name of the registry, for messages.
+        parent (Registry): mmengine's root registry of this kind.
+        twin (Registry): mmpretrain's registry of this kind; a name it already holds is an error.
+        locations (list[str]): Modules whose import registers everything of this kind.
+    """
+
+    def __init__(self, name: str, *, parent: Registry, twin: Registry, locations: list[str]) -> None:
+        super().__init__(name, scope='mmlattn', parent=parent, locations=locations)
+        self._twin = twin
+
+    def _register_module(self, module, module_name=None, force=False) -> None:
+        super()._register_module(module, module_name, force)
+        self._twin.register_module(name=module_name, force=force, module=module)
+
+
+def _plugin(kind: str, location: str) -> PluginRegistry:
+    return PluginRegistry(
+        kind.lower().rstrip('s'),
+        parent=getattr(roots, kind),
+        twin=getattr(mmpretrain_registry, kind),
+        locations=[location],
+    )
+
+
+MODELS = _plugin('MODELS', 'mmlattn.models')
+DATASETS = _plugin('DATASETS', 'mmlattn.datasets')
+DATA_SAMPLERS = _plugin('DATA_SAMPLERS', 'mmlattn.datasets')
+TRANSFORMS = _plugin('TRANSFORMS', 'mmlattn.datasets')
+METRICS = _plugin('METRICS', 'mmlattn.evaluation')
+HOOKS = _plugin('HOOKS', 'mmlattn.engine')
+VISUALIZERS = _plugin('VISUALIZERS', 'mmlattn.visualization')

@@ -1,0 +1,65 @@
+"""Evidence: where a model looked, as fields of mmpretrain's ``DataSample``.
+
+A head or classifier built with ``with_evidence=True`` (or asked so in ``predict``) adds the fields it can
+tell. The visualiser, the localisation metrics and the inferencer read them by these names and no others.
+
+====================  ===================  ==================================================================
+field                 shape, type          meaning
+====================  ===================  ==================================================================
+``attention_maps``    (C, h, w) float      where class c was read from; sums to 1 over h x w for each class,
+                                           all zero for a class a decoder never emitted; the peak is the
+                                           centre of the arg-max cell
+``regions``           (K, 4) float         boxes looked at, in order, xyxy in [0, 1] of the network input
+``region_scores``     (K, C) float         what each look said, row by row as ``regions``
+``label_path``        (n,) long            labels in the order a decoder emitted them
+``path_logprob``      () float             log-probability of that path
+``trunk_masks``       list of (C', h, w)   soft masks of attention modules, in network order
+====================  ===================  ==================================================================
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ['EVIDENCE_FIELDS', 'attention_peaks', 'set_attention_maps']
+
+EVIDENCE_FIELDS = (
+    'attention_maps', 'regions', 'region_scores', 'label_path', 'path_logprob', 'trunk_masks',
+)  # fmt: skip
+
+
+def set_attention_maps(data_samples: Sequence, maps: Tensor) -> None:
+    """Write one batch of attention maps to its data samples.
+
+    Args:
+        data_samples (Sequence[DataSample]): One sample per image; changed in place.
+        maps (Tensor): Shape (B, C, h, w); each (h, w) sums to 1, or is all zero.
+
+    Raises:
+        ValueError: If ``maps`` is not four-dimensional or the batch sizes differ.
+    """
+    if maps.dim() != 4 or len(maps) != len(data_samples):
+        raise ValueError(
+            f'attention maps must have shape (B, C, h, w) with B = {len(data_samples)} samples, '
+            f'got {tuple(maps.shape)}'
+        )
+    for sample, sample_maps in zip(data_samples, maps.detach().float(), strict=True):
+        sample.set_field(sample_maps, 'attention_maps')
+
+
+def attention_peaks(maps: Tensor) -> Tensor:
+    """Centre of the arg-max cell of each map.
+
+    Args:
+        maps (Tensor): Shape (..., h, w).
+
+    Returns:
+        Tensor: Shape (..., 2), (x, y) in [0, 1] of the network input; ties go to the first cell in row-major
+        order.
+    """
+    height, width = maps.shape[-2:]
+    index = maps.flatten(-2).argmax(dim=-1)
+    x = (index % width + 0.5) / width
+    y = (torch.div(index, width, rounding_mode='floor') + 0.5) / height
+    return torch.stack((x, y), dim=-1)
