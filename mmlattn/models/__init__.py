@@ -1,0 +1,3 @@
+from .heads import CSRAHead
+
+__all__ = ['CSRAHead']

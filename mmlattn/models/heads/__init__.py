@@ -1,0 +1,3 @@
+from .csra_head import CSRAHead
+
+__all__ = ['CSRAHead']

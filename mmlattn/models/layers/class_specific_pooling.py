@@ -1,0 +1,188 @@
+"""Class-specific residual attention (CSRA).
+
+Zhu and Wu, "Residual Attention: A Simple but Effective Method for Multi-Label Recognition", ICCV 2021,
+https://arxiv.org/abs/2108.02456.
+
+With a feature map x of N locations, one classifier row w per head and class, and the score of class c at
+location k,
+
+    s_k = w . x_k / |w|,
+
+one head with temperature T and residual weight lam gives the logit
+
+    base = mean_k s_k
+    att  = sum_k softmax_k(T s)_k s_k        (max_k s_k for T = infinity)
+    logit = base + lam * att,
+
+and a model sums the logits of its heads. T multiplies the scores: a larger T is sharper.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    'MAX_TEMPERATURE', 'PAPER_TEMPERATURES', 'attention_maps', 'class_scores', 'pooled_terms',
+    'residual_attention',
+]  # fmt: skip
+
+MAX_TEMPERATURE = 99
+"""Stands for T = infinity, the spatial maximum, as in the authors' settings; it is not softmax(99 s)."""
+
+PAPER_TEMPERATURES = {
+    1: (1,),
+    2: (1, 99),
+    4: (1, 2, 4, 99),
+    6: (1, 2, 3, 4, 5, 99),
+    8: (1, 2, 3, 4, 5, 6, 7, 99),
+}
+"""Temperatures of the paper's multi-head settings, by number of heads."""
+
+
+def class_scores(x: Tensor, weight: Tensor, num_heads: int, normalize: bool = True) -> Tensor:
+    """Score every class at every location, for all heads in one pass over ``x``.
+
+    Args:
+        x (Tensor): Feature map, shape (B, D, h, w).
+        weight (Tensor): Classifier rows, shape (H, C, D), or (1, C, D) when all heads share one classifier.
+        num_heads (int): H.
+        normalize (bool): Divide each row by its 2-norm. A row of zeros scores 0.
+
+    Returns:
+        Tensor: s, shape (B, H, C, h * w), in the dtype of the matrix product.
+    """
+    if normalize:
+        weight = F.normalize(weight, dim=-1)
+    # A 1x1 convolution reads x once in either memory format; a batched matmul would copy the weight B times.
+    scores = F.conv2d(x, weight.flatten(0, 1)[:, :, None, None])
+    scores = scores.flatten(2).unflatten(1, weight.shape[:2])
+    return scores.expand(-1, num_heads, -1, -1)
+
+
+def residual_attention(scores: Tensor, temperatures: Sequence[float], lam: float) -> Tensor:
+    """Pool class scores to logits, summed over heads: base + lam * att.
+
+    Reductions run in float32 (float64 for float64 scores) whatever the dtype of ``scores``. When a gradient is
+    needed, nothing but ``scores`` is kept for the backward pass.
+
+    Args:
+        scores (Tensor): s, shape (B, H, C, N).
+        temperatures (Sequence[float]): T of each head; ``MAX_TEMPERATURE`` or infinity for the maximum.
+        lam (float): Weight of the attention term.
+
+    Returns:
+        Tensor: Logits, shape (B, C).
+    """
+    temperatures = tuple(temperatures)
+    if torch.is_grad_enabled() and scores.requires_grad:
+        return _ResidualAttention.apply(scores, temperatures, lam)
+    base, att = pooled_terms(scores, temperatures)
+    return base + lam * att
+
+
+def pooled_terms(scores: Tensor, temperatures: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """The two terms of the logit, each summed over heads.
+
+    Args:
+        scores (Tensor): s, shape (B, H, C, N).
+        temperatures (Sequence[float]): T of each head.
+
+    Returns:
+        tuple[Tensor, Tensor]: base and att, each of shape (B, C).
+    """
+    scores = _widen(scores)
+    base = scores.mean(dim=-1).sum(dim=1)
+    soft, sharp = _split_heads(temperatures)
+    att = torch.zeros_like(base)
+    if soft:
+        s = _take(scores, soft)
+        att = att + ((s * _column(temperatures, soft, s)).softmax(dim=-1) * s).sum(dim=(1, 3))
+    if sharp:
+        att = att + _take(scores, sharp).amax(dim=-1).sum(dim=1)
+    return base, att
+
+
+def attention_maps(scores: Tensor, temperatures: Sequence[float]) -> Tensor:
+    """Where each class was read from: the mean over heads of softmax(T s), one-hot for the maximum.
+
+    Args:
+        scores (Tensor): s, shape (B, H, C, N).
+        temperatures (Sequence[float]): T of each head.
+
+    Returns:
+        Tensor: Shape (B, C, N); sums to 1 over N.
+    """
+    scores = _widen(scores)
+    soft, sharp = _split_heads(temperatures)
+    maps = []
+    if soft:
+        s = _take(scores, soft)
+        maps.append((s * _column(temperatures, soft, s)).softmax(dim=-1))
+    if sharp:
+        maps.append(_one_hot_peak(_take(scores, sharp)))
+    return torch.cat(maps, dim=1).mean(dim=1)
+
+
+class _ResidualAttention(torch.autograd.Function):
+    """``residual_attention`` with the closed-form gradient, recomputed from the scores.
+
+    With p = softmax(T s):  d att / d s_k = p_k (1 + T (s_k - att)),  or 1 at the arg max alone for T = infinity,
+    and d base / d s_k = 1 / N. Autograd would keep several tensors of the size of the scores for every head.
+    """
+
+    @staticmethod
+    def forward(ctx, scores: Tensor, temperatures: tuple[float, ...], lam: float) -> Tensor:
+        ctx.save_for_backward(scores)
+        ctx.temperatures, ctx.lam = temperatures, lam
+        base, att = pooled_terms(scores, temperatures)
+        return base + lam * att
+
+    @staticmethod
+    def backward(ctx, grad_logits: Tensor):
+        (saved,) = ctx.saved_tensors
+        scores = _widen(saved)
+        grad = grad_logits.to(scores.dtype)[:, None, :, None]
+        grad_base, grad_att = grad / scores.shape[-1], grad * ctx.lam
+        soft, sharp = _split_heads(ctx.temperatures)
+        grads = []
+        if soft:
+            s, t = _take(scores, soft), _column(ctx.temperatures, soft, scores)
+            p = (s * t).softmax(dim=-1)
+            att = (p * s).sum(dim=-1, keepdim=True)
+            grads.append(torch.addcmul(grad_base, p * grad_att, 1 + t * (s - att)))
+        if sharp:
+            grads.append(torch.addcmul(grad_base, _one_hot_peak(_take(scores, sharp)), grad_att))
+        grad_scores = _take(torch.cat(grads, dim=1), _inverse(soft + sharp))
+        return grad_scores.to(saved.dtype), None, None
+
+
+def _widen(scores: Tensor) -> Tensor:
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def _split_heads(temperatures: Sequence[float]) -> tuple[list[int], list[int]]:
+    """Indices of the softmax heads and of the maximum heads."""
+    sharp = [h for h, t in enumerate(temperatures) if t == MAX_TEMPERATURE or math.isinf(t)]
+    return [h for h in range(len(temperatures)) if h not in sharp], sharp
+
+
+def _take(scores: Tensor, heads: list[int]) -> Tensor:
+    """``scores[:, heads]``, without a copy where the heads are neighbours in order."""
+    first, count = heads[0], len(heads)
+    return scores.narrow(1, first, count) if heads == list(range(first, first + count)) else scores[:, heads]
+
+
+def _inverse(order: list[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def _column(temperatures: Sequence[float], heads: list[int], like: Tensor) -> Tensor:
+    return like.new_tensor([float(temperatures[h]) for h in heads])[:, None, None]
+
+
+def _one_hot_peak(scores: Tensor) -> Tensor:
+    """1 at the first arg max over the last axis, 0 elsewhere."""
+    return F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(scores.dtype)

@@ -1,0 +1,65 @@
+"""Bringing the outputs of CNN and transformer backbones to one layout, (B, D, h, w)."""
+
+import math
+
+from torch import Tensor
+
+__all__ = ['to_feature_map']
+
+
+def to_feature_map(
+    x: Tensor, channels: int, num_extra_tokens: int = 0, token_grid: tuple[int, int] | None = None
+) -> Tensor:
+    """View a backbone's output as a feature map; nothing is copied.
+
+    Args:
+        x (Tensor): (B, D, h, w), (B, h, w, D) or tokens (B, N, D), the extra tokens first and then the patches
+            in row-major order. Where both four-dimensional readings fit, axis 1 is the channels.
+        channels (int): D.
+        num_extra_tokens (int): How many leading tokens are no patches (class token, registers).
+        token_grid (tuple[int, int], optional): (h, w) of the patches; the square grid when None.
+
+    Returns:
+        Tensor: Shape (B, D, h, w), a view of ``x``.
+
+    Raises:
+        ValueError: If the shape can't be read so; the message says what to change.
+    """
+    if x.dim() == 4:
+        if x.shape[1] == channels:
+            return x
+        if x.shape[3] == channels:
+            return x.permute(0, 3, 1, 2)
+        raise ValueError(f'neither axis 1 nor axis 3 of {_shape(x)} has in_channels={channels} entries')
+    if x.dim() == 3:
+        return _tokens_to_map(x, channels, num_extra_tokens, token_grid)
+    if x.dim() == 2:
+        raise ValueError(
+            f'expected a feature map (B, D, h, w), (B, h, w, D) or tokens (B, N, D), got pooled features '
+            f"{_shape(x)}. Keep the locations: neck=None; for ViT and DINOv2 out_type='featmap' or 'raw'; for "
+            'ConvNeXt gap_before_output=False; for timm backbones features_only=True'
+        )
+    raise ValueError(f'expected (B, D, h, w), (B, h, w, D) or (B, N, D), got {_shape(x)}')
+
+
+def _tokens_to_map(
+    x: Tensor, channels: int, num_extra_tokens: int, token_grid: tuple[int, int] | None
+) -> Tensor:
+    if x.shape[2] != channels:
+        raise ValueError(f'axis 2 of the tokens {_shape(x)} must have in_channels={channels} entries')
+    patches = x[:, num_extra_tokens:]
+    count = x.shape[1] - num_extra_tokens
+    if token_grid is None:
+        side = math.isqrt(max(count, 0))
+        token_grid = (side, side)
+    height, width = token_grid
+    if count < 1 or height * width != count:
+        raise ValueError(
+            f'{x.shape[1]} tokens less num_extra_tokens={num_extra_tokens} leave {count} patches, which do not '
+            f'form a {height} x {width} grid; set num_extra_tokens (1 with a class token) or token_grid=(h, w)'
+        )
+    return patches.transpose(1, 2).unflatten(2, (height, width))
+
+
+def _shape(x: Tensor) -> str:
+    return str(tuple(x.shape))
