@@ -1,3 +1,27 @@
+"""Attention models for OpenMMLab 2.x; ``import mmlattn`` is light, subpackages are imported when first used."""
+
+from importlib import import_module
+from types import ModuleType
+
+from mmlattn.utils.versions import check_frameworks
+
 from .version import __version__
 
 __all__ = ['__version__']
+
+_SUBPACKAGES = (
+    'apis', 'datasets', 'engine', 'evaluation', 'models', 'register', 'registry', 'structures', 'utils',
+    'visualization',
+)  # fmt: skip
+
+check_frameworks()
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _SUBPACKAGES:
+        return import_module(f'mmlattn.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBPACKAGES})
