@@ -30,7 +30,7 @@ class CSRAHead(MultiLabelClsHead):
 
     The equations are in ``mmlattn/models/layers/class_specific_pooling.py``. The head takes the last feature
     map of any backbone, so the model must not pool it: ``neck=None``, and where needed ViT/DINOv2
-    ``out_type='featmap'`` or ``'raw'``, ConvNeXt ``gap_before_output=False``, timm ``features_only=True``.
+    ``out_type='featmap'`` or ``'raw'``, ConvNeXt ``gap_before_final_norm=False``, timm ``features_only=True``.
 
     The arguments of mmpretrain's ``CSRAClsHead`` mean the same here, and its state dicts load, as do the
     official repository's and those of ``MultiLabelLinearClsHead`` (see ``csra_state_dict.py``).

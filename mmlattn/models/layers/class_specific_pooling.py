@@ -57,8 +57,8 @@ def class_scores(x: Tensor, weight: Tensor, num_heads: int, normalize: bool = Tr
     if normalize:
         weight = F.normalize(weight, dim=-1)
     # A 1x1 convolution reads x once in either memory format; a batched matmul would copy the weight B times.
-    scores = F.conv2d(x, weight.flatten(0, 1)[:, :, None, None])
-    scores = scores.flatten(2).unflatten(1, weight.shape[:2])
+    scores = F.conv2d(x, weight.flatten(0, 1)[:, :, None, None]).flatten(2)
+    scores = scores.reshape(-1, *weight.shape[:2], scores.shape[-1])
     return scores.expand(-1, num_heads, -1, -1)
 
 

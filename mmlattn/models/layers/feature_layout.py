@@ -37,7 +37,7 @@ def to_feature_map(
         raise ValueError(
             f'expected a feature map (B, D, h, w), (B, h, w, D) or tokens (B, N, D), got pooled features '
             f"{_shape(x)}. Keep the locations: neck=None; for ViT and DINOv2 out_type='featmap' or 'raw'; for "
-            'ConvNeXt gap_before_output=False; for timm backbones features_only=True'
+            'ConvNeXt gap_before_final_norm=False; for timm backbones features_only=True'
         )
     raise ValueError(f'expected (B, D, h, w), (B, h, w, D) or (B, N, D), got {_shape(x)}')
 
@@ -58,7 +58,7 @@ def _tokens_to_map(
             f'{x.shape[1]} tokens less num_extra_tokens={num_extra_tokens} leave {count} patches, which do not '
             f'form a {height} x {width} grid; set num_extra_tokens (1 with a class token) or token_grid=(h, w)'
         )
-    return patches.transpose(1, 2).unflatten(2, (height, width))
+    return patches.transpose(1, 2).reshape(-1, channels, height, width)
 
 
 def _shape(x: Tensor) -> str:
