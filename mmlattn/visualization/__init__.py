@@ -1,0 +1,3 @@
+from .evidence_visualizer import EvidenceVisualizer
+
+__all__ = ['EvidenceVisualizer']

@@ -1,0 +1,217 @@
+"""The one visualiser of mmlattn: pictures, labels, and where the model looked."""
+
+from collections.abc import Sequence
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.dist import master_only
+from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
+
+from mmlattn.registry import VISUALIZERS
+
+from .layout import SheetLayout, fit_picture, overlay
+from .legend import draw_legend
+from .panels import OUTCOME_COLORS, Panel, sample_panels
+
+__all__ = ['EvidenceVisualizer']
+
+
+@VISUALIZERS.register_module()
+class EvidenceVisualizer(UniversalVisualizer):
+    """Draw samples with their evidence, through mmpretrain's hooks and tools as well as by hand.
+
+    One block for each picture: the picture with its true boxes, then one cell for each piece of evidence (see
+    ``mmlattn.structures.evidence``). A sample without evidence gets a list of its labels.
+
+    Boxes and maps are drawn as fractions of the picture given, so it should be the picture the network saw, or
+    the original if the test pipeline only resizes it.
+
+    Args:
+        name (str): Name of the instance.
+        cell_size (int): Side of a cell, pixels, at least 80.
+        max_classes (int): Draw at most so many classes of a picture, best scores first.
+        colormap (str): Name of a matplotlib colour map.
+        interpolation (str): 'bilinear', or 'nearest' to see the cells of the map.
+        *args: As for ``UniversalVisualizer``.
+        **kwargs: As for ``UniversalVisualizer``.
+
+    Raises:
+        ValueError: For a cell too small to be captioned, or an unknown interpolation.
+    """
+
+    def __init__(
+        self,
+        name: str = 'visualizer',
+        *args,
+        cell_size: int = 200,
+        max_classes: int = 4,
+        colormap: str = 'inferno',
+        interpolation: str = 'bilinear',
+        **kwargs,
+    ) -> None:
+        super().__init__(name, *args, **kwargs)
+        if cell_size < 80:
+            raise ValueError(f'cell_size must be at least 80 pixels to be captioned, got {cell_size}')
+        if interpolation not in ('bilinear', 'nearest'):
+            raise ValueError(f"interpolation must be 'bilinear' or 'nearest', got {interpolation!r}")
+        self.cell_size = cell_size
+        self.max_classes = max_classes
+        self.colormap = colormap
+        self.interpolation = interpolation
+
+    @master_only
+    def visualize_cls(
+        self,
+        image: np.ndarray,
+        data_sample: DataSample,
+        classes: Sequence[str] | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        draw_score: bool = True,
+        resize: int | None = None,
+        rescale_factor: float | None = None,
+        text_cfg: dict | None = None,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        name: str = '',
+        step: int = 0,
+    ) -> np.ndarray:
+        """Draw one sample; mmpretrain's ``VisualizationHook`` calls this.
+
+        Args:
+            image (np.ndarray): Shape (H, W, 3), uint8, RGB.
+            data_sample (DataSample): Prediction, ground truth and evidence, whatever of them there is.
+            classes (Sequence[str], optional): Class names; those of the data set by default.
+            draw_gt (bool): Whether to draw the ground truth.
+            draw_pred (bool): Whether to draw the prediction and its evidence.
+            draw_score (bool): Whether captions give scores.
+            resize (int, optional): Side of the cells instead of ``cell_size``.
+            rescale_factor (float, optional): Cells this many times the picture's longer side, instead.
+            text_cfg (dict, optional): More arguments of matplotlib's ``Text`` for the captions.
+            show (bool): Whether to open a window.
+            wait_time (float): Seconds the window stays; 0 is for ever.
+            out_file (str, optional): File to write, in place of the storage backends.
+            name (str): Identifier for the storage backends and the window's title.
+            step (int): Step for the storage backends.
+
+        Returns:
+            np.ndarray: The drawing, (H', W', 3), uint8, RGB.
+        """
+        if resize is None and rescale_factor is not None:
+            resize = round(max(image.shape[:2]) * rescale_factor)
+        drawn = self.draw_sheet(
+            [image],
+            [data_sample],
+            classes,
+            cell_size=resize,
+            text_cfg=text_cfg,
+            draw_gt=draw_gt,
+            draw_pred=draw_pred,
+            draw_score=draw_score,
+        )
+        if show:
+            self.show(drawn, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            mmcv.imwrite(drawn[..., ::-1], str(out_file))
+        else:
+            self.add_image(name, drawn, step=step)
+        return drawn
+
+    @master_only
+    def draw_sheet(
+        self,
+        images: Sequence[np.ndarray],
+        data_samples: Sequence[DataSample],
+        classes: Sequence[str] | None = None,
+        *,
+        title: str = '',
+        columns: int = 1,
+        cell_size: int | None = None,
+        text_cfg: dict | None = None,
+        **panel_options: bool,
+    ) -> np.ndarray:
+        """Draw many samples on one sheet with one legend.
+
+        Args:
+            images (Sequence[np.ndarray]): Each (H, W, 3), uint8, RGB; sizes may differ.
+            data_samples (Sequence[DataSample]): One for each image.
+            classes (Sequence[str], optional): Class names; those of the data set by default.
+            title (str): Heading of the sheet.
+            columns (int): Samples side by side.
+            cell_size (int, optional): Overrides the visualiser's.
+            text_cfg (dict, optional): More arguments of matplotlib's ``Text`` for the captions.
+            **panel_options (bool): ``draw_gt``, ``draw_pred``, ``draw_score``.
+
+        Returns:
+            np.ndarray: The sheet, (H', W', 3), uint8, RGB.
+
+        Raises:
+            ValueError: If there is nothing to draw, or not one sample for each image.
+        """
+        if not images or len(images) != len(data_samples):
+            raise ValueError(
+                f'need at least one image and one data sample for each, got {len(images)} images and '
+                f'{len(data_samples)} samples'
+            )
+        if classes is None and self.dataset_meta is not None:
+            classes = self.dataset_meta.get('classes')
+        blocks = [sample_panels(s, classes, self.max_classes, **panel_options) for s in data_samples]
+        cell = max(cell_size or self.cell_size, 80)
+        layout = SheetLayout(
+            cells=max(map(len, blocks)),
+            blocks=len(blocks),
+            columns=min(columns, len(blocks)),
+            cell=cell,
+            heading=cell // 5 if title else 0,
+            legend=max(cell // 8, 18),
+        )
+        width, height = layout.size
+        self.set_image(np.full((height, width, 3), 255, np.uint8))
+        self.ax_save.set_autoscale_on(False)
+        if title:
+            self._write(title, layout.margin, layout.margin, 'predicted', cell / 11, weight='bold', va='top')
+        for index, (image, panels) in enumerate(zip(images, blocks, strict=True)):
+            picture = fit_picture(image, cell)
+            for number, panel in enumerate(panels):
+                self._draw_panel(picture, panel, layout.cell_corner(index, number), cell, text_cfg or {})
+        draw_legend(self.ax_save, layout, [panel for block in blocks for panel in block], self.colormap)
+        return self.get_image()
+
+    def _draw_panel(
+        self, picture: np.ndarray, panel: Panel, corner: tuple[int, int], cell: int, text_cfg: dict
+    ) -> None:
+        x, y = corner
+        self._write(_shorten(panel.title, 24), x, y - cell // 40, panel.outcome, cell / 15, **text_cfg)
+        if panel.lines:
+            for row, (text, outcome) in enumerate(panel.lines[:8]):
+                self._write(_shorten(text, 24), x, y + (row + 1) * cell / 9, outcome, cell / 15, **text_cfg)
+            return
+        if panel.heat is not None:
+            picture = overlay(picture, panel.heat.numpy(), self.colormap, self.interpolation)
+        height, width = picture.shape[:2]
+        x, y = x + (cell - width) // 2, y + (cell - height) // 2
+        self.ax_save.imshow(picture, extent=(x, x + width, y + height, y), interpolation='none')
+        scale, origin = torch.tensor([width, height]), torch.tensor([x, y])
+        if len(panel.boxes):
+            boxes = panel.boxes.cpu() * scale.repeat(2) + origin.repeat(2)
+            line = max(cell / 130, 1)
+            self.draw_bboxes(boxes, edge_colors='black', line_widths=2.2 * line, alpha=0.7)
+            self.draw_bboxes(boxes, edge_colors='white', line_widths=line, alpha=1)
+        if panel.peak is not None:
+            self._mark(*(panel.peak * scale + origin).tolist(), size=cell / 22)
+
+    def _write(self, text: str, x: float, y: float, outcome: str, size: float, **style) -> None:
+        """``size`` in pixels; matplotlib wants points."""
+        style = dict(va='bottom', ha='left', family='sans-serif', color=OUTCOME_COLORS[outcome]) | style
+        self.ax_save.text(x, y, text, **(dict(size=size * 72 / self.dpi) | style))
+
+    def _mark(self, x: float, y: float, size: float) -> None:
+        points = size * 72 / self.dpi
+        self.ax_save.plot([x], [y], 'P', ms=1.4 * points, mfc='#56B4E9', mec='black', mew=points / 8)
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + '…'

@@ -1,0 +1,116 @@
+"""Where things stand on the sheet, in pixels, and how a map is laid over a picture. Pure functions."""
+
+from dataclasses import dataclass
+
+import matplotlib
+import mmcv
+import numpy as np
+
+__all__ = ['SheetLayout', 'fit_picture', 'overlay']
+
+
+@dataclass(frozen=True)
+class SheetLayout:
+    """A sheet of blocks; each block is one row of square cells under captions.
+
+    Args:
+        cells (int): Cells in a block.
+        blocks (int): Blocks on the sheet.
+        columns (int): Blocks side by side.
+        cell (int): Side of a cell, pixels.
+        heading (int): Height kept free above the blocks.
+        legend (int): Height kept free below the blocks.
+    """
+
+    cells: int
+    blocks: int
+    columns: int = 1
+    cell: int = 200
+    heading: int = 0
+    legend: int = 0
+
+    @property
+    def gap(self) -> int:
+        """Between cells of a block."""
+        return self.cell // 20
+
+    @property
+    def margin(self) -> int:
+        """Around the sheet and between blocks."""
+        return self.cell // 8
+
+    @property
+    def caption(self) -> int:
+        """Height of the captions."""
+        return max(self.cell // 8, 18)
+
+    @property
+    def block_size(self) -> tuple[int, int]:
+        """Width and height of a block with its captions."""
+        return self.cells * self.cell + (self.cells - 1) * self.gap, self.caption + self.cell
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the sheet."""
+        rows = -(-self.blocks // self.columns)
+        width, height = self.block_size
+        return (
+            self.columns * (width + self.margin) + self.margin,
+            rows * (height + self.margin) + self.margin + self.heading + self.legend,
+        )
+
+    def cell_corner(self, block: int, cell: int) -> tuple[int, int]:
+        """Left and top of a cell's picture; its caption stands in the ``caption`` pixels above."""
+        row, column = divmod(block, self.columns)
+        width, height = self.block_size
+        x = self.margin + column * (width + self.margin) + cell * (self.cell + self.gap)
+        y = self.margin + self.heading + row * (height + self.margin) + self.caption
+        return x, y
+
+
+def fit_picture(image: np.ndarray, side: int) -> np.ndarray:
+    """Scale a picture to fit a square cell, keeping its shape.
+
+    Small pictures keep their hard pixel edges; large ones are averaged down.
+
+    Args:
+        image (np.ndarray): Shape (H, W, 3), uint8.
+        side (int): Side of the cell, pixels.
+
+    Returns:
+        np.ndarray: Shape (h, w, 3) with max(h, w) = ``side``.
+    """
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    return mmcv.imresize(
+        image, size, interpolation='nearest' if scale >= 1.5 else 'area' if scale < 1 else 'bicubic'
+    )
+
+
+def overlay(
+    picture: np.ndarray,
+    heat: np.ndarray,
+    colormap: str = 'inferno',
+    interpolation: str = 'bilinear',
+    strength: float = 0.85,
+) -> np.ndarray:
+    """Lay a map over a grey copy of the picture; the hotter, the less of the picture shows through.
+
+    Args:
+        picture (np.ndarray): Shape (H, W, 3), uint8.
+        heat (np.ndarray): Shape (h, w), non-negative; scaled by its maximum. All zero leaves the grey picture.
+        colormap (str): Name of a matplotlib colour map.
+        interpolation (str): 'bilinear' or 'nearest', from (h, w) to (H, W).
+        strength (float): Opacity at the maximum, 0 to 1.
+
+    Returns:
+        np.ndarray: Shape (H, W, 3), uint8.
+    """
+    height, width = picture.shape[:2]
+    share = np.asarray(heat, dtype=np.float32) / max(float(heat.max()), np.finfo(np.float32).tiny)
+    share = mmcv.imresize(share, (width, height), interpolation=interpolation)[..., None]
+    grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    color = matplotlib.colormaps[colormap](share[..., 0])[..., :3] * 255
+    opacity = strength * share**0.5  # the root keeps the flanks of a sharp peak visible
+    return (grey * (1 - opacity) + color * opacity).round().astype(np.uint8)

@@ -1,0 +1,127 @@
+"""What to draw of a data sample: one :class:`Panel` for each thing worth looking at, no drawing yet."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from mmlattn.structures import attention_peaks
+
+__all__ = ['OUTCOME_COLORS', 'Panel', 'label_outcomes', 'sample_panels']
+
+# Okabe and Ito's palette: told apart with any colour vision.
+OUTCOME_COLORS = dict(
+    correct='#0072B2', wrong='#D55E00', missed='#8A5A83', ignored='#666666', predicted='#1A1A1A'
+)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture cell and its caption.
+
+    Args:
+        title (str): Caption above the picture.
+        outcome (str): Key of ``OUTCOME_COLORS``, the caption's colour.
+        heat (Tensor, optional): Shape (h, w), non-negative; laid over the whole picture.
+        peak (Tensor, optional): Shape (2,), (x, y) in [0, 1] of the picture.
+        boxes (Tensor): Shape (K, 4), xyxy in [0, 1] of the picture, outlined.
+        lines (tuple[tuple[str, str], ...]): (text, outcome) written on a blank cell in place of the picture.
+    """
+
+    title: str
+    outcome: str = 'predicted'
+    heat: Tensor | None = None
+    peak: Tensor | None = None
+    boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
+    lines: tuple[tuple[str, str], ...] = ()
+
+
+def label_outcomes(sample: DataSample, draw_gt: bool = True, draw_pred: bool = True) -> dict[int, str]:
+    """Compare predicted with true labels.
+
+    Args:
+        sample (DataSample): Any of ``pred_label``, ``pred_score``, ``gt_label``, ``gt_label_ignore``.
+        draw_gt (bool): Whether to look at the ground truth.
+        draw_pred (bool): Whether to look at the prediction.
+
+    Returns:
+        dict[int, str]: 'correct', 'wrong', 'missed' or 'ignored' for each class that is predicted or true, best
+        score first; 'predicted' for all when there is no truth to compare with.
+    """
+    predicted = set(sample.pred_label.tolist()) if draw_pred and 'pred_label' in sample else set()
+    if not draw_gt or 'gt_label' not in sample:
+        outcomes = dict.fromkeys(predicted, 'predicted')
+    else:
+        true = set(sample.gt_label.tolist())
+        ignored = set(sample.get('gt_label_ignore', torch.zeros(0)).tolist()) - true
+        outcomes = dict.fromkeys(predicted, 'wrong') | dict.fromkeys(predicted & ignored, 'ignored')
+        outcomes |= dict.fromkeys(predicted & true, 'correct')
+        outcomes |= dict.fromkeys(true - predicted, 'missed')
+    scores = sample.pred_score.tolist() if 'pred_score' in sample else None
+    return dict(sorted(outcomes.items(), key=lambda item: (-scores[item[0]] if scores else 0, item[0])))
+
+
+def sample_panels(
+    sample: DataSample,
+    classes: Sequence[str] | None = None,
+    max_classes: int = 4,
+    draw_gt: bool = True,
+    draw_pred: bool = True,
+    draw_score: bool = True,
+) -> list[Panel]:
+    """All panels of one sample: the picture with its true boxes, then the evidence, or a list of labels.
+
+    Args:
+        sample (DataSample): Prediction, ground truth and evidence, whatever of them there is.
+        classes (Sequence[str], optional): Class names; their numbers without.
+        max_classes (int): Draw evidence of at most so many classes, best scores first.
+        draw_gt (bool): Whether to show the ground truth.
+        draw_pred (bool): Whether to show the prediction and its evidence.
+        draw_score (bool): Whether captions give scores.
+
+    Returns:
+        list[Panel]: At least one, the picture itself.
+    """
+    outcomes = label_outcomes(sample, draw_gt, draw_pred)
+
+    def caption(label: int) -> str:
+        name = str(classes[label]) if classes is not None else f'class {label}'
+        return f'{name}  {sample.pred_score[label]:.2f}' if draw_score and 'pred_score' in sample else name
+
+    title, boxes = 'picture', torch.zeros(0, 4)
+    if draw_gt and 'gt_label' in sample:
+        names = [str(classes[i]) if classes is not None else str(i) for i in sample.gt_label.tolist()]
+        title = 'truth: ' + (', '.join(names) or 'nothing')
+        boxes = sample.get('gt_boxes', boxes)
+    shown = list(outcomes.items())[:max_classes]
+    evidence = [
+        panel
+        for name, make in EVIDENCE_PANELS.items()
+        if draw_pred and name in sample
+        for panel in make(sample, shown, caption, draw_gt)
+    ]
+    if not evidence and outcomes:
+        lines = tuple((caption(label), outcome) for label, outcome in outcomes.items())
+        evidence = [Panel('labels', lines=lines)]
+    return [Panel(title, boxes=boxes), *evidence]
+
+
+def _attention_panels(
+    sample: DataSample, shown: Sequence[tuple[int, str]], caption: Callable[[int], str], draw_gt: bool
+) -> list[Panel]:
+    """One panel for each class shown: its map, the map's peak, and the true boxes of that class."""
+    panels = []
+    for label, outcome in shown:
+        heat = sample.attention_maps[label].detach().cpu().float()
+        boxes = torch.zeros(0, 4)
+        if draw_gt and 'gt_boxes' in sample:
+            boxes = sample.gt_boxes[sample.gt_box_labels == label]
+        peak = attention_peaks(heat) if heat.any() else None
+        panels.append(Panel(caption(label), outcome, heat, peak, boxes))
+    return panels
+
+
+# One entry for each evidence field that can be drawn; a new system adds its own.
+EVIDENCE_PANELS: dict[str, Callable[..., list[Panel]]] = dict(attention_maps=_attention_panels)

