@@ -1,0 +1,14 @@
+# The authors' schedule: 16 images a step, head at ten times the learning rate, weight decay on everything.
+optim_wrapper = dict(
+    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
+    paramwise_cfg=dict(custom_keys={'head.': dict(lr_mult=10)}),
+)
+param_scheduler = [
+    # The authors start at 0, which mmengine can't express.
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
+    dict(type='StepLR', by_epoch=True, step_size=5, gamma=0.1),
+]
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=16)

@@ -1,0 +1,5 @@
+"""Six heads instead of four: what the authors' training command passes."""
+
+_base_ = ['csra_r101_coco.py']
+
+model = dict(head=dict(num_heads=6))

@@ -1,0 +1,14 @@
+"""CSRA, ResNet-101, VOC 2007 at 448: the authors' recipe, whose released checkpoint has 94.7 mAP."""
+
+_base_ = [
+    '_base_/models/csra_r101.py',
+    '_base_/datasets/voc07_448.py',
+    '_base_/schedules/csra_sgd_30e.py',
+    '_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=20, num_heads=1, lam=0.1))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
+    dict(type='StepLR', by_epoch=True, step_size=4, gamma=0.1),
+]
