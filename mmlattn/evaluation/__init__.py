@@ -1,0 +1,3 @@
+from .metrics import MultiLabelReport, PointingGame
+
+__all__ = ['MultiLabelReport', 'PointingGame']

@@ -1,0 +1,277 @@
+"""What multi-label papers report, as functions of scores and targets.
+
+Everywhere ``scores`` is (N, C) float, one row for each image, larger means "rather present", and ``targets``
+is (N, C) with 1 present, 0 absent and -1 ignored. Results are fractions in [0, 1].
+
+Definitions, with TP_c, Pred_c and GT_c the counts of hits, decisions and positives of class c:
+
+* AP_c, the area under the step curve of precision over recall: the mean over the positives of class c of the
+  precision among all images that score at least as high (VOC 2010 and scikit-learn's
+  ``average_precision_score``; not the 11-point average of VOC 2007). mAP is its mean over classes.
+* OP = sum TP_c / sum Pred_c, OR = sum TP_c / sum GT_c, OF1 their harmonic mean (Gong et al., "Deep
+  convolutional ranking for multilabel image annotation", ICLR 2014; OF1: Wang et al., CNN-RNN, CVPR 2016).
+* CP = mean_c TP_c / Pred_c, CR = mean_c TP_c / GT_c (same sources), CF1 the harmonic mean of CP and CR.
+* macro_F1 = mean_c 2 TP_c / (Pred_c + GT_c), the mean of the classes' own F1. It is not CF1.
+
+The codes people compare with differ in the corners; :data:`CONVENTIONS` names the corners of each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+__all__ = [
+    'CONVENTIONS', 'Convention', 'LabelCounts', 'MultiLabelResult', 'average_precision', 'label_counts',
+    'multi_label_report', 'precision_recall_f1', 'select_labels',
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How one code treats the corners that the definitions leave open.
+
+    Attributes:
+        tied_scores: ``'together'``: images of equal score enter the curve at once, so that their order means
+            nothing (scikit-learn's rule). ``'sorted'``: one by one, as ``torch.argsort`` happens to leave them.
+        absent_as_zero: A class without a positive counts in class means with AP, recall and F1 of 0; else it
+            stays out of all of them (mAP, CP, CR, macro_F1).
+        silent_in_op: A class that is never predicted adds 1 to the denominator of OP.
+        cf1_is_macro_f1: CF1 is the mean of the classes' F1.
+        ignored_as_negative: Ignored targets count as negatives in precision and recall; AP drops them always.
+    """
+
+    tied_scores: str = 'sorted'
+    absent_as_zero: bool = False
+    silent_in_op: bool = False
+    cf1_is_macro_f1: bool = False
+    ignored_as_negative: bool = False
+
+
+#: ``mmlattn``: ours. ``csra``: Kevinz-code/CSRA on VOC and COCO; ``csra_wider``: the same code on
+#: WIDER-Attribute. ``mlgcn``: ``util.py`` of megvii-research/ML-GCN. ``mmpretrain``: ``AveragePrecision`` and
+#: ``MultiLabelMetric(average='macro'|'micro')``. The CSRA and ML-GCN codes divide by zero where a class has no
+#: positive; there the class stays out of the means, as with ours.
+CONVENTIONS = dict(
+    mmlattn=Convention(tied_scores='together'),
+    csra=Convention(silent_in_op=True),
+    csra_wider=Convention(silent_in_op=True, ignored_as_negative=True),
+    mlgcn=Convention(silent_in_op=True, ignored_as_negative=True),
+    mmpretrain=Convention(absent_as_zero=True, cf1_is_macro_f1=True),
+)
+
+
+class LabelCounts(NamedTuple):
+    """Hits, decisions and positives of each class, all (C,) int64."""
+
+    hits: np.ndarray
+    predicted: np.ndarray
+    positives: np.ndarray
+
+
+@dataclass
+class MultiLabelResult:
+    """Everything one report holds, as fractions.
+
+    Attributes:
+        summary: One number for each name: ``mAP``, ``CP CR CF1 OP OR OF1 macro_F1`` at the threshold, the
+            same with ``_top<k>`` (the k best of each image, whatever their score) and ``_top<k>_thr`` (those
+            of them that also reach the threshold).
+        per_class: (C,) arrays ``AP``, ``precision``, ``recall``, ``F1`` (at the threshold; NaN where a class
+            has no positive or, for precision, no decision), ``positives``, ``predicted``.
+        absent: (K,) indices of classes without a positive.
+    """
+
+    summary: dict[str, float]
+    per_class: dict[str, np.ndarray]
+    absent: np.ndarray = field(repr=False)
+
+
+def average_precision(scores, targets, tied_scores: str = 'together') -> np.ndarray:
+    """Average precision of each class.
+
+    Args:
+        scores (ndarray | Tensor): (N, C), finite.
+        targets (ndarray | Tensor): (N, C) of 1, 0 and -1; ignored entries are dropped.
+        tied_scores (str): See :class:`Convention`.
+
+    Returns:
+        ndarray: (C,) float64 in [0, 1], NaN where a class has no positive.
+
+    Raises:
+        ValueError: If shapes or values don't fit; see :func:`check_scores`.
+    """
+    scores, targets = check_scores(scores, targets)
+    one_class = dict(together=_ap_tied_together, sorted=_ap_as_sorted)[tied_scores]
+    # Class by class on contiguous rows: the whole of one class stays in the cache while it is sorted.
+    rows, labels = np.ascontiguousarray(scores.T), np.ascontiguousarray(targets.T)
+    ignored = (labels < 0).any(axis=1)
+    ap = np.full(len(rows), np.nan)
+    for c, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        if ignored[c]:
+            row, label = row[label >= 0], label[label >= 0]
+        positive = label == 1
+        if positive.any():
+            ap[c] = one_class(row, positive)
+    return ap
+
+
+def _ap_tied_together(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Mean over positives of (positives at or above it) / (images at or above it).
+
+    Two plain sorts and a look-up give both counts; no arg-sort of all images is needed.
+    """
+    ranked, hits = np.sort(scores), np.sort(scores[positive])
+    images_above = len(ranked) - np.searchsorted(ranked, hits)
+    hits_above = len(hits) - np.searchsorted(hits, hits)
+    return float(np.mean(hits_above / images_above))
+
+
+def _ap_as_sorted(scores: np.ndarray, positive: np.ndarray) -> float:
+    order = torch.from_numpy(scores).argsort(descending=True).numpy()
+    ranks = np.flatnonzero(positive[order]) + 1
+    return float(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+
+
+def select_labels(scores, threshold: float | None = 0.5, topk: int | None = None) -> np.ndarray:
+    """Labels decided for each image.
+
+    Args:
+        scores (ndarray | Tensor): (N, C).
+        threshold (float | None): Labels need at least this score; None sets no bar.
+        topk (int | None): Only the k best labels of an image (all, if it has fewer classes); of equal scores
+            at the border those that ``torch.topk`` picks. None sets no limit.
+
+    Returns:
+        ndarray: (N, C) bool.
+    """
+    scores = np.asarray(scores)
+    selected = np.ones(scores.shape, bool) if threshold is None else scores >= threshold
+    if topk is not None:
+        best = torch.from_numpy(scores).topk(min(topk, scores.shape[1]), dim=1).indices.numpy()
+        among_best = np.zeros(scores.shape, bool)
+        np.put_along_axis(among_best, best, True, axis=1)
+        selected &= among_best
+    return selected
+
+
+def label_counts(selected: np.ndarray, targets, ignored_as_negative: bool = False) -> LabelCounts:
+    """Hits, decisions and positives of each class.
+
+    Args:
+        selected (ndarray): (N, C) bool, from :func:`select_labels`.
+        targets (ndarray | Tensor): (N, C) of 1, 0 and -1.
+        ignored_as_negative (bool): Whether a decision for an ignored label is a wrong one; else it is none.
+
+    Returns:
+        LabelCounts: Three (C,) arrays.
+    """
+    targets = np.asarray(targets)
+    positive = targets == 1
+    counted = selected if ignored_as_negative else selected & (targets >= 0)
+    return LabelCounts(*(np.count_nonzero(m, axis=0) for m in (selected & positive, counted, positive)))
+
+
+def precision_recall_f1(
+    counts: LabelCounts, convention: Convention = CONVENTIONS['mmlattn']
+) -> dict[str, float]:
+    """Per-class and overall precision, recall and F1, and the mean class F1.
+
+    Args:
+        counts (LabelCounts): From :func:`label_counts`.
+        convention (Convention): How corners are treated.
+
+    Returns:
+        dict[str, float]: ``CP CR CF1 OP OR OF1 macro_F1`` in [0, 1]; NaN without a single positive, unless
+        the convention counts absent classes as zero.
+    """
+    hits, predicted, positives = (c.astype(float) for c in counts)
+    precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(positives, 1)
+    f1 = 2 * hits / np.maximum(predicted + positives, 1)
+    present = np.ones(len(hits), bool) if convention.absent_as_zero else positives > 0
+    op_denominator = np.maximum(predicted, 1) if convention.silent_in_op else predicted
+    cp, cr, macro_f1 = (_mean(values[present]) for values in (precision, recall, f1))
+    op, or_ = hits.sum() / max(op_denominator.sum(), 1), _ratio(hits.sum(), positives.sum(), present.any())
+    cf1 = macro_f1 if convention.cf1_is_macro_f1 else _harmonic_mean(cp, cr)
+    values = dict(CP=cp, CR=cr, CF1=cf1, OP=op, OR=or_, OF1=_harmonic_mean(op, or_), macro_F1=macro_f1)
+    return {name: float(value) for name, value in values.items()}
+
+
+def multi_label_report(
+    scores, targets, threshold: float = 0.5, topk: Sequence[int] = (3,), convention: str = 'mmlattn'
+) -> MultiLabelResult:
+    """The whole report: mAP, and precision, recall and F1 at the threshold and at each top-k.
+
+    Args:
+        scores (ndarray | Tensor): (N, C), finite.
+        targets (ndarray | Tensor): (N, C) of 1, 0 and -1.
+        threshold (float): A label is predicted where its score is at least this.
+        topk (Sequence[int]): The k of every top-k block.
+        convention (str): A key of :data:`CONVENTIONS`.
+
+    Returns:
+        MultiLabelResult: Fractions in [0, 1].
+
+    Raises:
+        ValueError: If the convention is unknown, or :func:`check_scores` refuses the input.
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
+    scores, targets = check_scores(scores, targets)
+    rules = CONVENTIONS[convention]
+    ap = average_precision(scores, targets, rules.tied_scores)
+    at_threshold = select_labels(scores, threshold)
+    counts = label_counts(at_threshold, targets, rules.ignored_as_negative)
+    absent = counts.positives == 0
+    summary = dict(mAP=float(np.nan_to_num(ap).mean() if rules.absent_as_zero else _mean(ap[~absent])))
+    summary |= precision_recall_f1(counts, rules)
+    for k in topk:
+        best = select_labels(scores, None, k)
+        for suffix, selected in ((f'_top{k}', best), (f'_top{k}_thr', best & at_threshold)):
+            block = precision_recall_f1(label_counts(selected, targets, rules.ignored_as_negative), rules)
+            summary |= {name + suffix: value for name, value in block.items()}
+    with np.errstate(invalid='ignore'):
+        per_class = dict(
+            AP=ap,
+            precision=counts.hits / counts.predicted,
+            recall=counts.hits / counts.positives,
+            F1=np.where(absent, np.nan, 2 * counts.hits / (counts.predicted + counts.positives)),
+            positives=counts.positives,
+            predicted=counts.predicted,
+        )
+    return MultiLabelResult(summary, per_class, np.flatnonzero(absent))
+
+
+def check_scores(scores, targets) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and targets as arrays.
+
+    Raises:
+        ValueError: If they are empty, not both (N, C), or the scores hold NaN or infinity.
+    """
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
+        raise ValueError(
+            f'scores and targets must both be (N, C) with N and C of at least 1, got {scores.shape} and '
+            f'{targets.shape}'
+        )
+    if not np.isfinite(scores).all():
+        rows = int((~np.isfinite(scores)).any(axis=1).sum())
+        raise ValueError(
+            f'the scores of {rows} of {len(scores)} images hold NaN or infinity, so nothing can be ranked: '
+            'the model has diverged, try a smaller learning rate or fp32'
+        )
+    return scores, targets
+
+
+def _mean(values: np.ndarray) -> float:
+    return values.mean() if len(values) else np.nan
+
+
+def _ratio(hits: float, total: float, defined: bool) -> float:
+    return hits / max(total, 1) if defined else np.nan
+
+
+def _harmonic_mean(a: float, b: float) -> float:
+    return 2 * a * b / (a + b) if a + b else 0.0

@@ -1,0 +1,4 @@
+from .multi_label_report import MultiLabelReport
+from .pointing_game import PointingGame
+
+__all__ = ['MultiLabelReport', 'PointingGame']

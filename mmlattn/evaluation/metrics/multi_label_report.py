@@ -1,0 +1,199 @@
+"""One metric for everything a multi-label paper reports."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from rich.console import Console
+from rich.table import Table
+
+from mmlattn.evaluation.functional import CONVENTIONS, MultiLabelResult, multi_label_report
+from mmlattn.registry import METRICS
+
+__all__ = ['MultiLabelReport', 'read_target']
+
+
+@METRICS.register_module()
+class MultiLabelReport(BaseMetric):
+    """mAP, and per-class and overall precision, recall and F1 at a threshold and at top-k, in one pass.
+
+    Values are in percent, as in mmpretrain. Names, under the prefix ``multi-label/``: ``mAP CP CR CF1 OP OR OF1
+    macro_F1``; all but mAP again with ``_top3`` (the three best labels of each image, whatever their score) and
+    ``_top3_thr`` (those of them that also reach the threshold, which is what CSRA's and ML-GCN's code call
+    "top-3"); and ``absent_classes``, the number of classes without a positive. Such classes have no AP and no
+    recall and stay out of every mean over classes. The definitions and their sources stand in
+    :mod:`mmlattn.evaluation.functional.multi_label`, next to the conventions of other codes.
+
+    Each data sample needs ``pred_score`` (C,), and ``gt_label`` (indices) or ``gt_score`` (C,) of 1, 0 and -1.
+    Labels in ``gt_label_ignore`` or VOC's ``gt_label_difficult`` that are not in ``gt_label`` are ignored; to
+    reach the metric these fields must be among ``meta_keys`` or ``algorithm_keys`` of ``PackInputs``. One
+    result is kept for each sample, so that evaluation on several processes is exact.
+
+    Args:
+        threshold (float): A label is predicted where its score is at least this. Defaults to 0.5.
+        topk (Sequence[int]): The k of each top-k block. Defaults to (3, ).
+        convention (str): ``'mmlattn'``, or whose numbers to reproduce: ``'csra'``, ``'csra_wider'``,
+            ``'mlgcn'``, ``'mmpretrain'``. Defaults to ``'mmlattn'``.
+        per_class (bool): Whether to log a table with one row for each class. Defaults to False.
+        out_file (str, optional): A ``.csv`` (the table) or ``.json`` (table and summary) to write after each
+            evaluation. An existing file is kept and the new one gets a number. Defaults to None.
+        collect_device (str): ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
+        prefix (str, optional): Instead of ``multi-label``.
+
+    Raises:
+        ValueError: On an unknown convention or file type here; later, if a sample lacks a field or a label
+            lies outside the classes.
+    """
+
+    default_prefix = 'multi-label'
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        topk: Sequence[int] = (3,),
+        convention: str = 'mmlattn',
+        per_class: bool = False,
+        out_file: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if convention not in CONVENTIONS:
+            raise ValueError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
+        if any(not isinstance(k, int) or k < 1 for k in topk):
+            raise ValueError(f'topk must hold whole numbers of at least 1, got {topk}')
+        if out_file is not None and Path(out_file).suffix not in ('.csv', '.json'):
+            raise ValueError(f'out_file must end with .csv or .json, got {out_file!r}')
+        self.threshold, self.topk, self.convention = threshold, tuple(topk), convention
+        self.per_class, self.out_file = per_class, out_file
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep (scores, targets) of each sample: float32 and int8 arrays of shape (C,)."""
+        scores = torch.stack([sample['pred_score'] for sample in data_samples]).float().cpu().numpy()
+        self.results += [
+            (score, read_target(sample, len(score)))
+            for score, sample in zip(scores, data_samples, strict=True)
+        ]
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the report from the results of all processes."""
+        if not results:
+            raise ValueError('there is nothing to evaluate: the data set of this evaluator is empty')
+        scores, targets = (np.stack(column) for column in zip(*results, strict=True))
+        classes = (self.dataset_meta or {}).get('classes') or [str(c) for c in range(scores.shape[1])]
+        if len(classes) != scores.shape[1]:
+            raise ValueError(
+                f'the model scores {scores.shape[1]} classes but the data set has {len(classes)}: set num_classes '
+                'of model.head and of data_preprocessor to the number of classes'
+            )
+        result = multi_label_report(scores, targets, self.threshold, self.topk, self.convention)
+        metrics = {name: 100 * value for name, value in result.summary.items()}
+        metrics['absent_classes'] = len(result.absent)
+        if len(result.absent):
+            names = ', '.join(classes[c] for c in result.absent[:10])
+            more = ', ...' if len(result.absent) > 10 else ''
+            print_log(
+                f'{len(result.absent)} of {len(classes)} classes have no positive: {names}{more}', 'current'
+            )
+        if self.per_class:
+            print_log('\n' + _render(result, classes), 'current')
+        if self.out_file is not None:
+            path = _write(Path(self.out_file), result, classes, metrics)
+            print_log(f'wrote the report to {path}', 'current')
+        return metrics
+
+
+def read_target(sample: Mapping, num_classes: int) -> np.ndarray:
+    """What a data sample says about each class.
+
+    Args:
+        sample (Mapping): A data sample as a dict.
+        num_classes (int): C.
+
+    Returns:
+        ndarray: (C,) int8: 1 present, 0 absent, -1 ignored.
+
+    Raises:
+        ValueError: If there is no ground truth, or a label lies outside ``range(C)``.
+    """
+    target = np.zeros(num_classes, np.int8)
+    for name in ('gt_label_ignore', 'gt_label_difficult'):
+        target[_indices(sample, name, num_classes)] = -1
+    if 'gt_score' in sample:
+        score = np.asarray(torch.as_tensor(sample['gt_score']).cpu())
+        if score.shape != target.shape or not np.isin(score, (-1, 0, 1)).all():
+            raise ValueError(
+                f'gt_score must be ({num_classes},) of 1 (present), 0 (absent) and -1 (ignored), got shape '
+                f'{score.shape} and values {np.unique(score)[:5]}'
+            )
+        target[score != 0] = score[score != 0]
+    elif 'gt_label' in sample:
+        target[_indices(sample, 'gt_label', num_classes)] = 1
+    else:
+        raise ValueError(f'a data sample has neither gt_label nor gt_score: {sample.get("img_path", sample)}')
+    return target
+
+
+def _indices(sample: Mapping, name: str, num_classes: int) -> np.ndarray:
+    labels = sample.get(name)
+    labels = np.asarray(torch.as_tensor([] if labels is None else labels).cpu()).astype(np.int64)
+    if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(
+            f'{name} holds {labels.tolist()} but the model scores {num_classes} classes (0 to '
+            f'{num_classes - 1}): set num_classes of model.head and of data_preprocessor, or mend the '
+            f'annotation of {sample.get("img_path", "this image")}'
+        )
+    return labels
+
+
+def _rows(result: MultiLabelResult, classes: Sequence[str]) -> list[dict]:
+    """One dict for each class: fractions in percent, None where a number does not exist."""
+    rows = []
+    for c, name in enumerate(classes):
+        row: dict[str, Any] = dict(label=name)
+        for key, values in result.per_class.items():
+            value = values[c].item()
+            row[key] = value if isinstance(value, int) else None if math.isnan(value) else 100 * value
+        rows.append(row)
+    return rows
+
+
+def _render(result: MultiLabelResult, classes: Sequence[str]) -> str:
+    rows = _rows(result, classes)
+    table = Table()
+    for column in rows[0]:
+        table.add_column(column, justify='left' if column == 'label' else 'right')
+    for row in rows:
+        table.add_row(
+            *('-' if v is None else f'{v:.2f}' if isinstance(v, float) else str(v) for v in row.values())
+        )
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def _write(path: Path, result: MultiLabelResult, classes: Sequence[str], metrics: dict) -> Path:
+    """Write the report under the first free name of path, path_1, path_2 ..."""
+    rows = _rows(result, classes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free, number = path, 0
+    while free.exists():
+        number += 1
+        free = path.with_stem(f'{path.stem}_{number}')
+    with free.open('x', newline='', encoding='utf-8') as file:
+        if path.suffix == '.json':
+            summary = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+            json.dump(dict(summary=summary, classes=rows), file, indent=2)
+        else:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    return free

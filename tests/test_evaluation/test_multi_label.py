@@ -1,0 +1,145 @@
+"""The multi-label functions against scikit-learn, mmpretrain, brute force and the codes people compare with."""
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.evaluation import AveragePrecision, MultiLabelMetric
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+
+from mmlattn.evaluation.functional import average_precision, multi_label_report, select_labels
+
+# What the CSRA code prints for these scores; 1 present, 0 absent, -1 ignored.
+SCORES = np.array([[0.9, 0.8, 0.1], [0.7, 0.2, 0.6], [0.1, 0.6, 0.9], [0.8, 0.3, 0.4]])
+PRINTED = {
+    'csra': (
+        [[1, -1, 0], [-1, 1, 0], [0, 0, 1], [1, 0, -1]],
+        dict(OP=0.6, OR=0.75, OF1=0.6667, CP=0.5, CR=0.6667, CF1=0.5714),
+    ),
+    'csra_wider': (
+        [[1, -1, 0], [0, 1, -1], [-1, 0, 1], [1, 0, -1]],
+        dict(OP=0.428571, OR=0.75, OF1=0.545455, CP=0.388889, CR=0.666667, CF1=0.491228),
+    ),
+}
+
+
+def draw(images=97, classes=7, levels=None, ignore=0.0, seed=0):
+    """Seeded scores and targets; ``levels`` makes ties, ``ignore`` is the share of ignored entries."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((images, classes)) < 0.3).astype(np.int64)
+    scores = 1 / (1 + np.exp(-rng.standard_normal((images, classes)) - targets + 0.5))
+    if levels:
+        scores = np.round(scores * levels) / levels
+    targets[rng.random(targets.shape) < ignore] = -1
+    return scores.astype(np.float32), targets
+
+
+@pytest.mark.parametrize('levels', [None, 4])
+@pytest.mark.parametrize('ignore', [0.0, 0.2])
+def test_average_precision_is_scikit_learns_also_with_ties(levels, ignore):
+    scores, targets = draw(levels=levels, ignore=ignore)
+    expected = [
+        average_precision_score(t[t >= 0], s[t >= 0]) for s, t in zip(scores.T, targets.T, strict=True)
+    ]
+    np.testing.assert_allclose(average_precision(scores, targets), expected, rtol=1e-12)
+
+
+def test_order_of_tied_images_means_nothing():
+    scores, targets = draw(levels=3)
+    order = np.random.default_rng(1).permutation(len(scores))
+    np.testing.assert_allclose(
+        average_precision(scores, targets), average_precision(scores[order], targets[order]), rtol=1e-12
+    )
+
+
+def test_threshold_block_is_scikit_learns():
+    scores, targets = draw()
+    report = multi_label_report(scores, targets).summary
+    for average, names in dict(micro=('OP', 'OR', 'OF1'), macro=('CP', 'CR', 'macro_F1')).items():
+        expected = precision_recall_fscore_support(targets, scores >= 0.5, average=average, zero_division=0)
+        np.testing.assert_allclose([report[name] for name in names], expected[:3], rtol=1e-12)
+    assert report['CF1'] == pytest.approx(2 / (1 / report['CP'] + 1 / report['CR']))
+
+
+def test_absent_and_silent_classes():
+    scores, targets = draw()
+    targets[:, 2] = 0  # absent, though predicted now and then
+    scores[:, 4] *= 0.1  # present, never predicted
+    result = multi_label_report(scores, targets)
+    keep = [0, 1, 3, 4, 5, 6]
+    rest = multi_label_report(scores[:, keep], targets[:, keep]).summary
+    assert result.absent.tolist() == [2]
+    for name in ('mAP', 'CP', 'CR', 'CF1', 'macro_F1'):
+        assert result.summary[name] == pytest.approx(rest[name])
+    assert result.summary['OP'] < rest['OP'], 'decisions for an absent class are wrong decisions'
+    assert np.isnan(result.per_class['AP'][2]) and np.isnan(result.per_class['precision'][4])
+    # csra and mlgcn add one to OP's denominator for the silent class: hand count
+    hits, predicted = ((scores >= 0.5) & (targets == 1)).sum(), (scores >= 0.5).sum()
+    for convention in ('csra', 'mlgcn'):
+        assert multi_label_report(scores, targets, convention=convention).summary['OP'] == pytest.approx(
+            hits / (predicted + 1)
+        )
+
+
+@pytest.mark.parametrize('topk', [1, 3])
+@pytest.mark.parametrize('ignore', [0.0, 0.2])
+def test_mmpretrain_convention_is_mmpretrain(topk, ignore):
+    scores, targets = draw(levels=50, ignore=ignore)
+    targets[:, 1] = 0  # absent
+    ours = multi_label_report(scores, targets, topk=(topk,), convention='mmpretrain').summary
+    score, target = torch.from_numpy(scores), torch.from_numpy(targets)
+    assert 100 * ours['mAP'] == pytest.approx(AveragePrecision.calculate(score, target).item(), rel=1e-5)
+    for suffix, options in {'': dict(thr=0.5), f'_top{topk}': dict(topk=topk)}.items():
+        for average, names in dict(macro=('CP', 'CR', 'CF1'), micro=('OP', 'OR', 'OF1')).items():
+            # clone: MultiLabelMetric writes 0 over the -1 of the targets it is given
+            theirs = MultiLabelMetric.calculate(score, target.clone(), average=average, **options)
+            np.testing.assert_allclose([100 * ours[n + suffix] for n in names], theirs[:3], rtol=1e-5)
+
+
+@pytest.mark.parametrize('convention', PRINTED)
+def test_csra_code_to_the_printed_digits(convention):
+    targets, expected = PRINTED[convention]
+    result = multi_label_report(SCORES, targets, convention=convention)
+    digits = len(str(expected['CF1'])) - 2
+    assert {name: round(result.summary[name], digits) for name in expected} == expected
+    np.testing.assert_allclose(result.per_class['AP'], [1, 1 / 3, 1])
+
+
+def test_mlgcn_top3_keeps_the_threshold_and_counts_ignored_as_negative():
+    scores, targets = draw(ignore=0.1)
+    hits, predicted, positives = np.zeros((3, targets.shape[1]))
+    for score, target in zip(scores, targets, strict=True):
+        for c in range(len(score)):
+            chosen = (score > score[c]).sum() < 3 and score[c] >= 0.5
+            hits[c] += chosen and target[c] == 1
+            predicted[c] += chosen
+            positives[c] += target[c] == 1
+    cp, cr = (hits / predicted).mean(), (hits / positives).mean()
+    op, or_ = hits.sum() / predicted.sum(), hits.sum() / positives.sum()
+    expected = dict(CP=cp, CR=cr, CF1=2 * cp * cr / (cp + cr), OP=op, OR=or_, OF1=2 * op * or_ / (op + or_))
+    report = multi_label_report(scores, targets, convention='mlgcn').summary
+    for name, value in expected.items():
+        assert report[f'{name}_top3_thr'] == pytest.approx(value)
+        assert report[f'{name}_top3'] != pytest.approx(value)
+
+
+def test_no_positive_at_all_is_nan_and_not_zero():
+    report = multi_label_report(SCORES, np.zeros((4, 3), int)).summary
+    assert np.isnan([report[name] for name in ('mAP', 'CP', 'CR', 'CF1', 'OR', 'OF1', 'macro_F1')]).all()
+    assert report['OP'] == 0
+
+
+def test_fewer_classes_than_k():
+    assert select_labels(SCORES, None, topk=5).all()
+
+
+@pytest.mark.parametrize(
+    ('scores', 'targets', 'words'),
+    [
+        ([[np.nan, 0.1]], [[1, 0]], 'NaN or infinity'),
+        ([[0.2, 0.1]], [[1, 0, 1]], r'\(1, 2\) and \(1, 3\)'),
+        (np.zeros((0, 3)), np.zeros((0, 3)), 'at least 1'),
+    ],
+)
+def test_bad_input(scores, targets, words):
+    with pytest.raises(ValueError, match=words):
+        multi_label_report(scores, targets)
