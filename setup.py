@@ -65,8 +65,9 @@ class BdistWheel(bdist_wheel):
         super().run()
         build = self.get_finalized_command('build')
         shutil.rmtree(build.build_lib, ignore_errors=True)
-        if os.path.isdir(build.build_base) and not os.listdir(build.build_base):
-            os.rmdir(build.build_base)
+        for folder in (Path(self.bdist_dir).parent, Path(build.build_base)):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 class Develop(develop):
