@@ -1,0 +1,106 @@
+"""Randomness as a function of where the training is."""
+
+from mmengine.dist import broadcast_object_list, get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from torch.utils.data import DataLoader, Sampler
+
+from mmlattn.datasets import SeededDataset, StreamSampler
+from mmlattn.registry import HOOKS
+from mmlattn.utils.randomness import STEP, seed_process
+
+__all__ = ['ReproducibilityHook']
+
+
+@HOOKS.register_module()
+class ReproducibilityHook(Hook):
+    """Tie all randomness of training to the seed and the position in training.
+
+    * The order of samples follows the run's seed, also one that a resume restored.
+    * Augmentation: the seed and the epoch are handed to ``SeededDataset``.
+    * Dropout, mixup and the like: ``random``, ``numpy.random`` and torch are seeded with
+      (seed, iteration, rank) before each step.
+
+    So a run that was killed and resumed from a checkpoint equals one that was not, bit for bit where the
+    operations themselves are deterministic.
+    """
+
+    # Before any hook that may draw random numbers in the same step.
+    priority = 'HIGHEST'
+
+    def before_train(self, runner) -> None:
+        """Hand the seed to sampler and data set. A resume has happened by now.
+
+        Raises:
+            ValueError: If the sampler would show one image several times with the same augmentation.
+        """
+        loader = runner.train_dataloader
+        # With diff_rank_seed each process has its own; order and augmentation need the common one.
+        seeds = [runner.seed]
+        broadcast_object_list(seeds)
+        self._seed = seeds[0]
+        sampler = _sampler(loader)
+        if hasattr(sampler, 'seed') and _configured_seed(runner.cfg) is None:
+            sampler.seed = self._seed
+        self._dataset = _seeded_dataset(loader)
+        if self._dataset is None:
+            runner.logger.warning(
+                'The training data is not wrapped in mmlattn.SeededDataset: augmentation will depend on the '
+                'number of workers, and a resumed run will differ from an uninterrupted one. Train with '
+                "mmlattn's tools/train.py, or write train_dataloader.dataset="
+                "dict(type='mmlattn.SeededDataset', dataset=<your data set>)."
+            )
+        else:
+            _check_sampler(runner, sampler)
+            self._dataset.set_seed(self._seed)
+        _warn_inside_epoch(runner)
+
+    def before_train_epoch(self, runner) -> None:
+        """Hand the epoch to the data set."""
+        if self._dataset is not None:
+            self._dataset.set_epoch(runner.epoch)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Seed this step."""
+        seed_process(self._seed, STEP, runner.iter, get_rank())
+
+
+def _sampler(loader: DataLoader) -> Sampler:
+    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
+
+
+def _configured_seed(cfg: dict) -> int | None:
+    """The sampler's own seed, if the config gives one."""
+    loader = cfg.get('train_dataloader')
+    return loader.get('sampler', {}).get('seed') if isinstance(loader, dict) else None
+
+
+def _seeded_dataset(loader: DataLoader) -> SeededDataset | None:
+    dataset = loader.dataset
+    if not isinstance(dataset, SeededDataset):
+        dataset = getattr(dataset, '_dataset', None)  # mmengine's slice, from num_batch_per_epoch
+    return dataset if isinstance(dataset, SeededDataset) else None
+
+
+def _check_sampler(runner, sampler: Sampler) -> None:
+    name = type(sampler).__name__
+    if isinstance(runner.train_loop, IterBasedTrainLoop) and not isinstance(sampler, StreamSampler):
+        raise ValueError(
+            f'iteration-based training with {name} would repeat the same augmentation at every visit of an '
+            "image: set train_dataloader.sampler.type='mmlattn.StreamSampler'"
+        )
+    if name == 'RepeatAugSampler':
+        raise ValueError(
+            'RepeatAugSampler shows an image several times per epoch, but SeededDataset gives all of them the '
+            "same augmentation: set train_dataloader.sampler.type='DefaultSampler'"
+        )
+
+
+def _warn_inside_epoch(runner) -> None:
+    steps = len(runner.train_dataloader)
+    if isinstance(runner.train_loop, EpochBasedTrainLoop) and runner.iter != runner.epoch * steps:
+        runner.logger.warning(
+            f'Resumed at iteration {runner.iter}, which does not begin epoch {runner.epoch + 1} of '
+            f'{steps} iterations each: an epoch-based loop starts the epoch again, so this run will differ from '
+            'an uninterrupted one. Save checkpoints by epoch, or train with an iteration-based loop.'
+        )

@@ -1,0 +1,239 @@
+"""What the training and test tools share: flags, config defaults, processes, readable errors.
+
+Nothing heavy is imported at the top, so that ``-h`` answers at once.
+"""
+
+import argparse
+import difflib
+import os
+import os.path as osp
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict, DictAction
+
+from .errors import UserError
+
+__all__ = [
+    'add_common_arguments', 'build_runner', 'explain_missing_data', 'load_config', 'make_reproducible',
+    'merge_common', 'merge_options', 'process_group', 'run_tool', 'set_dataloader_defaults',
+]  # fmt: skip
+
+# How each launcher tells a process its place.
+_PLACE = {
+    'pytorch': {},
+    'slurm': {'RANK': 'SLURM_PROCID', 'WORLD_SIZE': 'SLURM_NTASKS', 'LOCAL_RANK': 'SLURM_LOCALID'},
+    'mpi': {
+        'RANK': 'OMPI_COMM_WORLD_RANK',
+        'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+        'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
+    },
+}
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that training and testing share, with mmpretrain's meanings, and ``--trust-checkpoint``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value pairs such as optim_wrapper.optimizer.lr=0.01; a list is '
+        'key="[a,b]" or key=a,b; nested lists and tuples as in key="[(a,b),(c,d)]" need the quotation marks '
+        'and no white space',
+    )
+    parser.add_argument('--no-pin-memory', action='store_true', help='turn off pin_memory in data loaders')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='open checkpoints that hold more than weights; they can run any code on your machine',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', *_PLACE], default='none', help='what starts the processes of this job'
+    )
+    # torch.distributed.launch spells it with a hyphen since torch 2.0, with an underscore before.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(path: str) -> Config:
+    """Read a config file.
+
+    Raises:
+        UserError: If there is no such file; names files of similar name.
+    """
+    if not osp.isfile(path):
+        folders = {Path(path).parent, Path('configs'), Path(__file__).parents[1] / '.mim' / 'configs'}
+        known = {file.name: file for folder in sorted(folders) for file in sorted(folder.glob('*.py'))}
+        near = difflib.get_close_matches(Path(path).name, known, n=3)
+        hint = ': did you mean ' + ' or '.join(str(known[name]) for name in near) + '?' if near else ''
+        raise UserError(f'there is no config file {path}{hint}')
+    return Config.fromfile(path)
+
+
+def merge_common(cfg: Config, args: argparse.Namespace) -> None:
+    """Write launcher and working directory into the config: flag, else config, else the config's name."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('./work_dirs', Path(args.config).stem)
+    if args.launcher != 'none':
+        _add_hook(cfg, 'mmlattn.CollectDirHook')
+
+
+def set_dataloader_defaults(cfg: Config, fields: list[str], args: argparse.Namespace, **defaults) -> None:
+    """Give data loaders mmpretrain's defaults, under what the config says.
+
+    Args:
+        cfg (Config): The config, changed in place.
+        fields (list[str]): Names of the data loaders; absent ones are passed over.
+        args (Namespace): With ``no_pin_memory`` and, for training, ``no_persistent_workers``.
+        **defaults: Further defaults.
+    """
+    defaults = dict(pin_memory=True, **defaults)
+    if cfg.get('default_scope', 'mmpretrain') == 'mmpretrain':
+        # Other code bases keep mmengine's own default: detection batches hold images of several sizes.
+        defaults['collate_fn'] = dict(type='default_collate')
+    forced = {'pin_memory': args.no_pin_memory}
+    forced['persistent_workers'] = getattr(args, 'no_persistent_workers', False)
+    for field in fields:
+        if cfg.get(field) is not None:
+            off = {name: False for name, is_off in forced.items() if is_off}
+            cfg[field] = ConfigDict({**defaults, **cfg[field], **off})
+
+
+def merge_options(cfg: Config, options: dict | None, fields: list[str]) -> None:
+    """Apply ``--cfg-options`` last, and drop what the machine at hand cannot do."""
+    from mmengine.device import get_device
+
+    if options is not None:
+        cfg.merge_from_dict(options)
+    for loader in filter(None, map(cfg.get, fields)):
+        if not loader.get('num_workers'):
+            loader.persistent_workers = False  # there is nothing to keep; torch makes it an error
+        if get_device() == 'cpu':
+            loader.pin_memory = False  # pinned for no device; torch warns
+
+
+def make_reproducible(cfg: Config) -> None:
+    """Make training a function of the seed: wrap the data, number the stream, add the hook.
+
+    What the config already has stays as it is, so the config a run dumps can be used again.
+    """
+    loader = cfg.get('train_dataloader')
+    if loader is None:
+        return
+    _add_hook(cfg, 'mmlattn.ReproducibilityHook')
+    if _type_name(loader.dataset) != 'SeededDataset':
+        loader.dataset = ConfigDict(type='mmlattn.SeededDataset', dataset=loader.dataset)
+    loop = cfg.train_cfg
+    if not loop.get('by_epoch', True) or _type_name(loop) == 'IterBasedTrainLoop':
+        loop.pop('by_epoch', None)
+        loop.type = 'mmlattn.engine.StreamTrainLoop'
+        # mmengine would restart DefaultSampler at its end; an endless one gives the same visits to each image.
+        if _type_name(loader.sampler) in ('InfiniteSampler', 'DefaultSampler'):
+            loader.sampler.type = 'mmlattn.StreamSampler'
+            loader.sampler.pop('round_up', None)
+
+
+def _type_name(cfg: dict) -> str:
+    """Name of the class a config builds, without its scope."""
+    kind = cfg.get('type', '')
+    return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
+
+
+def _add_hook(cfg: Config, kind: str) -> None:
+    hooks = list(cfg.get('custom_hooks') or [])
+    if kind.rsplit('.', 1)[-1] not in map(_type_name, hooks):
+        cfg.custom_hooks = [*hooks, dict(type=kind)]
+
+
+@contextmanager
+def process_group(cfg: Config) -> Iterator[None]:
+    """Join the other processes over gloo where there is no GPU; elsewhere the Runner does it.
+
+    mmengine sets up processes for GPUs only, so on CPU both the group and a model wrapper without device ids
+    must be there before the Runner. Settings of the user's own ``model_wrapper_cfg`` are kept.
+    """
+    from mmengine.device import get_device
+
+    if cfg.launcher == 'none' or get_device() != 'cpu':
+        yield
+        return
+    import torch.distributed
+
+    os.environ.update({name: os.environ[source] for name, source in _PLACE[cfg.launcher].items()})
+    if cfg.launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        hosts = subprocess.check_output(
+            ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']], text=True
+        )
+        os.environ['MASTER_ADDR'] = hosts.split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**(cfg.get('model_wrapper_cfg') or wrapper), 'device_ids': None}
+    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+    torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=seconds))
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def build_runner(cfg: Config):
+    """Build mmengine's Runner, or the one ``runner_type`` names."""
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+@contextmanager
+def explain_missing_data(cfg: Config) -> Iterator[None]:
+    """Say which setting of the config names a file or folder that is not there.
+
+    Raises:
+        UserError: In place of a ``FileNotFoundError`` under one of the config's data folders.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            for key, root in _data_roots((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset'):
+                if root in str(error):
+                    state = 'exists' if osp.exists(root) else 'does not exist'
+                    raise UserError(
+                        f'data are missing: {error}. The folder {key}={root!r} {state}; '
+                        f'point to yours with --cfg-options {key}=...'
+                    ) from error
+        raise
+
+
+def _data_roots(dataset: object, key: str) -> Iterator[tuple[str, str]]:
+    """Every ``data_root`` in the config of a data set, with the key a user would type."""
+    if isinstance(dataset, dict):
+        if isinstance(dataset.get('data_root'), str) and dataset['data_root']:
+            yield f'{key}.data_root', dataset['data_root']
+        for name, value in dataset.items():
+            yield from _data_roots(value, key if _type_name(dataset) == 'SeededDataset' else f'{key}.{name}')
+    elif isinstance(dataset, (list, tuple)):
+        for number, value in enumerate(dataset):
+            yield from _data_roots(value, f'{key}.{number}')
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a tool; end with exit status 1 and the message alone where the user can put things right."""
+    try:
+        main()
+    except UserError as error:
+        # One message per machine, not one per process.
+        if int(os.environ.get('LOCAL_RANK', 0)) == 0:
+            print(f'error: {error}', file=sys.stderr)
+        sys.exit(1)

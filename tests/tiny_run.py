@@ -1,0 +1,111 @@
+"""A classification run of seconds, for tests of training: drawn pictures, a small ResNet, mixup, dropout, EMA."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from PIL import Image
+
+CONFIG = """
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['tiny_run'])
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet', depth=18, stem_channels=4, base_channels=4),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='StackedLinearClsHead', num_classes=3, in_channels=32, mid_channels=[16], dropout_rate=0.3,
+        loss=dict(type='CrossEntropyLoss', use_soft=True)),
+    train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
+data_preprocessor = dict(num_classes=3, mean=[127.5] * 3, std=[127.5] * 3, to_onehot=True)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=32),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackInputs'),
+]
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=32), dict(type='PackInputs')]
+dataset = dict(type='CustomDataset', data_root={data!r}, pipeline=train_pipeline)
+train_dataloader = dict(
+    batch_size=4, num_workers=0, dataset=dataset, sampler=dict(type='DefaultSampler', shuffle=True))
+val_dataloader = dict(
+    batch_size=4, num_workers=0, dataset=dict(type='CustomDataset', data_root={data!r}, pipeline=test_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False))
+test_dataloader = val_dataloader
+val_evaluator = [dict(type='Accuracy', topk=1), dict(type='SingleLabelMetric')]
+test_evaluator = val_evaluator
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9))
+param_scheduler = dict(type='LinearLR', by_epoch=False, start_factor=0.1, end=6)
+train_cfg = dict(by_epoch=True, max_epochs=3, val_interval=3)
+val_cfg = dict()
+test_cfg = dict()
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1),
+    visualization=dict(type='VisualizationHook', enable=False))
+custom_hooks = [dict(type='EMAHook', momentum=0.1, priority='ABOVE_NORMAL')]
+visualizer = dict(type='UniversalVisualizer')
+randomness = dict(seed=7)
+"""
+
+# The same run counted in iterations: 9 of them, a checkpoint every 3rd.
+BY_ITERATION = {
+    'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=9, val_interval=9),
+    'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=3),
+    'train_dataloader.sampler': dict(type='InfiniteSampler', shuffle=True),
+    'log_processor': dict(by_epoch=False),
+}
+
+
+def write_tiny_run(folder: Path, num_images: int = 11) -> Path:
+    """Draw ``num_images`` pictures of three classes, a prime number by default, and write the config."""
+    rng = np.random.default_rng(0)
+    for i in range(num_images):
+        path = folder / 'data' / 'abc'[i % 3] / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    config = folder / 'tiny.py'
+    config.write_text(CONFIG.replace('{data!r}', repr(str(folder / 'data'))))
+    return config
+
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    """End the process as a power cut would, before the given iteration."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        """Kill."""
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MarkWhenOpened:
+    """Its pickle makes a file when it is opened by an unpickler that runs code."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return open, (self.marker, 'w')
+
+
+def final_state(path: Path) -> dict:
+    """All tensors a checkpoint decides the future with: weights, EMA, momentum."""
+    checkpoint = torch.load(path, weights_only=False)  # written by the test itself
+    state = {f'model.{k}': v for k, v in checkpoint['state_dict'].items()}
+    state |= {f'ema.{k}': v for k, v in checkpoint.get('ema_state_dict', {}).items()}
+    for number, entry in checkpoint['optimizer']['state'].items():
+        state |= {f'optimizer.{number}.{k}': v for k, v in entry.items() if torch.is_tensor(v)}
+    return state
+
+
+def differing(a: dict, b: dict) -> list[str]:
+    """Names of the tensors that are not equal bit for bit."""
+    assert a.keys() == b.keys()
+    return [name for name in a if not torch.equal(a[name], b[name])]

@@ -1,0 +1,114 @@
+"""Evaluate a model. Flags and their meanings are those of mmpretrain's ``tools/test.py``."""
+
+import argparse
+from copy import deepcopy
+
+from mmlattn.utils import launch
+from mmlattn.utils.errors import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Evaluate a model')
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser.add_argument('--work-dir', help='folder for logs and metrics; default work_dirs/<config name>')
+    parser.add_argument(
+        '--out', help='file to write results to: .pkl for predictions, .json etc. for metrics'
+    )
+    parser.add_argument(
+        '--out-item', choices=['metrics', 'pred'], help='what to write to --out; predictions by default'
+    )
+    parser.add_argument('--amp', action='store_true', help='evaluate with automatic mixed precision')
+    parser.add_argument('--show-dir', help='folder to draw predictions into')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--interval', type=int, default=1, help='draw every so many samples')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each window')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: tta_pipeline and tta_model of the config, else the mean score over flips',
+    )
+    launch.add_common_arguments(parser)
+    args = parser.parse_args()
+    if args.out is None and args.out_item is not None:
+        parser.error('--out-item needs --out')
+    if args.out and args.out_item != 'metrics' and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'predictions are written as .pkl, got --out {args.out}; --out-item metrics takes .json')
+    return args
+
+
+def merge_args(cfg, args: argparse.Namespace) -> None:
+    """Write the command line into the config; ``--cfg-options`` has the last word."""
+    launch.merge_common(cfg, args)
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.show or args.show_dir is not None:
+        draw_predictions(cfg, args)
+    if args.tta:
+        augment_test(cfg)
+    launch.set_dataloader_defaults(cfg, ['test_dataloader'], args)
+    launch.merge_options(cfg, args.cfg_options, ['test_dataloader'])
+
+
+def draw_predictions(cfg, args: argparse.Namespace) -> None:
+    """Turn the visualisation hook on.
+
+    Raises:
+        UserError: If the config has none.
+    """
+    if 'visualization' not in cfg.get('default_hooks', {}):
+        raise UserError(
+            "--show and --show-dir need default_hooks.visualization=dict(type='VisualizationHook') in the config"
+        )
+    cfg.default_hooks.visualization.update(
+        enable=True, show=args.show, wait_time=args.wait_time, out_dir=args.show_dir, interval=args.interval
+    )
+
+
+def augment_test(cfg) -> None:
+    """Wrap model and pipeline for test-time augmentation.
+
+    Raises:
+        UserError: If the config says nothing about it and is not a classification config.
+    """
+    if (
+        not {'tta_model', 'tta_pipeline'} <= cfg.keys()
+        and cfg.get('default_scope', 'mmpretrain') != 'mmpretrain'
+    ):
+        raise UserError('--tta needs tta_model and tta_pipeline in a config that is not for classification')
+    cfg.setdefault('tta_model', dict(type='mmpretrain.AverageClsScoreTTA'))
+    if 'tta_pipeline' not in cfg:
+        *transforms, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+        cfg.tta_pipeline = [*transforms, dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def main() -> None:
+    """Evaluate."""
+    args = parse_args()
+    cfg = launch.load_config(args.config)
+    merge_args(cfg, args)
+
+    import mmengine
+    from mmengine.dist import is_main_process
+    from mmengine.evaluator import DumpResults
+
+    from mmlattn.utils.checkpoint import use_safe_loading
+
+    use_safe_loading(trust=args.trust_checkpoint)
+    with launch.process_group(cfg), launch.explain_missing_data(cfg):
+        runner = launch.build_runner(cfg)
+        if args.out and args.out_item != 'metrics':
+            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        metrics = runner.test()
+        if args.out and args.out_item == 'metrics' and is_main_process():
+            mmengine.dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    launch.run_tool(main)

@@ -1,0 +1,90 @@
+"""Train a model. Flags and their meanings are those of mmpretrain's ``tools/train.py``."""
+
+import argparse
+
+from mmlattn.utils import launch
+from mmlattn.utils.errors import UserError
+
+LOADERS = ['train_dataloader', 'val_dataloader', 'test_dataloader']
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default work_dirs/<config name>')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='continue from the given checkpoint, or from the latest one in the working directory',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train with automatic mixed precision (needs a GPU)'
+    )
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the batch size of this run over auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='start the workers of data loaders anew each epoch',
+    )
+    launch.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def merge_args(cfg, args: argparse.Namespace) -> None:
+    """Write the command line into the config; ``--cfg-options`` has the last word."""
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    launch.merge_common(cfg, args)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.auto_scale_lr:
+        if cfg.get('auto_scale_lr') is None:
+            raise UserError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
+        cfg.auto_scale_lr.enable = True
+    launch.set_dataloader_defaults(cfg, LOADERS, args, persistent_workers=True)
+    launch.merge_options(cfg, args.cfg_options, LOADERS)
+    launch.make_reproducible(cfg)
+
+
+def check_amp(cfg) -> None:
+    """Refuse mixed precision where mmengine cannot do it.
+
+    Raises:
+        UserError: If the config asks for it and there is no accelerator.
+    """
+    from mmengine.device import get_device
+
+    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise UserError(
+            'mixed precision (--amp, AmpOptimWrapper) needs a GPU and none is visible here: leave --amp out, or set '
+            '--cfg-options optim_wrapper.type=OptimWrapper if the config asks for it'
+        )
+
+
+def main() -> None:
+    """Train."""
+    args = parse_args()
+    cfg = launch.load_config(args.config)
+    merge_args(cfg, args)
+    check_amp(cfg)
+
+    from mmlattn.utils.checkpoint import use_safe_loading
+
+    use_safe_loading(trust=args.trust_checkpoint, run_dir=cfg.work_dir if cfg.get('resume') else None)
+    with launch.process_group(cfg), launch.explain_missing_data(cfg):
+        launch.build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    launch.run_tool(main)
