@@ -131,6 +131,8 @@ def install(python: Path, how: str, source: Path) -> None:
         return
     pip = [python, '-m', 'pip', '-q', 'install', '--no-deps', '--no-build-isolation', '--ignore-installed']
     run(*pip, *(['-e'] if how == 'editable' else []), '.', cwd=source)
+    if how == 'editable':  # with build isolation, that is by default, pip leaves the same folder behind
+        run(python, 'setup.py', '-q', 'egg_info', cwd=source)
 
 
 def mim_train(mim: list, config: str, cwd: Path) -> list[str]:

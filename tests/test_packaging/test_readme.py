@@ -1,0 +1,76 @@
+"""What the README and the docs tell people to type, open or follow exists and runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+
+from mmlattn.registry import MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+README = (ROOT / 'README.md').read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf'^```{language}\n(.*?)^```', README, flags=re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """Names GitHub gives the headings of a page."""
+    titles = re.findall(r'^#+ (.+)$', page.read_text(), flags=re.M)
+    return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for link in re.findall(r'\]\(([^)\s]+)\)', page.read_text()):
+        if link.startswith(('http://', 'https://')):
+            continue
+        target, _, anchor = link.partition('#')
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f'{page.name} links to {link}, which does not exist'
+        if anchor:
+            assert anchor in anchors(path), f'{page.name} links to {link}, but there is no such heading'
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_files_exist(page):
+    """Placeholders are written in capitals: configs/NAME.py."""
+    named = re.findall(r'(?<![\w/.])(?:configs|tools|requirements|docs)/[\w./-]*\w\.\w+', page.read_text())
+    missing = {name for name in named if 'NAME' not in name and not (ROOT / name).exists()}
+    assert not missing, f'{page.name} names files that do not exist: {sorted(missing)}'
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / 'docs/README.md').read_text()
+    pages = {str(page.relative_to(ROOT / 'docs')) for page in PAGES[1:]} - {'README.md'}
+    assert not {page for page in pages if f']({page})' not in index}
+
+
+def test_the_one_liner_builds_a_model(tmp_path):
+    (code,) = blocks('python')
+    (tmp_path / 'mine.py').write_text(code)
+    model = Config.fromfile(tmp_path / 'mine.py').model
+    model = MODELS.build({'init_cfg': None, **model, 'type': f'mmpretrain.{model["type"]}'})
+    assert type(model.head).__module__.startswith('mmlattn.')
+    assert model.neck is None
+
+
+def test_model_index_names_configs_and_says_what_is_published():
+    (name,) = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    index = yaml.safe_load((ROOT / name).read_text())
+    for model in index['Models']:
+        assert (ROOT / model['Config']).stem == model['Name']
+        assert (ROOT / model['Config']).is_file()
+        for result in model['Results']:
+            for metric, value in result['Metrics'].items():
+                assert metric.endswith(('(published)', '(measured)'))
+                row = next(line for line in README.splitlines() if f'`{model["Name"]}.py`' in line)
+                assert str(value) in row, f'README and metafile disagree about {model["Name"]}'
+
+
+def test_picture_is_small():
+    assert (ROOT / 'docs/images/gallery.png').stat().st_size < 300_000
