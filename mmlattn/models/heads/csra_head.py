@@ -13,6 +13,8 @@ from mmlattn.models.layers import (
     PAPER_TEMPERATURES,
     attention_maps,
     class_scores,
+    inverse_norms,
+    pooled_terms,
     residual_attention,
     to_feature_map,
 )
@@ -123,10 +125,6 @@ class CSRAHead(MultiLabelClsHead):
         x = feats[-1] if isinstance(feats, (tuple, list)) else feats
         return to_feature_map(x, self.in_channels, self.num_extra_tokens, self.token_grid)
 
-    def class_scores(self, feats: tuple[Tensor] | Tensor) -> Tensor:
-        """Score of each class at each location by head, shape (B, H, C, h * w)."""
-        return class_scores(self.dropout(self.pre_logits(feats)), self.weight, self.num_heads, self.normalize)
-
     def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """Logits of shape (B, C), float32 also under autocast.
 
@@ -134,7 +132,20 @@ class CSRAHead(MultiLabelClsHead):
             feats (tuple[Tensor] | Tensor): Outputs of the backbone, of which the last is read: (B, D, h, w),
                 (B, h, w, D) or (B, N, D).
         """
-        return self._pool(self.class_scores(feats))
+        return self._pool(self._scores(self.pre_logits(feats)))
+
+    def pooled_terms(
+        self, feats: tuple[Tensor] | Tensor, temperatures: Sequence[float] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The parts of the logits, which are base + lam * att, each of shape (B, C).
+
+        Args:
+            feats (tuple[Tensor] | Tensor): As for ``forward``.
+            temperatures (Sequence[float], optional): One per head, to try others than the head's.
+        """
+        scores = self._scores(self.pre_logits(feats))
+        base, att = pooled_terms(scores, temperatures or self.temperatures, self._scale())
+        return base if self.bias is None else base + self.bias, att
 
     def predict(
         self,
@@ -153,15 +164,22 @@ class CSRAHead(MultiLabelClsHead):
             list[DataSample]: With ``pred_score`` (C,), ``pred_label`` (n,), and ``attention_maps`` (C, h, w) if
             asked for.
         """
-        scores = self.class_scores(feats)
+        x = self.pre_logits(feats)
+        scores = self._scores(x)
         predictions = self._get_predictions(self._pool(scores), data_samples)
         if self.with_evidence if with_evidence is None else with_evidence:
-            maps = attention_maps(scores, self.temperatures)
-            set_attention_maps(predictions, maps.unflatten(-1, self.pre_logits(feats).shape[-2:]))
+            maps = attention_maps(scores, self.temperatures, self._scale())
+            set_attention_maps(predictions, maps.unflatten(-1, x.shape[-2:]))
         return predictions
 
+    def _scores(self, x: Tensor) -> Tensor:
+        return class_scores(self.dropout(x), self.weight, self.num_heads)
+
+    def _scale(self) -> Tensor | None:
+        return inverse_norms(self.weight, self.num_heads) if self.normalize else None
+
     def _pool(self, scores: Tensor) -> Tensor:
-        logits = residual_attention(scores, self.temperatures, self.lam)
+        logits = residual_attention(scores, self.temperatures, self.lam, self._scale())
         return logits if self.bias is None else logits + self.bias
 
     def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs) -> dict:

@@ -3,6 +3,7 @@ from .class_specific_pooling import (
     PAPER_TEMPERATURES,
     attention_maps,
     class_scores,
+    inverse_norms,
     pooled_terms,
     residual_attention,
 )
@@ -13,6 +14,7 @@ __all__ = [
     'PAPER_TEMPERATURES',
     'attention_maps',
     'class_scores',
+    'inverse_norms',
     'pooled_terms',
     'residual_attention',
     'to_feature_map',

@@ -10,6 +10,7 @@ from mmlattn.models.layers import (
     PAPER_TEMPERATURES,
     attention_maps,
     class_scores,
+    inverse_norms,
     pooled_terms,
     residual_attention,
 )
@@ -53,14 +54,15 @@ def naive_logits(x, weight, temperatures, lam, normalize):
     ],
 )
 def test_golden_logits(num_heads, lam, expected):
-    scores = class_scores(X, golden_weight(num_heads), num_heads)
+    weight = golden_weight(num_heads)
+    scores = class_scores(X, weight, num_heads) * inverse_norms(weight, num_heads)[..., None]
     logits = residual_attention(scores, PAPER_TEMPERATURES[num_heads], lam)
     torch.testing.assert_close(logits, torch.tensor([expected], dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_golden_scores_attention_and_gradient():
     x = X.clone().requires_grad_()
-    scores = class_scores(x, golden_weight(1), 1)
+    scores = class_scores(x, golden_weight(1), 1) * inverse_norms(golden_weight(1), 1)[..., None]
     expected = torch.tensor([[[[0.6, 2.0, 1.8, 1.6], [0, 1, 0, -1]]]], dtype=torch.float64)
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-12)
     for temperature, att in [
@@ -86,38 +88,44 @@ def test_equals_the_naive_loop(temperatures, lam, normalize):
     weight = torch.randn(len(temperatures), 3, 5, dtype=torch.float64, requires_grad=True)
     sentinel = [MAX_TEMPERATURE if t == math.inf else t for t in temperatures]
     expected = naive_logits(x, weight.detach(), sentinel, lam, normalize)
-    scores = class_scores(x, weight, len(temperatures), normalize)
-    torch.testing.assert_close(residual_attention(scores, temperatures, lam), expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(
-        residual_attention(scores.detach(), temperatures, lam), expected, rtol=0, atol=1e-12
-    )
+    scores = class_scores(x, weight, len(temperatures))
+    scale = inverse_norms(weight, len(temperatures)) if normalize else None
+    for s in (scores, scores.detach()):
+        logits = residual_attention(s, temperatures, lam, scale)
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize('scaled', [False, True])
 @pytest.mark.parametrize('temperatures', TEMPERATURES, ids=str)
-def test_gradients(temperatures):
-    scores = torch.randn(2, len(temperatures), 3, 6, dtype=torch.float64, requires_grad=True)
+def test_gradients(temperatures, scaled):
+    heads = len(temperatures)
+    scores = torch.randn(2, heads, 3, 6, dtype=torch.float64, requires_grad=True)
+    scale = torch.rand(heads, 3, dtype=torch.float64, requires_grad=True) if scaled else None
 
-    def pool(s):
-        return residual_attention(s, temperatures, 0.7)
+    def pool(scores, scale):
+        return residual_attention(scores, temperatures, 0.7, scale)
 
-    assert torch.autograd.gradcheck(pool, scores)
-    assert torch.autograd.gradgradcheck(pool, scores)
+    assert torch.autograd.gradcheck(pool, (scores, scale))
+    assert torch.autograd.gradgradcheck(pool, (scores, scale))
 
 
 def test_gradients_through_the_norm():
     x = torch.randn(2, 4, 2, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda x, w: residual_attention(class_scores(x, w, 2), [2, 99], 0.5), (x, weight)
-    )
+
+    def head(x, weight):
+        return residual_attention(class_scores(x, weight, 2), [2, 99], 0.5, inverse_norms(weight, 2))
+
+    assert torch.autograd.gradcheck(head, (x, weight))
 
 
 def test_only_the_scores_are_kept_for_backward():
     scores = torch.randn(2, 4, 3, 9, requires_grad=True)
+    scale = torch.rand(4, 3, requires_grad=True)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
-        residual_attention(scores, [1, 2, 4, 99], 0.5)
-    assert kept == [scores.data_ptr()]
+        residual_attention(scores, [1, 2, 4, 99], 0.5, scale)
+    assert kept == [scores.data_ptr(), scale.data_ptr()]
 
 
 def test_maximum_is_not_a_sharp_softmax():
@@ -135,10 +143,10 @@ def test_tied_maxima_pass_the_gradient_to_one_location():
 
 def test_zero_row_scores_zero_and_spares_the_other_classes():
     weight = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]], requires_grad=True)
-    logits = residual_attention(class_scores(X.float(), weight, 1), [1], 0.5)
+    logits = residual_attention(class_scores(X.float(), weight, 1), [1], 0.5, inverse_norms(weight, 1))
     logits.sum().backward()
     assert logits[0, 0] == 0 and logits[0, 1] > 0
-    assert torch.isfinite(weight.grad[0, 1]).all()
+    assert torch.isfinite(weight.grad).all()
 
 
 def test_attention_maps_are_the_mean_of_the_heads():

@@ -1,0 +1,138 @@
+"""CSRA without training (paper, Figure 1), and the choice of lam for any CSRA model.
+
+A linear classifier on average-pooled features is the base term of a CSRA head. Adding lam * att to it needs no
+training, only a lam; base and att do not depend on it, so one pass over a validation set serves every lam.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.utils import track_iter_progress
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mmlattn.evaluation.functional import average_precision
+from mmlattn.evaluation.metrics.multi_label_report import read_target
+from mmlattn.models import CSRAHead
+from mmlattn.models.layers import MAX_TEMPERATURE
+
+__all__ = ['LamSearch', 'PooledTerms', 'collect_terms', 'search_lam', 'training_free_model']
+
+
+class PooledTerms(NamedTuple):
+    """What a lam search needs of a data set: M temperature settings, N images, C classes."""
+
+    base: np.ndarray
+    """(N, C), the logits at lam = 0."""
+    att: np.ndarray
+    """(M, N, C), the attention term for each setting."""
+    targets: np.ndarray
+    """(N, C) int8: 1 present, 0 absent, -1 ignored."""
+
+
+class LamSearch(NamedTuple):
+    """mAP in [0, 1] for every setting and lam, and where it is best."""
+
+    mean_ap: np.ndarray
+    """(M, L)."""
+    best_setting: int
+    best_lam: float
+
+
+def training_free_model(
+    model_cfg: dict, temperature: float = MAX_TEMPERATURE, lam: float = 0.0, with_evidence: bool = False
+) -> dict:
+    """The model config with its linear head replaced by a CSRA head that loads the linear head's weights.
+
+    Args:
+        model_cfg (dict): An ``ImageClassifier`` with average pooling and ``MultiLabelLinearClsHead``; for any
+            linear head (``LinearClsHead`` too), as long as it is one layer on the average over locations.
+        temperature (float): T of the one head; the paper's Figure 1 uses the maximum.
+        lam (float): Weight of the attention term.
+        with_evidence (bool): Whether ``predict`` gives attention maps.
+
+    Returns:
+        dict: A new config; the given one is not changed.
+
+    Raises:
+        ValueError: If the head is not linear, or the neck is not global average pooling.
+    """
+    cfg = copy.deepcopy(model_cfg)
+    head, neck = cfg['head'], cfg.get('neck')
+    if not head['type'].endswith('LinearClsHead'):
+        raise ValueError(
+            f'expected a linear head (MultiLabelLinearClsHead, LinearClsHead), got {head["type"]}'
+        )
+    if neck is None or not neck['type'].endswith('GlobalAveragePooling'):
+        raise ValueError(
+            f'expected the neck GlobalAveragePooling, whose average is the base term, got {neck}'
+        )
+    kept = {key: head[key] for key in ('num_classes', 'in_channels', 'thr') if key in head}
+    cfg['neck'] = None
+    cfg['head'] = dict(
+        type='mmlattn.CSRAHead',
+        **kept,
+        lam=lam,
+        temperatures=[temperature],
+        normalize=False,
+        bias=True,
+        with_evidence=with_evidence,
+    )
+    return cfg
+
+
+@torch.no_grad()
+def collect_terms(model: nn.Module, loader: DataLoader, settings: Sequence[Sequence[float]]) -> PooledTerms:
+    """Run a model over a data set once and keep both terms of its logits.
+
+    Args:
+        model (ImageClassifier): With a ``CSRAHead``.
+        loader (DataLoader): Validation batches with ground truth.
+        settings (Sequence[Sequence[float]]): Lists of temperatures to try, each one long per head.
+
+    Raises:
+        ValueError: If the head is no ``CSRAHead``.
+    """
+    if not isinstance(model.head, CSRAHead):
+        raise ValueError(f'expected a model with a CSRAHead, got {type(model.head).__name__}')
+    model.eval()
+    bases, atts, targets = [], [], []
+    for batch in track_iter_progress((loader, len(loader))):
+        batch = model.data_preprocessor(batch, False)
+        feats = model.extract_feat(batch['inputs'])
+        terms = [model.head.pooled_terms(feats, temperatures) for temperatures in settings]
+        bases.append(terms[0][0].cpu())
+        atts.append(torch.stack([att for _, att in terms]).cpu())
+        targets += [read_target(sample.to_dict(), model.head.num_classes) for sample in batch['data_samples']]
+    return PooledTerms(_array(torch.cat(bases)), _array(torch.cat(atts, dim=1)), np.stack(targets))
+
+
+def search_lam(terms: PooledTerms, lams: Sequence[float]) -> LamSearch:
+    """Mean AP of base + lam * att over a grid; classes without a positive are left out of the mean.
+
+    Ties go to the first setting and the first lam, so list the plainest first.
+
+    Args:
+        terms (PooledTerms): From :func:`collect_terms`.
+        lams (Sequence[float]): The grid.
+    """
+    present = (terms.targets == 1).any(axis=0)
+    if not present.any():
+        raise ValueError(
+            'no class has a positive image in this data set, so there is no mAP to choose lam by'
+        )
+    mean_ap = np.array(
+        [
+            [average_precision(terms.base + lam * att, terms.targets)[present].mean() for lam in lams]
+            for att in terms.att
+        ]
+    )
+    setting, index = np.unravel_index(mean_ap.argmax(), mean_ap.shape)
+    return LamSearch(mean_ap, int(setting), float(lams[index]))
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return x.float().numpy()

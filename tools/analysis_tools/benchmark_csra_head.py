@@ -1,0 +1,97 @@
+"""Time and memory of CSRAHead against mmpretrain's CSRAClsHead and a bare 1x1 convolution, in one run.
+
+Times are medians of forward + backward, the three taking turns; memory is what autograd keeps for the backward
+pass (unique storages seen by ``saved_tensors_hooks``), without the feature map and the classifier's parameters
+that each must keep.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.heads import CSRAClsHead
+from torch import Tensor
+
+from mmlattn.models import CSRAHead
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--heads', type=int, default=6, choices=(1, 2, 4, 6, 8))
+    parser.add_argument('--classes', type=int, default=80)
+    parser.add_argument('--channels', type=int, default=2048)
+    parser.add_argument('--size', type=int, default=14, help='side of the feature map')
+    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--runs', type=int, default=15)
+    parser.add_argument('--device', default='cpu')
+    return parser.parse_args()
+
+
+def seconds(step: Callable[[], Tensor], device: str) -> float:
+    """Forward and backward of one step."""
+    start = time.perf_counter()
+    step().backward()
+    if device != 'cpu':
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def saved_bytes(step: Callable[[], Tensor], own: list[Tensor]) -> int:
+    """Bytes that the graph of one step keeps, less those of ``own``."""
+    storages = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    # The graph stays alive until the count is done, so that no address is used twice.
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        graph = step()
+    for tensor in own:
+        storages.pop(tensor.untyped_storage().data_ptr(), None)
+    del graph
+    return sum(storages.values())
+
+
+def main() -> None:
+    """Print the table."""
+    args = parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    shape = dict(num_classes=args.classes, in_channels=args.channels, num_heads=args.heads, lam=0.5)
+    ours, theirs = CSRAHead(**shape).to(args.device), CSRAClsHead(**shape).to(args.device)
+    x = torch.randn(args.batch, args.channels, args.size, args.size, device=args.device, requires_grad=True)
+    kernel = torch.randn(
+        args.heads * args.classes, args.channels, 1, 1, device=args.device, requires_grad=True
+    )
+    upstream = torch.randn(args.batch, len(kernel), args.size, args.size, device=args.device)
+    steps = {
+        'CSRAHead': (lambda: ours((x,)).sum(), [x, *ours.parameters()]),
+        'CSRAClsHead': (lambda: theirs((x,)).sum(), [x, *theirs.parameters()]),
+        'conv2d 1x1': (lambda: (F.conv2d(x, kernel) * upstream).sum(), [x, kernel, upstream]),
+    }
+    times = {name: [] for name in steps}
+    for run in range(args.runs + 2):
+        for name, (step, _) in steps.items():
+            elapsed = seconds(step, args.device)
+            if run >= 2:
+                times[name].append(elapsed)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    memory = {name: saved_bytes(step, own) for name, (step, own) in steps.items()}
+    print(f'{args}\n{"":14}{"ms":>10}{"CSRAHead /":>12}{"MiB saved":>12}{"CSRAHead /":>12}')
+    for name in steps:
+        ratio_time = f'{medians["CSRAHead"] / medians[name]:.2f}'
+        ratio_memory = f'{memory["CSRAHead"] / memory[name]:.2f}' if memory[name] else '-'
+        print(
+            f'{name:14}{1e3 * medians[name]:10.1f}{ratio_time:>12}{memory[name] / 2**20:12.1f}{ratio_memory:>12}'
+        )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,91 @@
+"""Choose lam for a CSRA model, or give a trained linear classifier a CSRA head without training.
+
+One pass over the validation set of the config; then every lam (and, for a linear model, every temperature) is
+tried on what the pass kept. lam is chosen on that set, so let it not be the test set.
+"""
+
+import argparse
+
+from mmengine.config import DictAction
+
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch import load_config, run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config with a CSRAHead, or with average pooling and a linear head')
+    parser.add_argument('checkpoint', help='its trained weights')
+    parser.add_argument('--lams', type=float, nargs='+', help='values to try; default 0, 0.05 ... 1')
+    parser.add_argument(
+        '--temperatures',
+        type=float,
+        nargs='+',
+        default=[99, 1, 2, 4],
+        help='values to try for a linear model; 99 is the maximum',
+    )
+    parser.add_argument('--out', help='checkpoint to write, with the best lam')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings of the config')
+    parser.add_argument(
+        '--trust-checkpoint', action='store_true', help='open a file that holds more than weights'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Search, print the table, write the checkpoint."""
+    args = parse_args()
+
+    import os.path as osp
+
+    import torch
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import Runner, load_checkpoint, save_checkpoint
+    from mmpretrain.registry import MODELS
+
+    from mmlattn.apis.training_free import collect_terms, search_lam, training_free_model
+    from mmlattn.utils.checkpoint import use_safe_loading
+
+    if args.out and osp.exists(args.out):
+        raise UserError(f'{args.out} exists and is not overwritten; give another --out')
+    cfg = load_config(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    use_safe_loading(trust=args.trust_checkpoint)
+
+    is_csra = cfg.model.head.type.endswith('CSRAHead')
+    model_cfg = cfg.model if is_csra else training_free_model(cfg.model)
+    model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    model = MODELS.build(model_cfg)
+    checkpoint = load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
+    model.to('cuda' if torch.cuda.is_available() else 'cpu')
+
+    settings = [model.head.temperatures] if is_csra else [(t,) for t in args.temperatures]
+    lams = args.lams or [round(0.05 * i, 2) for i in range(21)]
+    terms = collect_terms(model, Runner.build_dataloader(cfg.val_dataloader), settings)
+    found = search_lam(terms, lams)
+    best = settings[found.best_setting]
+
+    names = ['T=' + ','.join('max' if t == 99 else f'{t:g}' for t in setting) for setting in settings]
+    print('\n\nmAP  lam  ' + ''.join(f'{name:>10}' for name in names))
+    for lam, row in zip(lams, found.mean_ap.T, strict=True):
+        print(f'{lam:8g}  ' + ''.join(f'{100 * ap:10.2f}' for ap in row))
+    print(
+        f'best on {len(terms.base)} images: lam={found.best_lam:g}, temperatures={list(best)}, '
+        f'mAP {100 * found.mean_ap.max():.2f}'
+    )
+    if args.out:
+        state = model.state_dict()
+        state['head.csra_lam'] = torch.tensor(found.best_lam, dtype=torch.float64)
+        state['head.csra_temperatures'] = torch.tensor(best, dtype=torch.float64)
+        meta = dict(dataset_meta=checkpoint.get('meta', {}).get('dataset_meta'))
+        save_checkpoint(dict(state_dict=state, meta=meta), args.out)
+        head = dict(model_cfg['head'], lam=found.best_lam, temperatures=list(best))
+        print(
+            f'wrote {args.out}; load it with\nmodel = dict(neck=None, head=dict(_delete_=True, **{dict(head)}))'
+        )
+
+
+if __name__ == '__main__':
+    run_tool(main)
