@@ -1,0 +1,112 @@
+"""What every annotation file must pass before training starts, and the words that say what to mend."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mmengine.fileio import LocalBackend, get_file_backend, get_text
+
+from mmlattn.utils.errors import UserError
+
+__all__ = ['check_classes', 'check_images', 'is_number', 'is_whole', 'load_json', 'missing_key', 'refuse']
+
+
+def refuse(ann_file: str, entry: str, problem: str) -> NoReturn:
+    """Refuse an entry of an annotation file.
+
+    Raises:
+        UserError: Naming the file, the entry and the problem.
+    """
+    raise UserError(f'{ann_file}: {entry}: {problem}')
+
+
+def missing_key(entry: Any, keys: Sequence[str]) -> str | None:
+    """What is wrong with an entry that should be an object with ``keys``, or None."""
+    if not isinstance(entry, dict):
+        return f'must be an object, got {entry!r}'
+    missing = [key for key in keys if key not in entry]
+    return f'{", ".join(missing)} is missing' if missing else None
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a json value is a whole number; neither true nor 3.0 is one."""
+    return type(value) is int
+
+
+def is_number(value: Any) -> bool:
+    """Whether a json value is a finite number."""
+    return type(value) in (int, float) and isfinite(value)
+
+
+def load_json(ann_file: str, keys: Sequence[str]) -> dict:
+    """Read a json object that has all of ``keys``.
+
+    Raises:
+        UserError: If the file is missing, is no json, or lacks a key.
+    """
+    try:
+        content = json.loads(get_text(ann_file))
+    except FileNotFoundError as error:
+        raise UserError(f'{ann_file}: no such file: set data_root and ann_file of the data set') from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f'{ann_file}: line {error.lineno}, column {error.colno}: not valid json ({error.msg}): the file is '
+            'damaged or only partly downloaded'
+        ) from error
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing:
+        found = sorted(content) if isinstance(content, dict) else f'a {type(content).__name__}'
+        raise UserError(f'{ann_file}: expected an object with {", ".join(keys)}, found {found}')
+    return content
+
+
+def check_classes(classes: Sequence[str], known: Sequence[str] | None, ann_file: str) -> tuple[str, ...]:
+    """See that class names are strings, unique, and among those of the annotation file.
+
+    Raises:
+        UserError: Naming the classes that are not.
+    """
+    names = tuple(classes)
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong or not names:
+        raise UserError(f'{ann_file}: class names must be strings, at least one, got {wrong or names}')
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f'{ann_file}: classes named twice: {", ".join(twice)}')
+    unknown = [] if known is None else sorted(set(names) - set(known))
+    if unknown:
+        raise UserError(
+            f'{ann_file}: no category is called {", ".join(unknown)}: metainfo.classes (or classes) may name '
+            f'{", ".join(sorted(known))}'
+        )
+    return names
+
+
+def check_images(paths: Iterable[str], ann_file: str) -> None:
+    """See that every image file exists, with one directory listing for each folder instead of a stat for each file.
+
+    Images that don't lie in the local file system are not looked for.
+
+    Raises:
+        UserError: With the number of missing files, and the first of them.
+    """
+    folders = defaultdict(list)
+    for path in paths:
+        folder, name = os.path.split(path)
+        folders[folder].append(name)
+    missing, total = [], 0
+    for folder, names in folders.items():
+        if folder and not isinstance(get_file_backend(folder, enable_singleton=True), LocalBackend):
+            continue
+        total += len(names)
+        there = {entry.name for entry in os.scandir(folder or '.')} if Path(folder).is_dir() else set()
+        missing += [os.path.join(folder, name) for name in names if name not in there]
+    if missing:
+        raise UserError(
+            f'{ann_file}: {len(missing)} of {total} images are missing, first {missing[0]}: set data_root and '
+            'data_prefix of the data set to the folder with the pictures, or finish the download'
+        )

@@ -1,0 +1,204 @@
+"""COCO's instance annotations read as label sets, with the boxes kept for localisation checks."""
+
+from collections import defaultdict
+from collections.abc import Container, Sequence
+
+import numpy as np
+from mmengine.fileio import join_path
+from mmpretrain.datasets import MultiLabelDataset
+
+from mmlattn.datasets.annotation_checks import (
+    check_classes,
+    check_images,
+    is_number,
+    is_whole,
+    load_json,
+    missing_key,
+    refuse,
+)
+from mmlattn.registry import DATASETS
+
+__all__ = ['COCOMultiLabel']
+
+CROWD_POLICIES = ('label', 'ignore', 'drop')
+
+
+@DATASETS.register_module()
+class COCOMultiLabel(MultiLabelDataset):
+    """Label sets of images from a COCO ``instances`` json, of 2014, 2017 or one's own.
+
+    The json is read without pycocotools. Each item has ``img_path``, ``img_id``, ``gt_label`` (sorted class
+    indices, maybe none), ``gt_label_ignore`` (likewise; see ``crowd``), ``gt_boxes`` (K, 4) float32 xyxy in
+    [0, 1] of the original image and ``gt_box_labels`` (K,) int64. The whole file is checked while loading.
+    A list of images and labels without boxes is read by :class:`mmlattn.PlainMultiLabel`.
+
+    Args:
+        ann_file (str): The json, with ``images``, ``annotations`` and ``categories``. An annotation without
+            ``bbox`` gives a label but no box.
+        crowd (str): What an ``iscrowd`` annotation says of its class. ``'label'``: present, as in the CSRA and
+            ML-GCN codes. ``'ignore'``: neither present nor absent in evaluation (but a negative in training),
+            if no single object shows the class as well. ``'drop'``: nothing, as if it were not in the file; its
+            box goes too. Defaults to ``'label'``.
+        filter_empty (bool): Whether to leave out images without any label, as the CSRA and ML-GCN codes do. Labels
+            are counted after ``crowd`` and after the choice of classes. Defaults to False.
+        metainfo (dict, optional): ``classes`` selects and orders categories by name; annotations of others are
+            left out. Defaults to all categories of the json, ordered by id.
+        **kwargs: ``data_root``, ``data_prefix``, ``pipeline``, ``classes``, ``indices``, ``serialize_data``,
+            ``lazy_init`` ... of mmpretrain's ``BaseDataset``. ``indices`` count after ``filter_empty``.
+
+    Raises:
+        UserError: (a ``ValueError``) on an unknown option, or naming the file, the entry and what to mend:
+            broken json, missing key, unknown category or image, duplicate id or file, ids that are not whole
+            numbers, a malformed box, missing pictures, a class name that the json does not have.
+
+    Examples:
+        >>> COCOMultiLabel(
+        ...     data_root='data/coco/',
+        ...     ann_file='annotations/instances_val2017.json',
+        ...     data_prefix='val2017',
+        ...     metainfo=dict(classes=('cat', 'dog')))
+    """
+
+    def __init__(
+        self, ann_file: str, *args, crowd: str = 'label', filter_empty: bool = False, **kwargs
+    ) -> None:
+        if crowd not in CROWD_POLICIES:
+            raise ValueError(f'crowd must be one of {CROWD_POLICIES}, got {crowd!r}')
+        if kwargs.get('filter_cfg'):
+            raise ValueError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
+        self.crowd, self.filter_empty = crowd, filter_empty
+        super().__init__(ann_file, *args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read and check the annotation file.
+
+        Returns:
+            list[dict]: One item for each image, in the order of the file.
+        """
+        content = load_json(self.ann_file, ('images', 'annotations', 'categories'))
+        category_ids = self._read_categories(content['categories'])
+        images = self._read_images(content['images'])
+        annotations = self._read_annotations(content['annotations'], images, category_ids)
+        items = [self._item(image, annotations[image_id]) for image_id, image in images.items()]
+        check_images((item['img_path'] for item in items), self.ann_file)
+        return items
+
+    def filter_data(self) -> list[dict]:
+        """Leave out images without a label, if asked to."""
+        return [item for item in self.data_list if item['gt_label'] or not self.filter_empty]
+
+    def _read_categories(self, categories: Sequence[dict]) -> dict[int, int | None]:
+        """Class index of each category id, None for a category that is not selected; sets ``classes``."""
+        ids: dict[str, int] = {}
+        for i, category in enumerate(categories):
+            problem = missing_key(category, ('id', 'name')) or _category_problem(category, ids)
+            if problem:
+                refuse(self.ann_file, f'categories[{i}]', problem)
+            ids[category['name']] = category['id']
+        classes = self._metainfo.get('classes') or sorted(ids, key=ids.get)
+        self._metainfo['classes'] = check_classes(classes, ids, self.ann_file)
+        index = {name: i for i, name in enumerate(self._metainfo['classes'])}
+        return {identity: index.get(name) for name, identity in ids.items()}
+
+    def _read_images(self, images: Sequence[dict]) -> dict[int | str, dict]:
+        """Images by id, in the order of the file."""
+        by_id: dict[int | str, dict] = {}
+        names: set[str] = set()
+        for i, image in enumerate(images):
+            problem = missing_key(image, ('id', 'file_name', 'width', 'height')) or _image_problem(
+                image, by_id, names
+            )
+            if problem:
+                refuse(self.ann_file, f'images[{i}]', problem)
+            by_id[image['id']] = image
+            names.add(image['file_name'])
+        return by_id
+
+    def _read_annotations(
+        self, annotations: Sequence[dict], images: Container, category_ids: dict[int, int | None]
+    ) -> dict[int | str, list[tuple[int, bool, list | None]]]:
+        """(class index, is crowd, box) of each annotation of a selected class, by image id."""
+        by_image = defaultdict(list)
+        seen: set = set()
+        for i, annotation in enumerate(annotations):
+            problem = missing_key(annotation, ('image_id', 'category_id')) or _annotation_problem(
+                annotation, images, category_ids, seen
+            )
+            if problem:
+                refuse(self.ann_file, f'annotations[{i}]', problem)
+            seen.add(annotation.get('id', f'annotations[{i}]'))
+            is_crowd = bool(annotation.get('iscrowd', 0))
+            label = category_ids[annotation['category_id']]
+            if label is not None and not (is_crowd and self.crowd == 'drop'):
+                by_image[annotation['image_id']].append((label, is_crowd, annotation.get('bbox')))
+        return by_image
+
+    def _item(self, image: dict, annotations: list[tuple[int, bool, list | None]]) -> dict:
+        sure = {label for label, is_crowd, _ in annotations if not is_crowd or self.crowd == 'label'}
+        boxes = [(label, box) for label, _, box in annotations if box is not None]
+        xywh = np.array([box for _, box in boxes], float).reshape(-1, 4)
+        xyxy = np.hstack((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]))
+        size = np.array([image['width'], image['height']] * 2)
+        return dict(
+            img_path=join_path(self.img_prefix, image['file_name'])
+            if self.img_prefix
+            else image['file_name'],
+            img_id=image['id'],
+            gt_label=sorted(sure),
+            gt_label_ignore=sorted({label for label, _, _ in annotations} - sure),
+            gt_boxes=np.clip(xyxy / size, 0, 1).astype(np.float32),
+            gt_box_labels=np.array([label for label, _ in boxes], np.int64),
+        )
+
+    def extra_repr(self) -> list[str]:
+        """Lines on the policies, for ``repr``."""
+        return [
+            *super().extra_repr(),
+            f'Crowd: \t{self.crowd}',
+            f'Empty images left out: \t{self.filter_empty}',
+        ]
+
+
+def _category_problem(category: dict, known: dict[str, int]) -> str | None:
+    identity, name = category['id'], category['name']
+    if not is_whole(identity):
+        return f'id must be a whole number, got {identity!r}'
+    if identity in known.values():
+        return f'id {identity} is there twice'
+    if name in known:
+        return f'the name {name!r} is there twice'
+    return None
+
+
+def _image_problem(image: dict, known: Container, names: Container[str]) -> str | None:
+    identity, name, size = image['id'], image['file_name'], (image['width'], image['height'])
+    if not is_whole(identity) and not isinstance(identity, str):
+        return f'id must be a whole number or a string, got {identity!r}'
+    if identity in known:
+        return f'id {identity!r} is there twice'
+    if not isinstance(name, str):
+        return f'file_name must be a string, got {name!r}'
+    if name in names:
+        return f'the file {name} is there twice'
+    if not all(is_number(side) and side > 0 for side in size):
+        return f'width and height must be above 0, got {size[0]!r} and {size[1]!r}'
+    return None
+
+
+def _annotation_problem(
+    annotation: dict, images: Container, categories: Container, seen: Container
+) -> str | None:
+    image_id, category_id, box = annotation['image_id'], annotation['category_id'], annotation.get('bbox')
+    if not is_whole(category_id):
+        return f'category_id must be a whole number, got {category_id!r}'
+    if category_id not in categories:
+        return f'category_id {category_id} is not among categories: add it there or mend the entry'
+    if not (is_whole(image_id) or isinstance(image_id, str)) or image_id not in images:
+        return f'image_id {image_id!r} is not among images: add it there or drop the entry'
+    if 'id' in annotation and annotation['id'] in seen:
+        return f'id {annotation["id"]} is there twice'
+    if box is not None and not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
+        return f'bbox must be [x, y, width, height] in pixels, got {box!r}'
+    if box is not None and min(box[2:]) < 0:
+        return f'width and height of bbox must not be negative, got {box!r}: it is xywh, not xyxy'
+    return None

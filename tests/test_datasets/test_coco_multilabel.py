@@ -1,0 +1,216 @@
+"""COCO and plain annotation files: what is read, and how bad files are refused."""
+
+import json
+import os
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from mmengine.dataset import ClassBalancedDataset
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmlattn.datasets import COCOMultiLabel, PlainMultiLabel
+
+ANN = 'annotations/instances_train2017.json'
+
+
+def load(root, **options):
+    return COCOMultiLabel(ANN, data_root=str(root), data_prefix='train2017', **options)
+
+
+@pytest.fixture(scope='module')
+def drawn(make_coco, tmp_path_factory):
+    """A drawn data set: its first image holds one crowd box and nothing else, the last one nothing."""
+    return make_coco(tmp_path_factory.mktemp('drawn') / 'coco')
+
+
+def test_labels_and_boxes_are_those_of_the_json(coco_root):
+    content = json.loads((coco_root / ANN).read_text())
+    names = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
+    expected = defaultdict(list)
+    for annotation in content['annotations']:
+        expected[annotation['image_id']].append((names[annotation['category_id']], *annotation['bbox']))
+    dataset = load(coco_root)
+    assert dataset.metainfo['classes'] == tuple(names.values())
+    assert len(dataset) == len(content['images'])
+    for image, item in zip(content['images'], dataset, strict=True):
+        assert os.path.samefile(item['img_path'], coco_root / 'train2017' / image['file_name'])
+        boxes = item['gt_boxes'] * np.array([image['width'], image['height']] * 2)
+        boxes[:, 2:] -= boxes[:, :2]
+        found = [(dataset.CLASSES[c], *box) for c, box in zip(item['gt_box_labels'], boxes, strict=True)]
+        assert [row[0] for row in found] == [row[0] for row in expected[image['id']]]
+        for row, wanted in zip(found, expected[image['id']], strict=True):
+            np.testing.assert_allclose(row[1:], wanted[1:], atol=0.02)  # COCO's boxes stick out a little
+        assert {dataset.CLASSES[c] for c in item['gt_label']} == {row[0] for row in expected[image['id']]}
+
+
+@pytest.mark.parametrize(
+    ('crowd', 'label', 'ignore', 'boxes'), [('label', 1, 0, 1), ('ignore', 0, 1, 1), ('drop', 0, 0, 0)]
+)
+def test_crowd_and_empty_policies(drawn, crowd, label, ignore, boxes):
+    dataset = load(drawn, crowd=crowd)
+    only_crowd, bare = dataset[0], dataset[-1]
+    counts = [len(only_crowd[key]) for key in ('gt_label', 'gt_label_ignore', 'gt_boxes')]
+    assert counts == [label, ignore, boxes]
+    assert bare['gt_label'] == [] and bare['gt_boxes'].shape == (0, 4)
+    assert len(load(drawn, crowd=crowd, filter_empty=True)) == len(dataset) - (1 if label else 2)
+
+
+def test_classes_select_and_order(drawn):
+    full = load(drawn)
+    names = (full.CLASSES[3], full.CLASSES[0])
+    for options in (dict(metainfo=dict(classes=names)), dict(classes=names)):
+        few = load(drawn, **options)
+        assert names == few.CLASSES
+        for item, whole in zip(few, full, strict=True):
+            expected = [
+                names.index(full.CLASSES[c]) for c in whole['gt_box_labels'] if full.CLASSES[c] in names
+            ]
+            assert item['gt_box_labels'].tolist() == expected and item['gt_label'] == sorted(set(expected))
+    assert len(load(drawn, classes=names, filter_empty=True)) == sum(bool(item['gt_label']) for item in few)
+
+
+def test_2014_layout_and_folders_in_file_names(make_coco, tmp_path):
+    root = make_coco(tmp_path / 'coco', num_images=5, split='train2014')
+    path = root / 'annotations' / 'instances_train2014.json'
+    content = json.loads(path.read_text())
+    for image in content['images']:
+        new = f'COCO_train2014_{image["file_name"]}'
+        os.rename(root / 'train2014' / image['file_name'], root / 'train2014' / new)
+        image['file_name'] = f'train2014/{new}'
+    path.write_text(json.dumps(content))
+    dataset = COCOMultiLabel(str(path), data_root=str(root))
+    assert [os.path.exists(item['img_path']) for item in dataset] == [True] * 5
+
+
+@pytest.mark.parametrize('serialize_data', [True, False])
+def test_base_dataset_features_still_work(drawn, serialize_data):
+    full = load(drawn, filter_empty=True)
+    lazy = load(drawn, filter_empty=True, lazy_init=True, serialize_data=serialize_data, indices=5)
+    assert not lazy._fully_initialized
+    lazy.full_init()
+    assert [item['img_path'] for item in lazy] == [full[i]['img_path'] for i in range(5)]
+    assert [lazy.get_cat_ids(i) for i in range(5)] == [full[i]['gt_label'] for i in range(5)]
+    assert len(ClassBalancedDataset(load(drawn), oversample_thr=0.5)) > len(load(drawn))
+    assert 'Crowd' in repr(lazy)
+
+
+@pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet'])
+def test_builds_by_name_under_both_scopes(drawn, scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        config = dict(
+            type='mmlattn.COCOMultiLabel', ann_file=ANN, data_root=str(drawn), data_prefix='train2017'
+        )
+        assert isinstance(DATASETS.build(config), COCOMultiLabel)
+
+
+def change(section, index, **values):
+    return lambda content: content[section][index].update(values)
+
+
+BAD_COCO = {
+    'unknown category': (change('annotations', 3, category_id=12), r'annotations\[3\].*category_id 12'),
+    'float category': (change('annotations', 3, category_id=3.0), r'annotations\[3\].*whole number, got 3.0'),
+    'unknown image': (
+        change('annotations', 5, image_id=1),
+        r'annotations\[5\].*image_id 1 is not among images',
+    ),
+    'annotation twice': (change('annotations', 1, id=100), r'annotations\[1\].*id 100 is there twice'),
+    'bbox': (
+        change('annotations', 2, bbox=[1, 2, 3]),
+        r'annotations\[2\].*\[x, y, width, height\].*\[1, 2, 3\]',
+    ),
+    'xyxy': (change('annotations', 2, bbox=[9, 9, 3, -1]), r'annotations\[2\].*negative'),
+    'no image_id': (lambda c: c['annotations'][2].pop('image_id'), r'annotations\[2\].*image_id is missing'),
+    'image twice': (change('images', 1, id=9), r'images\[1\].*id 9 is there twice'),
+    'file twice': (
+        change('images', 1, file_name='000000000009.jpg'),
+        r'images\[1\].*000000000009.jpg.*twice',
+    ),
+    'no size': (change('images', 4, width=0), r'images\[4\].*above 0, got 0'),
+    'missing picture': (
+        change('images', 4, file_name='x.jpg'),
+        r'1 of 24 images are missing, first .*x\.jpg',
+    ),
+    'category id twice': (change('categories', 1, id=1), r'categories\[1\].*id 1 is there twice'),
+    'category twice': (change('categories', 1, name='person'), r"categories\[1\].*'person' is there twice"),
+    'no annotations': (
+        lambda c: c.pop('annotations'),
+        'expected an object with images, annotations, categories',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', BAD_COCO)
+def test_bad_coco_file_is_refused_while_loading(case, drawn, tmp_path):
+    content = json.loads((drawn / ANN).read_text())
+    BAD_COCO[case][0](content)
+    path = tmp_path / 'bad.json'
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=BAD_COCO[case][1]) as error:
+        COCOMultiLabel(str(path), data_prefix=str(drawn / 'train2017'))
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize('cls', [COCOMultiLabel, PlainMultiLabel])
+def test_broken_and_missing_json(cls, drawn, tmp_path):
+    path = tmp_path / 'broken.json'
+    path.write_text((drawn / ANN).read_text()[:500])
+    with pytest.raises(ValueError, match=r'broken\.json: line 1, column .* not valid json'):
+        cls(str(path))
+    with pytest.raises(ValueError, match=r'none\.json: no such file: set data_root'):
+        cls(str(tmp_path / 'none.json'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(classes=('person', 'unicorn')), 'no category is called unicorn'),
+        (dict(classes=('person', 'person')), 'named twice: person'),
+        (dict(crowd='maybe'), "crowd must be one of .* got 'maybe'"),
+        (dict(filter_cfg=dict(filter_empty_gt=True)), 'use filter_empty=True'),
+    ],
+)
+def test_bad_options(drawn, options, words):
+    with pytest.raises(ValueError, match=words):
+        load(drawn, **options)
+
+
+def write_plain(root, labels, **extra):
+    """A plain json of three classes over the first pictures of a drawn data set."""
+    pictures = sorted(path.name for path in (root / 'train2017').iterdir())
+    items = [dict(img_path=name, gt_label=label) for name, label in zip(pictures, labels, strict=False)]
+    items[-1] |= extra
+    return json.dumps(dict(metainfo=dict(classes=['a', 'b', 'c']), data_list=items))
+
+
+def test_plain_file(drawn, tmp_path):
+    path = tmp_path / 'plain.json'
+    path.write_text(write_plain(drawn, [[2, 0], [], [1]], gt_label_ignore=[0]))
+    dataset = PlainMultiLabel(str(path), data_prefix=str(drawn / 'train2017'))
+    assert dataset.CLASSES == ('a', 'b', 'c')
+    assert [item['gt_label'] for item in dataset] == [[2, 0], [], [1]]
+    assert dataset[2]['gt_label_ignore'] == [0] and os.path.exists(dataset[2]['img_path'])
+
+
+@pytest.mark.parametrize(
+    ('label', 'extra', 'words'),
+    [
+        ([1.0], {}, r'must be a list of whole numbers.*\[1\.0\]'),
+        ([True], {}, 'must be a list of whole numbers'),
+        (['a'], {}, 'must be a list of whole numbers'),
+        (1, {}, 'must be a list of whole numbers'),
+        ([0, 1, 1], {}, r'one-hot vector: write the indices of its ones, \[1, 2\]'),
+        ([2, 2], {}, r'holds a label twice: \[2, 2\]'),
+        ([3], {}, r'holds \[3\], outside 0 to 2'),
+        ([-1], {}, r'holds \[-1\], outside 0 to 2'),
+        ([1], dict(gt_label_ignore=[1]), r'\[1\] both in gt_label and in gt_label_ignore'),
+        ([1], dict(img_path='none.png'), r'1 of 3 images are missing, first .*none\.png'),
+    ],
+)
+def test_bad_plain_file_is_refused_while_loading(drawn, tmp_path, label, extra, words):
+    path = tmp_path / 'plain.json'
+    path.write_text(write_plain(drawn, [[0], [], label], **extra))
+    with pytest.raises(ValueError, match=words) as error:
+        PlainMultiLabel(str(path), data_prefix=str(drawn / 'train2017'))
+    assert str(path) in str(error.value) and ('data_list[2]' in str(error.value) or 'img_path' in extra)

@@ -1,0 +1,127 @@
+"""Check the data sets of a config before training on them.
+
+Builds the data sets of the train, val and test data loaders, which checks their annotation files, and prints
+what they hold. Exits with 1 and the reason if a file is bad, if a picture can't be decoded (--images), or if the
+number of classes in the model differs from the data set's.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, init_default_scope
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+SPLITS = ('train', 'val', 'test')
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument('config', help='path of a config')
+    parser.add_argument('--images', action='store_true', help='decode every picture')
+    parser.add_argument('--workers', type=int, default=4, help='threads that decode pictures')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override, as key=value'
+    )
+    return parser.parse_args()
+
+
+def describe(name: str, dataset: BaseDataset, console: Console) -> list[dict]:
+    """Print what a data set holds.
+
+    Returns:
+        list[dict]: Its items, before the pipeline.
+    """
+    items = [dataset.get_data_info(i) for i in range(len(dataset))]
+    labels = [np.atleast_1d(item.get('gt_label', [])).astype(int) for item in items]
+    ignored = [set(item.get('gt_label_ignore') or item.get('gt_label_difficult') or []) for item in items]
+    boxes = Counter(c for item in items for c in item.get('gt_box_labels', np.array([])).tolist())
+    images = Counter(c for row in labels for c in set(row.tolist()))
+    unsure = Counter(
+        c for row, ignore in zip(labels, ignored, strict=True) for c in ignore - set(row.tolist())
+    )
+    classes = dataset.metainfo.get('classes') or range(max(images, default=-1) + 1)
+
+    console.print(f'[bold]{name}[/]: {len(items)} images, {sum(not len(row) for row in labels)} without a label, '
+                  f'{np.mean([len(row) for row in labels]) if items else 0:.2f} labels an image, '
+                  f'{sum(boxes.values())} boxes')  # fmt: skip
+    table = Table('class', 'images', 'ignored', 'boxes')
+    for c, label in enumerate(classes):
+        table.add_row(str(label), str(images[c]), str(unsure[c]), str(boxes[c]))
+    console.print(table)
+    return items
+
+
+def undecodable(paths: list[str], workers: int, console: Console) -> list[str]:
+    """Decode every picture and list those that fail, with the reason."""
+
+    def problem(path: str) -> str | None:
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            return f'{path}: {error}'
+        return None
+
+    with ThreadPoolExecutor(workers) as pool:
+        results = track(pool.map(problem, paths), 'decoding', total=len(paths), console=console)
+        return [result for result in results if result is not None]
+
+
+def class_count_problems(cfg: Config, name: str, num_classes: int) -> list[str]:
+    """Where the config's number of classes differs from the data set's."""
+    model = cfg.get('model', {})
+    told = {
+        'model.head.num_classes': (model.get('head') or {}).get('num_classes'),
+        'data_preprocessor.num_classes': (
+            model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+        ).get('num_classes'),
+    }
+    return [
+        f'{key} is {count} but the {name} data set has {num_classes} classes: set {key}={num_classes}'
+        for key, count in told.items()
+        if count not in (None, num_classes)
+    ]
+
+
+def main() -> int:
+    """Check all splits.
+
+    Returns:
+        int: 0 if everything is well, else 1.
+    """
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    console, problems, seen = Console(), [], []
+    for name in SPLITS:
+        dataset_cfg = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
+        if dataset_cfg is None or dataset_cfg in seen:
+            continue
+        seen.append(dataset_cfg)
+        try:
+            dataset = DATASETS.build(dataset_cfg)
+        except (ValueError, OSError) as error:
+            problems.append(f'{name}: {error}')
+            continue
+        items = describe(name, dataset, console)
+        if dataset.metainfo.get('classes'):
+            problems += class_count_problems(cfg, name, len(dataset.metainfo['classes']))
+        if args.images:
+            problems += undecodable([item['img_path'] for item in items], args.workers, console)
+    for problem in problems:
+        print(f'error: {problem}', file=sys.stderr)
+    return int(bool(problems))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
