@@ -1,0 +1,3 @@
+from .inferencer import MultiLabelInferencer
+
+__all__ = ['MultiLabelInferencer']

@@ -160,13 +160,15 @@ class EvidenceVisualizer(UniversalVisualizer):
             classes = self.dataset_meta.get('classes')
         blocks = [sample_panels(s, classes, self.max_classes, **panel_options) for s in data_samples]
         cell = max(cell_size or self.cell_size, 80)
+        cells, columns = max(2, *map(len, blocks)), min(columns, len(blocks))
+        legend_lines = -(-4 // (cells * columns))  # four cells hold the whole legend in one line
         layout = SheetLayout(
-            cells=max(map(len, blocks)),
+            cells=cells,
             blocks=len(blocks),
-            columns=min(columns, len(blocks)),
+            columns=columns,
             cell=cell,
             heading=cell // 5 if title else 0,
-            legend=max(cell // 8, 18),
+            legend=legend_lines * max(cell // 8, 18),
         )
         width, height = layout.size
         self.set_image(np.full((height, width, 3), 255, np.uint8))

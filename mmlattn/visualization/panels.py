@@ -94,7 +94,7 @@ def sample_panels(
     if draw_gt and 'gt_label' in sample:
         names = [str(classes[i]) if classes is not None else str(i) for i in sample.gt_label.tolist()]
         title = 'truth: ' + (', '.join(names) or 'nothing')
-        boxes = sample.get('gt_boxes', boxes)
+        boxes = torch.as_tensor(sample.get('gt_boxes', boxes))
     shown = list(outcomes.items())[:max_classes]
     evidence = [
         panel
@@ -117,7 +117,7 @@ def _attention_panels(
         heat = sample.attention_maps[label].detach().cpu().float()
         boxes = torch.zeros(0, 4)
         if draw_gt and 'gt_boxes' in sample:
-            boxes = sample.gt_boxes[sample.gt_box_labels == label]
+            boxes = torch.as_tensor(sample.gt_boxes)[torch.as_tensor(sample.gt_box_labels) == label]
         peak = attention_peaks(heat) if heat.any() else None
         panels.append(Panel(caption(label), outcome, heat, peak, boxes))
     return panels

@@ -41,8 +41,8 @@ class SceneStyle:
 
     canvas: int = 64
     max_digits: int = 4
-    digit_size: tuple[int, int] = (14, 22)
-    clutter: int = 6
+    digit_size: tuple[int, int] = (14, 20)
+    clutter: int = 5
     fragment: int = 8
     dim: float = 0.45
 

@@ -1,0 +1,196 @@
+"""Inference with multi-label models: the set of labels, their scores, and where the model looked."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from mmlattn.structures import EVIDENCE_FIELDS
+from mmlattn.utils.checkpoint import use_safe_loading
+
+__all__ = ['MultiLabelInferencer', 'resolve_threshold', 'select_labels']
+
+
+class MultiLabelInferencer(ImageClassificationInferencer):
+    """Like mmpretrain's inferencer, but it returns the label set, with thresholds chosen at call time.
+
+    Args:
+        model (BaseModel | str | Config): A model, a model name, or a config or the path of one.
+        pretrained (bool | str): Path or URL of the checkpoint; opened weights-only.
+        device (str | torch.device, optional): Where to run.
+        classes (Sequence[str], optional): Class names; those stored in the checkpoint by default.
+        trust_checkpoint (bool): Open checkpoints that can run code on this machine.
+        **kwargs: As for ``ImageClassificationInferencer``.
+
+    Example:
+        >>> inferencer = MultiLabelInferencer('configs/csra_r101_coco.py', 'csra.pth')
+        >>> inferencer(['a.jpg', 'b.jpg'], batch_size=2, threshold=0.4, topk=3)
+        [{'pred_labels': [0, 16], 'pred_classes': ['person', 'dog'], 'pred_scores': array([...])}, ...]
+    """
+
+    forward_kwargs = {'with_evidence', 'threshold', 'topk'}
+
+    def __init__(
+        self,
+        model: Any,
+        pretrained: bool | str = True,
+        device: str | torch.device | None = None,
+        classes: Sequence[str] | None = None,
+        trust_checkpoint: bool = False,
+        **kwargs,
+    ) -> None:
+        use_safe_loading(trust=trust_checkpoint)
+        super().__init__(model=model, pretrained=pretrained, device=device, classes=classes, **kwargs)
+
+    def __call__(
+        self, inputs: Any, return_datasamples: bool = False, batch_size: int = 1, **kwargs
+    ) -> list[dict] | list[DataSample]:
+        """Infer.
+
+        Args:
+            inputs (str | Path | np.ndarray | list): Path, URL or BGR array of shape (H, W, 3), several of them,
+                or a folder of pictures.
+            return_datasamples (bool): Return the data samples themselves.
+            batch_size (int): Pictures per forward pass.
+            **kwargs: ``with_evidence`` (bool), ``threshold`` and ``topk`` (see :func:`select_labels`; without
+                both the model's own decision stands), and mmpretrain's ``show``, ``show_dir``, ``resize``,
+                ``rescale_factor``, ``draw_score``, ``wait_time``.
+
+        Returns:
+            list[dict]: For each picture ``pred_labels`` (list[int], best first), ``pred_classes`` (list[str], if
+            the names are known), ``pred_scores`` (ndarray (C,), of all classes) and the evidence fields present,
+            as arrays.
+        """
+        return super().__call__(inputs, return_datasamples, batch_size, **kwargs)
+
+    def _inputs_to_list(self, inputs: Any) -> list:
+        inputs = str(inputs) if isinstance(inputs, Path) else inputs
+        return [str(x) if isinstance(x, Path) else x for x in super()._inputs_to_list(inputs)]
+
+    @torch.no_grad()
+    def forward(
+        self,
+        inputs: dict,
+        with_evidence: bool | None = None,
+        threshold: float | Sequence[float] | Mapping[str, float] | None = None,
+        topk: int | None = None,
+    ) -> list[DataSample]:
+        """Run one batch; ``pred_label`` of the samples follows ``threshold`` and ``topk``."""
+        if with_evidence is None:
+            samples = self.model.test_step(inputs)
+        else:
+            self._check_evidence(with_evidence)
+            options = dict(with_evidence=with_evidence) if self._has_evidence() else {}
+            samples = self.model.predict(**self.model.data_preprocessor(inputs, False), **options)
+        if threshold is not None or topk is not None:
+            limits = resolve_threshold(threshold, len(samples[0].pred_score), self.classes)
+            for sample in samples:
+                sample.set_pred_label(select_labels(sample.pred_score, limits, topk))
+        return samples
+
+    def _has_evidence(self) -> bool:
+        owner = self.model.head if hasattr(self.model, 'head') else self.model
+        return 'with_evidence' in inspect.signature(owner.predict).parameters
+
+    def _check_evidence(self, wanted: bool) -> None:
+        if wanted and not self._has_evidence():
+            owner = self.model.head if hasattr(self.model, 'head') else self.model
+            raise ValueError(
+                f'{type(owner).__name__} cannot tell where it looked; leave with_evidence out, or use a head or '
+                'classifier of mmlattn such as CSRAHead'
+            )
+
+    def visualize(self, ori_inputs: list, preds: list[DataSample], **kwargs) -> list[np.ndarray] | None:
+        """Draw with the one visualiser."""
+        if self.visualizer is None and (kwargs.get('show') or kwargs.get('show_dir') is not None):
+            from mmlattn.visualization import EvidenceVisualizer
+
+            self.visualizer = EvidenceVisualizer('inferencer')
+        rgb = [x if isinstance(x, str) else x[..., ::-1] for x in ori_inputs]
+        return super().visualize(rgb, preds, **kwargs)
+
+    def postprocess(
+        self, preds: list[DataSample], visualization: Any, return_datasamples: bool = False
+    ) -> list[dict] | list[DataSample]:
+        """Turn data samples into plain results."""
+        return preds if return_datasamples else [self._result(sample) for sample in preds]
+
+    def _result(self, sample: DataSample) -> dict:
+        scores = sample.pred_score.cpu()
+        labels = sorted(sample.pred_label.tolist(), key=lambda label: (-scores[label].item(), label))
+        result = dict(pred_labels=labels, pred_scores=scores.float().numpy())
+        if self.classes is not None:
+            result['pred_classes'] = [self.classes[label] for label in labels]
+        for field in EVIDENCE_FIELDS:
+            if field in sample:
+                value = sample.get(field)
+                many = isinstance(value, (list, tuple))
+                result[field] = [v.cpu().numpy() for v in value] if many else value.cpu().numpy()
+        return result
+
+
+def resolve_threshold(
+    threshold: float | Sequence[float] | Mapping[str, float] | None,
+    num_classes: int,
+    classes: Sequence[str] | None = None,
+) -> Tensor:
+    """One threshold per class.
+
+    Args:
+        threshold (float | Sequence[float] | Mapping[str, float] | None): For all classes, for each class in
+            order, or by name with 0.5 for those not named. None is no threshold.
+        num_classes (int): C.
+        classes (Sequence[str], optional): Class names, needed for a mapping.
+
+    Returns:
+        Tensor: Shape (C,).
+
+    Raises:
+        ValueError: If the number of thresholds or a name does not fit, or one is not in [0, 1].
+    """
+    if threshold is None:
+        return torch.zeros(num_classes)
+    if isinstance(threshold, Mapping):
+        unknown = set(threshold) - set(classes or ())
+        if unknown:
+            raise ValueError(
+                f'thresholds for unknown classes: {sorted(unknown)}; known are {list(classes or ())}'
+            )
+        threshold = [threshold.get(name, 0.5) for name in classes]
+    limits = torch.as_tensor(threshold, dtype=torch.float32)
+    if limits.dim() == 0:
+        limits = limits.expand(num_classes)
+    if limits.shape != (num_classes,):
+        raise ValueError(f'need one threshold or one for each of {num_classes} classes, got {limits.numel()}')
+    if not ((limits >= 0) & (limits <= 1)).all():
+        raise ValueError(f'thresholds must lie in [0, 1], got {threshold}')
+    return limits
+
+
+def select_labels(scores: Tensor, thresholds: Tensor, topk: int | None = None) -> Tensor:
+    """Classes whose score reaches their threshold, among the ``topk`` best if given.
+
+    Args:
+        scores (Tensor): Shape (C,), in [0, 1].
+        thresholds (Tensor): Shape (C,).
+        topk (int, optional): At least 1; more than C is C. Ties go to the lower class.
+
+    Returns:
+        Tensor: Class indices, ascending.
+
+    Raises:
+        ValueError: For a ``topk`` below 1.
+    """
+    if topk is not None and topk < 1:
+        raise ValueError(f'topk must be at least 1, got {topk}')
+    kept = scores >= thresholds.to(scores.device)
+    if topk is not None:
+        best = scores.argsort(descending=True, stable=True)[:topk]
+        kept &= torch.zeros_like(kept).scatter(0, best, True)
+    return kept.nonzero()[:, 0]

@@ -1,0 +1,147 @@
+"""The visualiser on drawn evidence."""
+
+import itertools
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import VISUALIZERS
+from mmpretrain.structures import DataSample
+
+from mmlattn.visualization import EvidenceVisualizer
+from mmlattn.visualization.layout import SheetLayout, fit_picture, overlay
+from mmlattn.visualization.panels import label_outcomes, sample_panels
+
+CLASSES = ('cat', 'dog', 'bird')
+
+
+def make_sample(hot=(1, 2)):
+    """Cat predicted and true, dog predicted only, bird true only; every map hot in one cell of 4 x 4."""
+    sample = DataSample().set_gt_label([0, 2]).set_pred_score(torch.tensor([0.7, 0.9, 0.2]))
+    sample.set_pred_label([0, 1])
+    maps = torch.zeros(3, 4, 4)
+    maps[:, hot[0], hot[1]] = 1
+    sample.set_field(maps, 'attention_maps')
+    sample.set_field(np.array([[0.5, 0.25, 0.75, 0.5]], np.float32), 'gt_boxes')
+    sample.set_field(np.array([0]), 'gt_box_labels')
+    return sample
+
+
+@pytest.fixture
+def visualizer():
+    """A visualiser that draws cells of 100 pixels."""
+    return EvidenceVisualizer('test', cell_size=100)
+
+
+def test_outcomes_are_ordered_by_score():
+    assert list(label_outcomes(make_sample()).items()) == [(1, 'wrong'), (0, 'correct'), (2, 'missed')]
+    assert label_outcomes(make_sample(), draw_gt=False) == {1: 'predicted', 0: 'predicted'}
+    sample = make_sample()
+    sample.set_field(torch.tensor([1]), 'gt_label_ignore')
+    assert label_outcomes(sample)[1] == 'ignored'
+
+
+def test_panels_say_what_the_sample_holds():
+    picture, dog, cat, bird = sample_panels(make_sample(), CLASSES)
+    assert picture.title == 'truth: cat, bird' and len(picture.boxes) == 1
+    assert [p.title for p in (dog, cat, bird)] == ['dog  0.90', 'cat  0.70', 'bird  0.20']
+    assert [len(p.boxes) for p in (dog, cat, bird)] == [0, 1, 0]
+    assert cat.peak.tolist() == [0.625, 0.375]
+    assert len(sample_panels(make_sample(), CLASSES, max_classes=1)) == 2
+
+
+def test_without_evidence_labels_are_listed():
+    sample = make_sample()
+    del sample.attention_maps
+    _, listed = sample_panels(sample, CLASSES)
+    assert listed.lines == (('dog  0.90', 'wrong'), ('cat  0.70', 'correct'), ('bird  0.20', 'missed'))
+
+
+def test_never_emitted_class_has_no_peak():
+    sample = make_sample()
+    sample.attention_maps[1] = 0
+    assert sample_panels(sample, CLASSES)[1].peak is None
+
+
+@pytest.mark.parametrize('layout', [SheetLayout(5, 7, 2, 150, 30, 20), SheetLayout(2, 1, 1, 80)])
+def test_cells_and_captions_do_not_overlap(layout):
+    corners = [layout.cell_corner(b, c) for b in range(layout.blocks) for c in range(layout.cells)]
+    areas = [(x, y - layout.caption, x + layout.cell, y + layout.cell) for x, y in corners]
+    for a, b in itertools.combinations(areas, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+    width, height = layout.size
+    assert all(x0 >= layout.margin and x1 <= width - layout.margin for x0, _, x1, _ in areas)
+    assert min(a[1] for a in areas) >= layout.margin + layout.heading
+    assert max(a[3] for a in areas) <= height - layout.margin - layout.legend
+
+
+@pytest.mark.parametrize(
+    ('shape', 'fitted'), [((10, 20), (50, 100)), ((400, 200), (100, 50)), ((90, 90), (100, 100))]
+)
+def test_pictures_fit_their_cell(shape, fitted):
+    assert fit_picture(np.zeros((*shape, 3), np.uint8), 100).shape == (*fitted, 3)
+
+
+def test_small_pictures_keep_hard_edges():
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[0, 0] = 255
+    assert set(np.unique(fit_picture(image, 100))) == {0, 255}
+
+
+def test_overlay_is_grey_where_cold_and_coloured_where_hot():
+    picture = np.full((8, 8, 3), (30, 60, 90), np.uint8)
+    heat = np.zeros((2, 2))
+    heat[0, 1] = 0.3
+    drawn = overlay(picture, heat, 'inferno', 'nearest', strength=1.0)
+    assert (drawn[4:] == 60).all() and (drawn[:4, :4] == 60).all()
+    top = np.round(np.array(matplotlib.colormaps['inferno'](1.0)[:3]) * 255)
+    assert (drawn[:4, 4:] == top).all()
+    assert (overlay(picture, np.zeros((2, 2))) == 60).all()
+
+
+def test_drawing_changes_where_a_map_is_hot(visualizer):
+    image = np.full((64, 64, 3), 120, np.uint8)
+    one, other = make_sample((0, 0)), make_sample((3, 3))
+    for sample in (one, other):
+        sample.set_pred_score(torch.tensor([0.9, 0.1, 0.1])).set_pred_label([0]).set_gt_label([0])
+    drawings = [visualizer.visualize_cls(image, sample, CLASSES).astype(int) for sample in (one, other)]
+    layout = SheetLayout(2, 1, 1, 100, 0, 36)
+    assert drawings[0].shape == (*layout.size[::-1], 3)
+    rows, columns = np.nonzero(np.abs(drawings[0] - drawings[1]).sum(-1))
+    x, y = layout.cell_corner(0, 1)
+    assert rows.min() >= y - 5 and rows.max() <= y + 105 and columns.min() >= x - 5
+    difference = np.abs(drawings[0] - drawings[1]).sum(-1)[y : y + 100, x : x + 100]
+    assert difference[:25, :25].mean() > 50 and difference[75:, 75:].mean() > 50
+    assert difference[:25, 75:].max() == 0
+
+
+def test_stock_visualization_arguments_write_a_file(visualizer, tmp_path):
+    visualizer.dataset_meta = dict(classes=CLASSES)
+    drawn = visualizer.visualize_cls(
+        np.zeros((30, 40, 3), np.uint8),
+        make_sample(),
+        rescale_factor=4,
+        out_file=str(tmp_path / 'a' / 'b.png'),
+    )
+    assert (tmp_path / 'a' / 'b.png').stat().st_size > 1000
+    assert drawn.shape[:2] == SheetLayout(4, 1, 1, 160, 0, 20).size[::-1]
+
+
+@pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet'])
+def test_builds_under_both_scopes(scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        built = VISUALIZERS.build(dict(type='mmlattn.EvidenceVisualizer', name=f'built-{scope}'))
+    assert type(built) is EvidenceVisualizer
+
+
+@pytest.mark.parametrize('wrong', [dict(cell_size=20), dict(interpolation='cubic')])
+def test_wrong_arguments_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        EvidenceVisualizer('wrong', **wrong)
+
+
+def test_sheet_needs_a_sample_for_each_image(visualizer):
+    with pytest.raises(ValueError, match='1 images and 0 samples'):
+        visualizer.draw_sheet([np.zeros((8, 8, 3), np.uint8)], [])

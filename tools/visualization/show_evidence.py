@@ -1,0 +1,82 @@
+"""Draw what a trained model finds in pictures and where it looked.
+
+python tools/visualization/show_evidence.py CONFIG CHECKPOINT a.jpg b.jpg --out-dir shown
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser.add_argument('images', nargs='+', type=Path, help='pictures')
+    parser.add_argument('--out-dir', type=Path, required=True, help='folder for one PNG per picture')
+    parser.add_argument(
+        '--threshold', type=float, help="predict from this score on; default: the model's own"
+    )
+    parser.add_argument('--topk', type=int, help='predict at most so many classes')
+    parser.add_argument('--batch-size', type=int, default=8)
+    parser.add_argument('--cell-size', type=int, help='side of a drawn cell in pixels')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--trust-checkpoint', action='store_true', help='open a checkpoint that can run code')
+    return parser.parse_args()
+
+
+def check_files(images: list[Path], out_dir: Path) -> None:
+    """See that every picture is there and none of the drawings would replace a file.
+
+    Raises:
+        ValueError: Naming the file in question.
+    """
+    missing = [str(path) for path in images if not path.is_file()]
+    if missing:
+        raise ValueError(f'no such picture: {", ".join(missing)}')
+    targets = [out_dir / f'{path.stem}.png' for path in images]
+    twice = sorted({str(path) for path in targets if targets.count(path) > 1})
+    if twice:
+        raise ValueError(
+            f'several pictures would be drawn to {", ".join(twice)}; draw them into separate folders'
+        )
+    taken = [str(path) for path in targets if path.exists()]
+    if taken:
+        raise ValueError(f'{", ".join(taken)} exists already; choose another --out-dir')
+
+
+def main() -> None:
+    """Draw."""
+    args = parse_args()
+    check_files(args.images, args.out_dir)
+    from mmlattn.apis import MultiLabelInferencer
+
+    inferencer = MultiLabelInferencer(
+        args.config, args.checkpoint, device=args.device, trust_checkpoint=args.trust_checkpoint
+    )
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    results = inferencer(
+        args.images,
+        batch_size=args.batch_size,
+        with_evidence=True,
+        threshold=args.threshold,
+        topk=args.topk,
+        show_dir=str(args.out_dir),
+        resize=args.cell_size,
+    )
+    for path, result in zip(args.images, results, strict=True):
+        names = result.get('pred_classes', result['pred_labels'])
+        scores = [result['pred_scores'][label] for label in result['pred_labels']]
+        found = ', '.join(f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True))
+        print(f'{path}: {found or "nothing"}')
+    print(f'drawn to {args.out_dir}')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f'error: {error}')
