@@ -50,7 +50,7 @@ def describe(name: str, dataset: BaseDataset, console: Console) -> list[dict]:
     )
     classes = dataset.metainfo.get('classes') or range(max(images, default=-1) + 1)
 
-    console.print(f'[bold]{name}[/]: {len(items)} images, {sum(not len(row) for row in labels)} without a label, '
+    console.print(f'{name}: {len(items)} images, {sum(not len(row) for row in labels)} without a label, '
                   f'{np.mean([len(row) for row in labels]) if items else 0:.2f} labels an image, '
                   f'{sum(boxes.values())} boxes')  # fmt: skip
     table = Table('class', 'images', 'ignored', 'boxes')
@@ -102,7 +102,7 @@ def main() -> int:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    console, problems, seen = Console(), [], []
+    console, problems, seen = Console(markup=False), [], []
     for name in SPLITS:
         dataset_cfg = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
         if dataset_cfg is None or dataset_cfg in seen:

@@ -174,7 +174,7 @@ def _render(result: MultiLabelResult, classes: Sequence[str]) -> str:
         table.add_row(
             *('-' if v is None else f'{v:.2f}' if isinstance(v, float) else str(v) for v in row.values())
         )
-    console = Console(width=100)
+    console = Console(width=100, markup=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get()
