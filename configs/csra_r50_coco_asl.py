@@ -52,6 +52,7 @@ param_scheduler = [
 ]
 custom_hooks = [
     dict(type='mmlattn.ReproducibilityHook'),
+    dict(type='mmlattn.ClassNamesHook'),
     dict(type='EMAHook', momentum=3e-4, priority='ABOVE_NORMAL'),
 ]
 auto_scale_lr = dict(base_batch_size=32)

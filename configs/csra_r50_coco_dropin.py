@@ -1,15 +1,42 @@
-"""A stock mmpretrain config with its head replaced: the pattern for your own configs.
+"""A stock mmpretrain config with its head replaced: the pattern for a config of your own.
 
-Only ``neck=None`` and the head belong to CSRA; the rest swaps ImageNet's data for COCO's.
+CSRA's part is ``model``. The rest swaps ImageNet's pictures and metric for COCO's and keeps everything else:
+pipelines at 224 pixels, optimizer, schedule, runtime.
 """
 
-_base_ = ['mmpretrain::resnet/resnet50_8xb32_in1k.py', '_base_/datasets/coco14_448.py']
+_base_ = ['mmpretrain::resnet/resnet50_8xb32_in1k.py']
 
 model = dict(
     neck=None,
     head=dict(_delete_=True, type='mmlattn.CSRAHead', num_classes=80, in_channels=2048, num_heads=1, lam=0.1),
 )
 
-# The loss is summed over 80 classes, as mmpretrain's heads do.
-optim_wrapper = dict(optimizer=dict(lr=0.0005))
-auto_scale_lr = dict(base_batch_size=16)
+data_preprocessor = dict(num_classes=80)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='mmlattn.COCOMultiLabel',
+        data_root='data/coco/',
+        ann_file='annotations/instances_train2014.json',
+        data_prefix='train2014/',
+        pipeline={{_base_.train_pipeline}},
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='mmlattn.COCOMultiLabel',
+        data_root='data/coco/',
+        ann_file='annotations/instances_val2014.json',
+        data_prefix='val2014/',
+        pipeline={{_base_.test_pipeline}},
+        test_mode=True,
+    )
+)
+val_evaluator = dict(_delete_=True, type='mmlattn.MultiLabelReport')
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+
+# Stock heads and this one sum the loss over the classes, so a learning rate for one class would be too large.
+optim_wrapper = dict(optimizer=dict(lr=0.005))
+auto_scale_lr = dict(base_batch_size=32)

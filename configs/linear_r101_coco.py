@@ -3,7 +3,7 @@
 _base_ = ['csra_r101_coco.py']
 
 model = dict(
-    neck=dict(type='GlobalAveragePooling'),
+    neck=dict(_delete_=True, type='GlobalAveragePooling'),
     head=dict(
         _delete_=True,
         type='MultiLabelLinearClsHead',

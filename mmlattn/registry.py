@@ -10,7 +10,7 @@ import mmpretrain.registry as mmpretrain_registry
 from mmengine import registry as roots
 from mmengine.registry import Registry
 
-__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'METRICS', 'MODELS', 'TRANSFORMS', 'VISUALIZERS']
+__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', 'TRANSFORMS', 'VISUALIZERS']
 
 
 class PluginRegistry(Registry):
@@ -47,4 +47,5 @@ DATA_SAMPLERS = _plugin('DATA_SAMPLERS', 'mmlattn.datasets')
 TRANSFORMS = _plugin('TRANSFORMS', 'mmlattn.datasets')
 METRICS = _plugin('METRICS', 'mmlattn.evaluation')
 HOOKS = _plugin('HOOKS', 'mmlattn.engine')
+LOOPS = _plugin('LOOPS', 'mmlattn.engine')
 VISUALIZERS = _plugin('VISUALIZERS', 'mmlattn.visualization')

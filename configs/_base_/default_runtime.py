@@ -9,7 +9,7 @@ default_hooks = dict(
     visualization=dict(type='VisualizationHook', enable=False),
 )
 # Randomness is a function of (seed, epoch, index) for data and of (seed, iteration, rank) for the model.
-custom_hooks = [dict(type='mmlattn.ReproducibilityHook')]
+custom_hooks = [dict(type='mmlattn.ReproducibilityHook'), dict(type='mmlattn.ClassNamesHook')]
 
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork'), dist_cfg=dict(backend='nccl'))
 visualizer = dict(type='mmlattn.EvidenceVisualizer', vis_backends=[dict(type='LocalVisBackend')])

@@ -1,4 +1,4 @@
-from .hooks import CollectDirHook, ReproducibilityHook
+from .hooks import ClassNamesHook, CollectDirHook, ReproducibilityHook
 from .loops import StreamTrainLoop
 
-__all__ = ['CollectDirHook', 'ReproducibilityHook', 'StreamTrainLoop']
+__all__ = ['ClassNamesHook', 'CollectDirHook', 'ReproducibilityHook', 'StreamTrainLoop']

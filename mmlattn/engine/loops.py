@@ -3,15 +3,18 @@
 from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
+from mmlattn.registry import LOOPS
+
 __all__ = ['StreamTrainLoop']
 
 
+@LOOPS.register_module()
 class StreamTrainLoop(IterBasedTrainLoop):
     """mmengine's iteration-based loop, whose data stream continues where it stopped.
 
     The stock loop of mmengine 0.10.7 starts its workers before a resume is known and then loads and drops every
     batch used before. Here the sampler skips them unloaded, on every version. Arguments are the parent's.
-    Use ``train_cfg=dict(type='mmlattn.engine.StreamTrainLoop', max_iters=...)`` with
+    Use ``train_cfg=dict(type='mmlattn.StreamTrainLoop', max_iters=...)`` with
     ``mmlattn.StreamSampler``; ``tools/train.py`` does so for every iteration-based config.
     """
 

@@ -133,7 +133,7 @@ def make_reproducible(cfg: Config) -> None:
     loop = cfg.train_cfg
     if not loop.get('by_epoch', True) or _type_name(loop) == 'IterBasedTrainLoop':
         loop.pop('by_epoch', None)
-        loop.type = 'mmlattn.engine.StreamTrainLoop'
+        loop.type = 'mmlattn.StreamTrainLoop'
         # mmengine would restart DefaultSampler at its end; an endless one gives the same visits to each image.
         if _type_name(loader.sampler) in ('InfiniteSampler', 'DefaultSampler'):
             loader.sampler.type = 'mmlattn.StreamSampler'

@@ -1,4 +1,5 @@
+from .class_names import ClassNamesHook
 from .collect_dir import CollectDirHook
 from .reproducibility import ReproducibilityHook
 
-__all__ = ['CollectDirHook', 'ReproducibilityHook']
+__all__ = ['ClassNamesHook', 'CollectDirHook', 'ReproducibilityHook']

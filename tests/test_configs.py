@@ -1,0 +1,120 @@
+"""Every config parses, builds, takes a training and a test step, and survives being dumped."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import HOOKS, METRICS, VISUALIZERS, DefaultScope
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
+from mmpretrain.structures import DataSample
+
+CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def cfg(request):
+    return Config.fromfile(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
+
+
+def without_pretrained(model):
+    """Weights by URL are not fetched; a transformer takes a small image and few layers."""
+    model.backbone.init_cfg = None
+    if model.backbone.type == 'VisionTransformer':
+        model.backbone.update(
+            img_size=64, arch=dict(embed_dims=1024, num_layers=1, num_heads=16, feedforward_channels=64)
+        )
+    return model
+
+
+def test_one_training_and_one_test_step(cfg):
+    torch.manual_seed(0)
+    cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = MODELS.build(without_pretrained(cfg.model))
+    images = [torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+    labels = [[0, cfg.model.head.num_classes - 1], []]
+
+    def batch():
+        return dict(inputs=images, data_samples=[DataSample().set_gt_label(label) for label in labels])
+
+    losses = model(**model.data_preprocessor(batch(), True), mode='loss')
+    losses['loss'].backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f'{name} takes no part in the loss'
+            assert parameter.grad.isfinite().all(), name
+    model.eval()
+    with torch.no_grad():
+        for sample in model.test_step(batch()):
+            assert sample.pred_score.shape == (cfg.model.head.num_classes,)
+
+
+def test_every_type_is_known_and_class_counts_agree(cfg):
+    for name in LOADERS:
+        dataset = cfg[name].dataset
+        assert DATASETS.get(dataset.type), dataset.type
+        for transform in dataset.pipeline:
+            assert TRANSFORMS.get(transform.type) or MODELS.get(transform.type), transform.type
+    for name in ('val_evaluator', 'test_evaluator'):
+        for metric in cfg[name] if isinstance(cfg[name], (list, tuple)) else [cfg[name]]:
+            METRICS.build(metric)
+    for hook in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
+        HOOKS.build(hook)
+    VISUALIZERS.build(dict(dict(name='contract'), **cfg.visualizer))
+    assert cfg.data_preprocessor.num_classes == cfg.model.head.num_classes
+    assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size
+
+
+def test_dumped_config_needs_nothing_else(cfg, tmp_path):
+    path = tmp_path / 'dumped.py'
+    cfg.dump(str(path))
+    assert Config.fromfile(path).to_dict() == cfg.to_dict()
+
+
+def test_names_are_unique_and_flat():
+    names = [path.name for path in (Path(__file__).parents[1] / 'configs').rglob('*.py')]
+    assert len(names) == len(set(names))
+
+
+def test_root_registry_builds_our_models():
+    assert ROOT_MODELS.get('mmlattn.CSRAHead')
+
+
+def test_learning_rates_of_the_official_recipe():
+    """The lr of every epoch of the COCO recipe (backbone group), as the authors' schedule has it."""
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    cfg = Config.fromfile(Path(__file__).parents[1] / 'configs/csra_r101_coco.py')
+    iters = 10
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    wrapper = OptimWrapper(torch.optim.SGD([parameter], lr=cfg.optim_wrapper.optimizer.lr))
+    warm_up = dict(cfg.param_scheduler[0])
+    assert warm_up.pop('convert_to_iter_based')
+    warm_up = PARAM_SCHEDULERS.get(warm_up.pop('type')).build_iter_from_epoch(
+        optimizer=wrapper, epoch_length=iters, **warm_up
+    )
+    step = dict(cfg.param_scheduler[1])
+    step = PARAM_SCHEDULERS.build(dict(step, optimizer=wrapper))
+    rates = []
+    for _ in range(cfg.train_cfg.max_epochs):
+        for _ in range(iters):
+            rates.append(wrapper.param_groups[0]['lr'])
+            parameter.grad = torch.zeros(1)
+            wrapper.step()
+            warm_up.step()
+        step.step()
+    first = [rates[epoch * iters + iters - 1] for epoch in range(cfg.train_cfg.max_epochs)]
+    assert rates[0] == pytest.approx(0.01 * 1e-6)
+    assert rates[iters] == pytest.approx(0.005, rel=0.06)
+    assert first[2:5] == pytest.approx([0.01] * 3)
+    assert first[5:10] == pytest.approx([1e-3] * 5)
+    assert first[25:] == pytest.approx([1e-7] * 5)
