@@ -203,7 +203,7 @@ class EvidenceVisualizer(UniversalVisualizer):
             self.draw_bboxes(boxes, edge_colors='black', line_widths=2.2 * line, alpha=0.7)
             self.draw_bboxes(boxes, edge_colors='white', line_widths=line, alpha=1)
         if panel.peak is not None:
-            self._mark(*(panel.peak * scale + origin).tolist(), size=cell / 22)
+            self._mark(*(panel.peak * scale + origin).tolist(), size=cell / 30)
 
     def _write(self, text: str, x: float, y: float, outcome: str, size: float, **style) -> None:
         """``size`` in pixels; matplotlib wants points."""

@@ -99,7 +99,8 @@ def overlay(
 
     Args:
         picture (np.ndarray): Shape (H, W, 3), uint8.
-        heat (np.ndarray): Shape (h, w), non-negative; scaled by its maximum. All zero leaves the grey picture.
+        heat (np.ndarray): Shape (h, w), non-negative; drawn as its square root over that of its maximum. All zero
+            leaves the grey picture.
         colormap (str): Name of a matplotlib colour map.
         interpolation (str): 'bilinear' or 'nearest', from (h, w) to (H, W).
         strength (float): Opacity at the maximum, 0 to 1.
@@ -111,6 +112,7 @@ def overlay(
     share = np.asarray(heat, dtype=np.float32) / max(float(heat.max()), np.finfo(np.float32).tiny)
     share = mmcv.imresize(share, (width, height), interpolation=interpolation)[..., None]
     grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+    share = share**0.5  # keeps the flanks of a sharp peak visible
     color = matplotlib.colormaps[colormap](share[..., 0])[..., :3] * 255
-    opacity = strength * share**0.5  # the root keeps the flanks of a sharp peak visible
+    opacity = strength * share
     return (grey * (1 - opacity) + color * opacity).round().astype(np.uint8)

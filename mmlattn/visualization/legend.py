@@ -30,7 +30,7 @@ def draw_legend(ax: Axes, layout: SheetLayout, panels: Sequence[Panel], colormap
     """
     size = layout.caption * 0.45
     width, height = layout.size
-    x, y = float(layout.margin), height - layout.margin - layout.legend + layout.caption / 2
+    x, y = float(layout.margin), height - layout.legend - (layout.margin - layout.caption) / 2
     renderer = ax.figure.canvas.get_renderer()
     for key, text, color in _entries(panels):
         label = ax.text(0, 0, text, color=color, size=size * 72 / ax.figure.dpi * 1.15, va='center')

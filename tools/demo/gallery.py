@@ -39,7 +39,7 @@ def draw_gallery(
         for field in ('gt_boxes', 'gt_box_labels'):
             sample.set_field(truth.get(field), field)
     images = [mmcv.imread(path, channel_order='rgb') for path in paths]
-    sheet = EvidenceVisualizer(max_classes=4).draw_sheet(
+    sheet = EvidenceVisualizer(max_classes=3).draw_sheet(
         images,
         samples,
         inferencer.classes,

@@ -1,0 +1,14 @@
+_base_ = './linear_mobilenet-v2_frozen.py'
+
+model = dict(
+    neck=None,
+    head=dict(
+        _delete_=True,
+        type='mmlattn.CSRAHead',
+        num_classes=12,
+        in_channels=1280,
+        num_heads=1,
+        lam=0.3,
+        thr=0.5,
+    ),
+)

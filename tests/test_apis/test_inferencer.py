@@ -1,0 +1,148 @@
+"""The multi-label inferencer against the model called by hand."""
+
+import subprocess
+import sys
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.apis import get_model
+
+from mmlattn.apis import MultiLabelInferencer
+from mmlattn.apis.inferencer import resolve_threshold, select_labels
+
+CLASSES = tuple('0123456789')
+
+
+@pytest.fixture(scope='module')
+def setting(tmp_path_factory, repo_root):
+    """Config, checkpoint and five pictures."""
+    folder = tmp_path_factory.mktemp('inferencer')
+    config = repo_root / 'configs' / 'csra_resnet-mini_multidigits.py'
+    torch.manual_seed(0)
+    model = get_model(Config.fromfile(config), device='cpu').eval()
+    checkpoint = folder / 'model.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=CLASSES))), checkpoint)
+    rng = np.random.default_rng(0)
+    paths = [folder / f'{name}.png' for name in 'abcde']
+    for path in paths:
+        mmcv.imwrite(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), str(path))
+    return config, checkpoint, paths, model
+
+
+def by_hand(model, path):
+    """Scores and maps of one picture, with nothing of the inferencer."""
+    image = torch.from_numpy(
+        np.ascontiguousarray(mmcv.imread(str(path), channel_order='rgb').transpose(2, 0, 1))
+    )
+    mean, std = (torch.tensor([v] * 3).view(3, 1, 1) for v in (50.0, 64.0))
+    with torch.no_grad():
+        feats = model.backbone(((image - mean) / std)[None])
+        sample = model.head.predict(feats, with_evidence=True)[0]
+    return sample.pred_score, sample.attention_maps
+
+
+@pytest.fixture(scope='module')
+def inferencer(setting):
+    """An inferencer on the CPU."""
+    config, checkpoint, *_ = setting
+    return MultiLabelInferencer(str(config), str(checkpoint), device='cpu')
+
+
+@pytest.mark.parametrize('batch_size', [1, 2, 8])
+def test_agrees_with_the_model(setting, inferencer, batch_size):
+    *_, paths, model = setting
+    results = inferencer(paths, batch_size=batch_size, with_evidence=True, threshold=0.5)
+    assert len(results) == len(paths)
+    for path, result in zip(paths, results, strict=True):
+        scores, maps = by_hand(model, path)
+        np.testing.assert_allclose(result['pred_scores'], scores, atol=1e-5)
+        np.testing.assert_allclose(result['attention_maps'], maps, atol=1e-5)
+        expected = sorted(
+            np.flatnonzero(result['pred_scores'] >= 0.5), key=lambda c: -result['pred_scores'][c]
+        )
+        assert result['pred_labels'] == expected
+        assert result['pred_classes'] == [CLASSES[c] for c in expected]
+
+
+def test_evidence_only_on_request(setting, inferencer):
+    *_, paths, _ = setting
+    assert 'attention_maps' not in inferencer(paths[0], with_evidence=False)[0]
+
+
+def test_arrays_and_paths_agree(setting, inferencer):
+    *_, paths, _ = setting
+    array = inferencer(mmcv.imread(str(paths[0])))[0]
+    np.testing.assert_array_equal(array['pred_scores'], inferencer(paths[0])[0]['pred_scores'])
+
+
+def test_topk_and_threshold_at_call_time(setting, inferencer):
+    *_, paths, _ = setting
+    scores = inferencer(paths[0])[0]['pred_scores']
+    order = np.argsort(-scores, kind='stable')
+    assert inferencer(paths[0], topk=3)[0]['pred_labels'] == order[:3].tolist()
+    limit = float(scores[order[1]])
+    assert inferencer(paths[0], topk=3, threshold=limit)[0]['pred_labels'] == order[:2].tolist()
+    only = dict.fromkeys(CLASSES, 1.0) | {CLASSES[order[4]]: 0.0}
+    assert inferencer(paths[0], threshold=only)[0]['pred_labels'] == [order[4]]
+
+
+@pytest.mark.parametrize(
+    ('scores', 'threshold', 'topk', 'labels'),
+    [
+        ([0.5, 0.49, 0.9], 0.5, None, [0, 2]),
+        ([0.5, 0.49, 0.9], [0.6, 0.4, 0.95], None, [1]),
+        ([0.5, 0.49, 0.9], None, 1, [2]),
+        ([0.5, 0.5, 0.5], None, 2, [0, 1]),
+        ([0.1, 0.2, 0.3], 0.5, 2, []),
+        ([0.1, 0.2, 0.3], None, 9, [0, 1, 2]),
+    ],
+)
+def test_label_selection(scores, threshold, topk, labels):
+    assert select_labels(torch.tensor(scores), resolve_threshold(threshold, 3), topk).tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ('threshold', 'said'),
+    [([0.5, 0.5], '2'), (1.5, r'\[0, 1\]'), (float('nan'), r'\[0, 1\]'), (dict(unicorn=0.2), 'unicorn')],
+)
+def test_bad_thresholds_are_refused(threshold, said):
+    with pytest.raises(ValueError, match=said):
+        resolve_threshold(threshold, 3, ['a', 'b', 'c'])
+
+
+def test_heads_without_evidence_say_so(repo_root, setting):
+    *_, paths, _ = setting
+    model = get_model(
+        Config.fromfile(repo_root / 'configs' / 'linear_resnet-mini_multidigits.py'), device='cpu'
+    )
+    linear = MultiLabelInferencer(model)
+    with pytest.raises(ValueError, match='MultiLabelLinearClsHead cannot tell'):
+        linear(paths[0], with_evidence=True)
+    assert 'attention_maps' not in linear(paths[0], with_evidence=False)[0]
+
+
+@pytest.mark.slow
+def test_show_evidence_draws_and_never_overwrites(setting, repo_root, tmp_path):
+    config, checkpoint, paths, _ = setting
+    script = repo_root / 'tools' / 'visualization' / 'show_evidence.py'
+    command = [
+        sys.executable,
+        script,
+        config,
+        checkpoint,
+        *paths[:2],
+        '--out-dir',
+        tmp_path / 'shown',
+        '--topk',
+        '2',
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=repo_root)
+    assert run.returncode == 0, run.stderr
+    drawn = {p.name: p.read_bytes() for p in (tmp_path / 'shown').iterdir()}
+    assert sorted(drawn) == ['a.png', 'b.png']
+    again = subprocess.run(command, capture_output=True, text=True, cwd=repo_root)
+    assert again.returncode == 1 and 'exists already' in again.stderr
+    assert {p.name: p.read_bytes() for p in (tmp_path / 'shown').iterdir()} == drawn

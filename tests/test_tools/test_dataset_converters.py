@@ -1,0 +1,178 @@
+"""The composers of the demo data sets."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CONVERTERS = Path(__file__).resolve().parents[2] / 'tools' / 'dataset_converters'
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """The converters, importable as when they run."""
+    monkeypatch.syspath_prepend(str(CONVERTERS))
+    import multi_digits
+    import scenes
+    import stamp_scenes
+
+    return scenes, multi_digits, stamp_scenes
+
+
+@pytest.fixture
+def digits():
+    """Forty drawn 'digits': label c is a bar c + 3 pixels high; sample i has brightness 100 + i."""
+    pictures, labels = np.zeros((40, 28, 28), np.uint8), np.repeat(np.arange(10), 4)
+    for i, label in enumerate(labels):
+        pictures[i, 5 : 8 + label, 10:14] = 100 + i
+    return pictures, labels
+
+
+TEXTURE = np.zeros((80, 90), np.uint8)
+
+
+def test_scenes_have_tight_disjoint_boxes_of_held_apart_digits(modules, digits):
+    _, multi_digits, _ = modules
+    style = multi_digits.SceneStyle(clutter=0)
+    train, val = multi_digits.make_splits(*digits, [TEXTURE], style, dict(train=60, val=60), seed=3)
+    inks = {}
+    for split in (train, val):
+        inks[split.name] = set()
+        for scene in map(split.compose, range(split.length)):
+            assert 1 <= len(scene.labels) <= 4
+            covered = np.zeros(scene.image.shape, int)
+            for label, (x, y, width, height) in zip(scene.labels, scene.boxes, strict=True):
+                window = scene.image[y : y + height, x : x + width]
+                assert window.shape == (height, width)
+                assert all(window[edge].any() for edge in [(0,), (-1,), (slice(None), 0), (slice(None), -1)])
+                covered[y : y + height, x : x + width] += 1
+                brightest = int(window.max())
+                assert digits[1][brightest - 100] == label
+                inks[split.name].add(brightest)
+            assert covered.max() == 1 and not scene.image[covered == 0].any()
+    assert len(inks['train']) == 30 and len(inks['val']) == 10  # rounded: 3 of 4 per class to train
+    assert not inks['train'] & inks['val']
+
+
+def test_clutter_has_no_box(modules, digits):
+    _, multi_digits, _ = modules
+    style = multi_digits.SceneStyle(clutter=5)
+    scene = multi_digits.make_splits(*digits, [TEXTURE], style, dict(train=1, val=1), 0)[0].compose(0)
+    outside = scene.image.copy()
+    for x, y, width, height in scene.boxes:
+        outside[y : y + height, x : x + width] = 0
+    assert outside.any()
+
+
+def write(modules, out, digits, seed=0, length=4):
+    scenes, multi_digits, _ = modules
+    lengths = dict(train=length, val=2)
+
+    def splits():
+        return multi_digits.make_splits(*digits, [TEXTURE], multi_digits.SceneStyle(), lengths, seed)
+
+    return scenes.write_dataset(out, dict(seed=seed, **lengths), multi_digits.CLASSES, splits)
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob('*')) if p.is_file()}
+
+
+def test_same_recipe_same_bytes(modules, digits, tmp_path):
+    assert write(modules, tmp_path / 'a', digits) and write(modules, tmp_path / 'b', digits)
+    assert contents(tmp_path / 'a') == contents(tmp_path / 'b')
+    write(modules, tmp_path / 'c', digits, seed=1)
+    assert contents(tmp_path / 'a') != contents(tmp_path / 'c')
+
+
+def test_json_is_coco_and_agrees_with_the_pictures(modules, digits, tmp_path):
+    write(modules, tmp_path / 'a', digits, length=6)
+    content = json.loads((tmp_path / 'a/annotations/instances_train.json').read_text())
+    assert [c['name'] for c in content['categories']] == [str(i) for i in range(10)]
+    assert len(content['images']) == 6
+    ids = {image['id'] for image in content['images']}
+    for image in content['images']:
+        assert Image.open(tmp_path / 'a/train' / image['file_name']).size == (image['width'], image['height'])
+    annotations = content['annotations']
+    assert len({a['id'] for a in annotations}) == len(annotations)
+    assert all(a['image_id'] in ids and a['area'] == a['bbox'][2] * a['bbox'][3] for a in annotations)
+
+
+def test_nothing_is_made_twice_or_overwritten(modules, digits, tmp_path):
+    out = tmp_path / 'a'
+    write(modules, out, digits)
+    before = {p: p.stat().st_mtime_ns for p in out.rglob('*')}
+    assert not write(modules, out, digits)
+    with pytest.raises(ValueError, match=r'other settings .*seed'):
+        write(modules, out, digits, seed=1)
+    assert {p: p.stat().st_mtime_ns for p in out.rglob('*')} == before
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine/notes.txt').write_text('keep')
+    with pytest.raises(ValueError, match='no data set of this tool'):
+        write(modules, tmp_path / 'mine', digits)
+    assert contents(tmp_path / 'mine') == {'notes.txt': b'keep'}
+
+
+def test_interrupted_writing_leaves_no_data_set(modules, tmp_path):
+    scenes, *_ = modules
+
+    def fail(index):
+        raise RuntimeError('power cut')
+
+    with pytest.raises(RuntimeError):
+        scenes.write_dataset(tmp_path / 'a', {}, ['x'], lambda: [scenes.Split('train', 1, fail)])
+    assert not (tmp_path / 'a').exists()
+
+
+def test_stamps_overlap_little_and_boxes_are_tight(modules):
+    scenes, _, stamp_scenes = modules
+    stamps, labels = [], np.repeat(np.arange(12), 4)
+    for i in range(48):
+        rgba = np.zeros((60, 80, 4), np.uint8)
+        rgba[10:50, 5:70] = (i * 5, 255, 0, 255)
+        stamps.append(stamp_scenes.crop_to_opaque(Image.fromarray(rgba)))
+    assert stamps[0].size == (65, 40)
+    style = stamp_scenes.SceneStyle()
+    texture = np.zeros((300, 300), np.uint8)
+    splits = stamp_scenes.make_splits(stamps, labels, [texture], style, dict(train=12, val=4), 0)
+    for scene in map(splits[0].compose, range(12)):
+        assert scene.image.shape == (224, 224, 3)
+        for i, box in enumerate(scene.boxes):
+            x, y, width, height = box
+            assert x >= 0 and y >= 0 and x + width <= 224 and y + height <= 224
+            assert max(width, height) <= 0.5 * 224 + 1
+            assert all(scenes._overlap(box, other) <= 0.15 for other in scene.boxes[:i])
+        if len(scene.boxes) == 1:
+            x, y, width, height = scene.boxes[0]
+            assert scenes.tight_box(scene.image[..., 1] > 128)[2:] == pytest.approx((width, height), abs=2)
+
+
+def test_says_what_the_photo_tier_needs(modules, tmp_path, monkeypatch):
+    _, _, stamp_scenes = modules
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(RuntimeError, match='Debian or Ubuntu with apt-get and dpkg-deb'):
+        stamp_scenes.fetch_stamps(tmp_path / 'cache')
+
+
+@pytest.mark.parametrize('wrong', [dict(digit_size=(30, 20)), dict(digit_size=(20, 80)), dict(clutter=-1)])
+def test_impossible_styles_are_refused(modules, wrong):
+    with pytest.raises(ValueError, match='got'):
+        modules[1].SceneStyle(**wrong)
+
+
+@pytest.mark.slow
+def test_real_digits(tmp_path):
+    """Downloads the two wheels, as a user's first run does."""
+    command = [sys.executable, CONVERTERS / 'multi_digits.py', '--cache', tmp_path / 'cache']
+    command += ['--train', '20', '--val', '10', '--out', tmp_path / 'digits']
+    for said in ('written', 'are there already'):
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        assert said in result.stdout
+    assert len(list((tmp_path / 'digits/train').iterdir())) == 20
+    refused = subprocess.run([*command, '--seed', '1'], capture_output=True, text=True)
+    assert refused.returncode == 1 and 'other settings (seed)' in refused.stderr
