@@ -1,14 +1,22 @@
 """A classification run of seconds, for tests of training: drawn pictures, a small ResNet, mixup, dropout, EMA."""
 
+import importlib
+import multiprocessing
 import os
+import runpy
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
+
+TOOLS = Path(__file__).parents[1] / 'tools'
 
 CONFIG = """
 default_scope = 'mmpretrain'
@@ -85,6 +93,15 @@ class KillHook(Hook):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@HOOKS.register_module()
+class RankStateHook(Hook):
+    """Write each process's own weights at the end of training."""
+
+    def after_train(self, runner):
+        """Write."""
+        torch.save(runner.model.state_dict(), Path(runner.work_dir, f'rank{get_rank()}.pth'))
+
+
 class MarkWhenOpened:
     """Its pickle makes a file when it is opened by an unpickler that runs code."""
 
@@ -93,6 +110,44 @@ class MarkWhenOpened:
 
     def __reduce__(self):
         return open, (self.marker, 'w')
+
+
+def tool_environment(**extra: str) -> dict:
+    """Environment in which a tool finds the checkout and this file."""
+    tests = Path(__file__).parent
+    paths = [str(tests.parent), str(tests), os.environ.get('PYTHONPATH', '')]
+    environ = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths)), 'OMP_NUM_THREADS': '1'}
+    return {**environ, 'PYTHON': sys.executable, **extra}
+
+
+def run_script(script: str, *args, cwd: Path, **extra: str) -> subprocess.CompletedProcess:
+    """Run ``tools/<script>`` with bash; ``extra`` are environment variables."""
+    command = ['bash', str(TOOLS / script), *map(str, args)]
+    return subprocess.run(
+        command, cwd=cwd, env=tool_environment(**extra), capture_output=True, text=True, timeout=300
+    )
+
+
+def run_tool(tool: str, *args, cwd: Path) -> subprocess.CompletedProcess:
+    """Run ``tools/<tool>`` as the main program of a process forked from this one, which saves the imports."""
+    for name in ('mmlattn.engine', 'mmpretrain.models', 'mmpretrain.evaluation', 'mmpretrain.visualization'):
+        importlib.import_module(name)
+    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+    files = [Path(cwd, f'{stream}.txt') for stream in ('stdout', 'stderr')]
+    process = multiprocessing.get_context('fork').Process(target=_main, args=(tool, args, cwd, files))
+    process.start()
+    process.join(300)
+    return subprocess.CompletedProcess([tool, *args], process.exitcode, *(file.read_text() for file in files))
+
+
+def _main(tool: str, args: tuple, cwd: Path, files: list[Path]) -> None:
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    # pytest put objects of its own here.
+    sys.stdout, sys.stderr = (open(n, 'w', buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
+    os.chdir(cwd)
+    sys.argv = [tool, *map(str, args)]
+    runpy.run_path(str(TOOLS / tool), run_name='__main__')
 
 
 def final_state(path: Path) -> dict:

@@ -76,8 +76,9 @@ def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
         except OSError:
             raise
         except Exception as error:  # whatever a hostile or broken file makes the reader stumble over
-            asked = sorted(set(re.findall(r'GLOBAL (\S+(?: \'\w+\'\))?)', str(error))))
-            reason = f'asks for {", ".join(asked)}' if asked else f'cannot be read as weights ({error})'
+            asked = re.search(r'GLOBAL (getattr\(.*\)|\S+)', str(error))
+            detail = re.search(r'WeightsUnpickler error:\s*(.*)', str(error)) or re.match(r'(.*)', str(error))
+            reason = f'asks for {asked[1]}' if asked else f'cannot be read as weights ({detail[1]})'
             raise UserError(reason) from error
 
 

@@ -1,0 +1,78 @@
+"""Several processes on CPU, over gloo."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from tiny_run import TOOLS, run_script, tool_environment, write_tiny_run
+
+pytestmark = [pytest.mark.dist, pytest.mark.slow]
+
+
+def free_port() -> str:
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        return str(server.getsockname()[1])
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """Config, and working directory of a run of two processes."""
+    folder = tmp_path_factory.mktemp('dist')
+    config = write_tiny_run(folder, num_images=13)
+    ranks = config.with_name('ranks.py')
+    ranks.write_text("_base_ = 'tiny.py'\ncustom_hooks = [dict(type='RankStateHook')]")
+    wrapper = 'model_wrapper_cfg.find_unused_parameters=True'
+    done = run_script(
+        'dist_train.sh', ranks, 2, '--work-dir', folder / 'my run', '--cfg-options', wrapper,
+        cwd=folder, PORT=free_port(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (folder / '.dist_test').exists()
+    return config, folder / 'my run'
+
+
+def test_ranks_stay_in_step(trained):
+    _, work_dir = trained
+    states = [torch.load(work_dir / f'rank{rank}.pth', weights_only=True) for rank in range(2)]
+    saved = torch.load(work_dir / 'epoch_3.pth', weights_only=False)['state_dict']
+    learned = {name for name in saved if name.endswith(('weight', 'bias'))}
+    assert len(learned) > 40
+    for name in learned:
+        assert torch.equal(states[0][f'module.{name}'], states[1][f'module.{name}'])
+        assert torch.equal(states[0][f'module.{name}'], saved[name])
+    # Each process saw its own pictures: batch statistics are not shared.
+    assert not torch.equal(
+        states[0]['module.backbone.bn1.running_mean'], states[1]['module.backbone.bn1.running_mean']
+    )
+
+
+def test_metrics_do_not_depend_on_the_number_of_processes(trained, tmp_path):
+    """13 pictures: neither two nor three processes share them evenly."""
+    config, work_dir = trained
+    metrics = []
+    for processes in (1, 2, 3):
+        out = tmp_path / f'{processes}.json'
+        done = run_script(
+            'dist_test.sh', config, work_dir / 'epoch_3.pth', processes, '--out', out, '--out-item', 'metrics',
+            cwd=tmp_path, PORT=free_port(),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        metrics.append(json.loads(out.read_text()))
+    assert metrics[0] == metrics[1] == metrics[2] and metrics[0]
+    assert not (tmp_path / '.dist_test').exists()
+
+
+def test_the_launcher_openmim_uses(trained, tmp_path):
+    """``torch.distributed.launch`` hands the local rank over as an argument; a refusal is said once."""
+    config, _ = trained
+    launcher = [sys.executable, '-m', 'torch.distributed.launch', '--nproc_per_node=2']
+    url = 'http://127.0.0.1:9/a-0123abcd.pth'
+    done = subprocess.run(
+        [*launcher, f'--master_port={free_port()}', TOOLS / 'test.py', config, url, '--launcher', 'pytorch'],
+        cwd=tmp_path, env=tool_environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count('error: could not reach the weights') == 1

@@ -1,0 +1,176 @@
+"""The tools as a user calls them: flags, results, resuming after a kill, readable errors, slurm."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mmengine
+import mmpretrain
+import pytest
+import torch
+from tiny_run import TOOLS, differing, final_state, run_script, run_tool, tool_environment, write_tiny_run
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    return write_tiny_run(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture(scope='module')
+def trained(config, tmp_path_factory):
+    """Working directory of a finished run of the tool."""
+    folder = tmp_path_factory.mktemp('trained')
+    done = run_tool('train.py', config, '--no-persistent-workers', cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / 'work_dirs' / 'tiny'
+
+
+def flags(text: str) -> set[str]:
+    return set(re.findall(r'(?<![\w-])--[\w-]+', text))
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_flags_are_those_of_mmpretrain(tool):
+    tools = TOOLS / tool, Path(mmpretrain.__path__[0], '.mim', 'tools', tool)
+    ours, theirs = (
+        subprocess.run([sys.executable, path, '-h'], env=tool_environment(), capture_output=True, text=True)
+        for path in tools
+    )
+    assert ours.returncode == 0
+    assert flags(ours.stdout) - {'--trust-checkpoint'} == flags(theirs.stdout) - {'--'}
+    assert '--gpus' not in ours.stdout  # openmim would take it for a tool of the 1.x days
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_help_imports_no_torch(tool):
+    code = (
+        'import atexit, runpy, sys\n'
+        "atexit.register(lambda: print('HEAVY' if 'torch' in sys.modules else 'LIGHT'))\n"
+        "sys.argv = ['tool', '-h']\n"
+        f"runpy.run_path({str(TOOLS / tool)!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=tool_environment(), capture_output=True, text=True
+    )
+    assert done.stdout.strip().endswith('LIGHT')
+
+
+@pytest.mark.slow
+def test_train_then_test(config, trained, tmp_path):
+    args = [config, trained / 'epoch_3.pth', '--work-dir', tmp_path / 'run']
+    done = run_tool('test.py', *args, '--out', 'pred.pkl', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(mmengine.load(tmp_path / 'pred.pkl')) == 11
+    done = run_tool('test.py', *args, '--out', 'm.json', '--out-item', 'metrics', '--tta', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / 'm.json').read_text()).keys() >= {'accuracy/top1', 'single-label/precision'}
+    assert (tmp_path / 'run').is_dir() and not (tmp_path / 'work_dirs').exists()
+
+
+BY_ITERATION = """
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=9, val_interval=9)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=3))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('unit', ['epoch', 'iter'])
+def test_killed_and_resumed_equals_uninterrupted(config, trained, tmp_path, unit):
+    """Killed in the middle of the second stretch; the tool's defaults keep the two workers alive."""
+    base = f'_base_ = {str(config)!r}\ntrain_dataloader = dict(num_workers=2)\n'
+    whole, killed = tmp_path / 'whole.py', tmp_path / 'killed.py'
+    whole.write_text(base + BY_ITERATION * (unit == 'iter'))
+    kill = "custom_hooks = [*_base_.custom_hooks, dict(type='KillHook', iteration=4)]\n"
+    killed.write_text(whole.read_text() + kill)
+    expected = trained / 'epoch_3.pth'  # without workers
+    if unit == 'iter':
+        done = run_tool('train.py', whole, '--work-dir', tmp_path / 'whole', cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        expected = tmp_path / 'whole' / 'iter_9.pth'
+    done = run_tool('train.py', killed, '--work-dir', tmp_path / 'run', cwd=tmp_path)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    done = run_tool('train.py', whole, '--work-dir', tmp_path / 'run', '--resume', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'iter: 3' in done.stdout + done.stderr  # really resumed
+    assert differing(final_state(expected), final_state(tmp_path / 'run' / expected.name)) == []
+
+
+BAD_CALLS = {
+    'config': (['train.py', '{folder}/tinny.py'], ['there is no config file', 'did you mean', 'tiny.py']),
+    'data': (
+        ['train.py', '{config}', '--cfg-options', 'train_dataloader.dataset.data_root=no/such/folder'],
+        ["train_dataloader.dataset.data_root='no/such/folder'", 'does not exist'],
+    ),
+    'weights': (
+        [
+            'train.py', '{config}', '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
+            'model.backbone.init_cfg.checkpoint=http://127.0.0.1:9/resnet-0123abcd.pth',
+        ],
+        ['http://127.0.0.1:9/resnet-0123abcd.pth', 'checkpoints/resnet-0123abcd.pth', 'init_cfg=None'],
+    ),
+    'resume': (['train.py', '{config}', '--resume', 'none.pth'], ['there is no checkpoint none.pth']),
+    'scale': (['train.py', '{config}', '--auto-scale-lr'], ['base_batch_size']),
+    'test': (['test.py', '{config}', 'none.pth'], ['there is no checkpoint none.pth']),
+}  # fmt: skip
+if not torch.cuda.is_available():
+    BAD_CALLS['amp'] = (['train.py', '{config}', '--amp'], ['--amp', 'GPU'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mistake', BAD_CALLS)
+def test_mistake_gets_one_readable_message(config, tmp_path, mistake):
+    args, expected = BAD_CALLS[mistake]
+    args = [arg.format(config=config, folder=config.parent) for arg in args]
+    done = run_tool(*args, cwd=tmp_path)
+    message = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and message.startswith('error: ')
+    assert all(part in message for part in expected), message
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.slow
+def test_bug_keeps_its_traceback(config, tmp_path):
+    done = run_tool('train.py', config, '--cfg-options', 'model.head.in_channels=33', cwd=tmp_path)
+    assert done.returncode == 1 and 'Traceback' in done.stderr
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
+def test_scripts_say_how_to_use_them(script, tmp_path):
+    done = run_script(script, 'config.py', cwd=tmp_path)
+    assert done.returncode == 2 and f'usage: bash tools/{script} ' in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_slurm_script(config, trained, tmp_path, tool):
+    """A stand-in for srun notes its arguments and runs the command as slurm's only task."""
+    (tmp_path / 'bin').mkdir()
+    srun = tmp_path / 'bin' / 'srun'
+    srun.write_text(
+        '#!/usr/bin/env bash\n'
+        'printf "%s\\n" "$@" > srun.txt\n'
+        'while [ "$1" != -u ]; do last=$1; shift; done\n'
+        'export SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_LOCALID=0 MASTER_ADDR=127.0.0.1\n'
+        'exec "$last" "$@"\n'
+    )
+    srun.chmod(0o755)
+    work_dir = tmp_path / 'my run'
+    fourth = work_dir if tool == 'train' else trained / 'epoch_3.pth'
+    extra = ['--work-dir', work_dir] if tool == 'test' else ['--cfg-options', 'experiment_name=two words']
+    done = run_script(
+        f'slurm_{tool}.sh', 'my partition', 'my job', config, fourth, *extra,
+        cwd=tmp_path, PATH=f'{tmp_path / "bin"}{os.pathsep}{os.environ["PATH"]}', GPUS='1', GPUS_PER_NODE='1',
+        SRUN_ARGS='--qos=low --nice', MASTER_PORT='29611',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    passed = (tmp_path / 'srun.txt').read_text().splitlines()
+    assert passed[:9] == [
+        '-p', 'my partition', '--job-name=my job', '--gres=gpu:1', '--ntasks=1', '--ntasks-per-node=1',
+        '--cpus-per-task=5', '--kill-on-bad-exit=1', '--qos=low',
+    ]  # fmt: skip
+    assert passed[-2:] == list(map(str, extra))
+    assert (work_dir / 'tiny.py').exists()

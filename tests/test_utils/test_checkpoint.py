@@ -1,0 +1,207 @@
+"""Checkpoints are read as data: our own and published ones open, anything that could run code does not."""
+
+import http.server
+import pickle
+import shutil
+import socket
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_external_models, get_mmcls_models, get_torchvision_models
+from tiny_run import MarkWhenOpened
+
+from mmlattn.utils import UserError, checkpoint
+from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
+
+
+class Reduced:
+    """Pickles as a call."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.fixture(autouse=True)
+def schemes(monkeypatch, tmp_path):
+    """A hub cache of its own, and mmengine's readers as they were afterwards."""
+    monkeypatch.setattr(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy())
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    (tmp_path / 'hub' / 'checkpoints').mkdir(parents=True)
+
+
+@pytest.fixture
+def evil(tmp_path):
+    """A checkpoint that leaves a marker when opened with full pickle."""
+    path, marker = tmp_path / 'evil.pth', tmp_path / 'marker'
+    torch.save(dict(state_dict={'weight': torch.ones(1)}, meta=MarkWhenOpened(marker)), path)
+    torch.load(path, weights_only=False)
+    assert marker.exists()  # it works
+    marker.unlink()
+    return path, marker
+
+
+def test_what_a_runner_saves_opens(tmp_path):
+    history = HistoryBuffer([0.5, 0.25], [1, 1])
+    content = dict(
+        state_dict={'weight': torch.ones(2)},
+        meta=dict(
+            epoch=1, dataset_meta=dict(classes=('a',), palette=np.eye(2, dtype=np.uint8), best=np.float64(3))
+        ),
+        message_hub=dict(log_scalars={'loss': history}),
+    )
+    torch.save(content, tmp_path / 'own.pth')
+    loaded = load_weights_only(str(tmp_path / 'own.pth'))
+    assert loaded['message_hub']['log_scalars']['loss'].mean() == 0.375
+    assert np.array_equal(loaded['meta']['dataset_meta']['palette'], np.eye(2))
+    assert loaded['meta']['dataset_meta']['best'] == 3
+
+
+def test_numpy_before_2_opens(tmp_path):
+    """Published weights name numpy's modules as numpy 1 did; a pickle of protocol 2 spells them out."""
+    torch.save(
+        dict(mean=np.arange(3.0), scale=np.float32(2)),
+        tmp_path / 'a.pth',
+        _use_new_zipfile_serialization=False,
+    )
+    raw = (tmp_path / 'a.pth').read_bytes().replace(b'numpy._core.multiarray', b'numpy.core.multiarray')
+    assert b'numpy.core.multiarray' in raw
+    (tmp_path / 'a.pth').write_bytes(raw)
+    loaded = load_weights_only(str(tmp_path / 'a.pth'))
+    assert loaded['scale'] == 2 and loaded['mean'].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize('form', ['zip', 'legacy', 'pickle'])
+def test_code_is_not_run(tmp_path, form):
+    path, marker = tmp_path / 'evil.pth', tmp_path / 'marker'
+    content = dict(state_dict={}, meta=MarkWhenOpened(marker))
+    if form == 'pickle':
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=form == 'zip')
+    with pytest.raises(UserError, match='Unsupported operand' if form == 'pickle' else r'asks for io\.open'):
+        load_weights_only(str(path))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    'call',
+    [
+        Reduced(getattr, HistoryBuffer, '__subclasses__'),
+        Reduced(getattr, HistoryBuffer, 'register_statistics'),
+        Reduced(getattr, np.ndarray, 'tofile'),
+        Reduced(getattr, 'text', 'format'),
+    ],
+)
+def test_getattr_gives_log_statistics_only(tmp_path, call):
+    torch.save(call, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='getattr'):
+        load_weights_only(str(tmp_path / 'a.pth'))
+
+
+def test_broken_file_is_explained(tmp_path):
+    (tmp_path / 'a.pth').write_bytes(b'no checkpoint')
+    use_safe_loading()
+    with pytest.raises(UserError, match='cannot be read as weights'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'))
+    with pytest.raises(UserError, match='there is no checkpoint'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'b.pth'))
+
+
+def test_every_scheme_is_ours():
+    use_safe_loading()
+    owners = {type(getattr(reader, '__self__', None)) for reader in CheckpointLoader._schemes.values()}
+    assert owners == {checkpoint.SafeLoader}
+
+
+def test_refusal_names_request_and_ways_out(evil):
+    path, marker = evil
+    use_safe_loading()
+    with pytest.raises(UserError, match=r'evil\.pth: it asks for io\.open.*--trust-checkpoint.*--resume'):
+        CheckpointLoader.load_checkpoint(str(path))
+    assert not marker.exists()
+
+
+def test_trusted_if_the_user_says_so_or_it_lies_in_the_resumed_run(evil, tmp_path):
+    path, marker = evil
+    use_safe_loading(trust=True)
+    CheckpointLoader.load_checkpoint(str(path))
+    marker.unlink()
+
+    run = tmp_path / 'run'
+    run.mkdir()
+    use_safe_loading(run_dir=str(run))
+    (run / 'link.pth').symlink_to(path)
+    (tmp_path / 'runaway').mkdir()
+    outside = [
+        path,
+        run / 'link.pth',
+        run / '..' / 'evil.pth',
+        shutil.copy(path, tmp_path / 'runaway' / 'a.pth'),
+    ]
+    for file in outside:
+        with pytest.raises(UserError):
+            CheckpointLoader.load_checkpoint(str(file))
+    assert not marker.exists()
+    CheckpointLoader.load_checkpoint(str(shutil.copy(path, run / 'own.pth')))
+    assert marker.exists()
+
+
+@pytest.mark.parametrize(
+    'prefix, models',
+    [
+        ('torchvision', get_torchvision_models),
+        ('openmmlab', get_external_models),
+        ('open-mmlab', get_external_models),
+        ('mmcls', get_mmcls_models),
+    ],
+)
+def test_named_weights_are_read_from_the_hub_cache(evil, tmp_path, prefix, models):
+    path, marker = evil
+    name, url = next((k, v) for k, v in models().items() if v.startswith('https://'))
+    cached = tmp_path / 'hub' / 'checkpoints' / url.rsplit('/', 1)[1]
+    use_safe_loading()
+    torch.save(dict(state_dict={'backbone.weight': torch.ones(1)}), cached)
+    keys = CheckpointLoader.load_checkpoint(f'{prefix}://{name}')['state_dict'].keys()
+    assert list(keys) == ['weight' if prefix == 'mmcls' else 'backbone.weight']
+    shutil.copy(path, cached)
+    with pytest.raises(UserError, match=url.rsplit('/', 1)[1]):
+        CheckpointLoader.load_checkpoint(f'{prefix}://{name}')
+    assert not marker.exists()
+
+
+def test_download_is_kept_and_checked(evil, tmp_path):
+    _, marker = evil
+    torch.save({'weight': torch.ones(1)}, tmp_path / 'good.pth')
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    use_safe_loading()
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f'http://127.0.0.1:{server.server_port}'
+        assert CheckpointLoader.load_checkpoint(f'{url}/good.pth')['weight'] == 1
+        with pytest.raises(UserError, match='refused'):
+            CheckpointLoader.load_checkpoint(f'{url}/evil.pth')
+        with pytest.raises(UserError, match='404'):
+            CheckpointLoader.load_checkpoint(f'{url}/none.pth')
+        server.shutdown()
+    assert not marker.exists()
+    assert (
+        CheckpointLoader.load_checkpoint(f'{url}/good.pth')['weight'] == 1
+    )  # from the cache, without a server
+
+
+def test_silent_server_does_not_hang(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, 'DOWNLOAD_TIMEOUT', 0.5)
+    use_safe_loading()
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        url = f'http://127.0.0.1:{server.getsockname()[1]}/resnet-0123abcd.pth'
+        with pytest.raises(UserError, match=r'timed out.*resnet-0123abcd\.pth.*init_cfg=None'):
+            CheckpointLoader.load_checkpoint(url)
+    assert socket.getdefaulttimeout() is None
