@@ -109,8 +109,6 @@ BACKBONES = {
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_drops_onto_backbones_of_mmpretrain(name):
-    if name == 'timm':
-        pytest.importorskip('timm')
     backbone, channels, options = BACKBONES[name]
     model = MODELS.build(
         dict(
