@@ -165,7 +165,7 @@ def is_complete(out: Path, recipe: dict) -> bool:
 def _write_split(folder: Path, split: Split, classes: Sequence[str]) -> dict:
     folder.mkdir()
     images, annotations = [], []
-    for index in tqdm(range(split.length), desc=f'{split.name} scenes', unit='scene', leave=False):
+    for index in tqdm(range(split.length), desc=f'{split.name} scenes', unit='scene', disable=None):
         scene = split.compose(index)
         name = f'{index:06d}.png'
         Image.fromarray(scene.image).save(folder / name)

@@ -1,5 +1,6 @@
-"""The picture at the end of the demo."""
+"""The picture at the end of the demo; called by run_demo.py."""
 
+import argparse
 from pathlib import Path
 
 import mmcv
@@ -48,3 +49,17 @@ def draw_gallery(
         cell_size=cell,
     )
     mmcv.imwrite(sheet[..., ::-1], str(out_file))
+
+
+def main() -> None:
+    """Read the command line and draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ('config', 'checkpoint', 'data_root', 'out_file'):
+        parser.add_argument(name, type=Path)
+    parser.add_argument('--count', type=int, required=True)
+    parser.add_argument('--cell', type=int, required=True)
+    draw_gallery(**vars(parser.parse_args()))
+
+
+if __name__ == '__main__':
+    main()

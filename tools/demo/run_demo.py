@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gallery import draw_gallery
 from jobs import Job, run_jobs
 from mmengine.config import Config
 from rich.console import Console
@@ -102,6 +101,53 @@ def results_table(metrics: dict[str, dict[str, float]]) -> Table:
     return table
 
 
+def make_data(tier: Tier, seed: int) -> Path:
+    """Compose the scenes, unless they are there already, and return their folder."""
+    data_root = ROOT / f'{tier.data}-seed{seed}'
+    converter = ROOT / 'tools/dataset_converters' / tier.converter
+    command = [sys.executable, str(converter), '--out', str(data_root), '--seed', str(seed)]
+    if subprocess.run([*command, '--cache', str(ROOT / 'data/downloads')], cwd=ROOT).returncode:
+        raise RuntimeError('the data set could not be made, see above')
+    return data_root
+
+
+def train(configs: dict[str, Path], run: Path, data_root: Path, seed: int) -> dict[str, Path]:
+    """Train both heads side by side and return their checkpoints."""
+    # yapf, with which mmengine prints configs, writes a cache on its first import; two runs at once would trip.
+    import yapf  # noqa: F401
+
+    jobs = []
+    for head, config in configs.items():
+        steps = count_steps(Config.fromfile(config), data_root)
+        command = mim('train', config, run / head, data_root, seed)
+        jobs.append(Job(HEADS[head], command, run / f'{head}_train.log', run / head, steps))
+    run_jobs(jobs, 'training')
+    return {head: Path((run / head / 'last_checkpoint').read_text().strip()) for head in configs}
+
+
+def evaluate(
+    configs: dict[str, Path], checkpoints: dict[str, Path], run: Path, data_root: Path, seed: int
+) -> dict[str, dict[str, float]]:
+    """Test both heads on the held-out scenes and return their metrics."""
+    jobs, files = [], {head: run / f'{head}_metrics.json' for head in configs}
+    for head, config in configs.items():
+        options = ('--checkpoint', str(checkpoints[head]), '--out', str(files[head]), '--out-item', 'metrics')
+        command = mim('test', config, run / f'{head}_test', data_root, seed, *options)
+        jobs.append(Job(HEADS[head], command, run / f'{head}_test.log'))
+    run_jobs(jobs, 'testing')
+    return {head: json.loads(file.read_text()) for head, file in files.items()}
+
+
+def draw(tier: Tier, config: Path, checkpoint: Path, run: Path, data_root: Path) -> Path:
+    """Draw the gallery and return its path."""
+    picture = run / 'gallery.png'
+    arguments = [str(path) for path in (config, checkpoint, data_root, picture)]
+    arguments += ['--count', str(tier.blocks), '--cell', str(tier.cell)]
+    command = [sys.executable, str(ROOT / 'tools/demo/gallery.py'), *arguments]
+    run_jobs([Job('the gallery', command, run / 'gallery.log')], 'drawing')
+    return picture
+
+
 def main() -> None:
     """Run the demo."""
     args = parse_args()
@@ -109,56 +155,28 @@ def main() -> None:
     tier = PHOTOS if args.photos else DIGITS
     out = None if args.out is None else args.started_in / args.out
     run = new_run_folder(out, f'demo-{"photos" if args.photos else "digits"}-seed{args.seed}')
-    console = Console()
-
-    data_root = ROOT / f'{tier.data}-seed{args.seed}'
-    console.print(f'[bold]1/4[/] data: {data_root}')
-    converter = ROOT / 'tools/dataset_converters' / tier.converter
-    command = [sys.executable, str(converter), '--out', str(data_root), '--seed', str(args.seed)]
-    if subprocess.run([*command, '--cache', str(ROOT / 'data/downloads')], cwd=ROOT).returncode:
-        raise RuntimeError('the data set could not be made, see above')
-
-    # yapf, with which mmengine prints configs, writes a cache on its first import; two runs at once would trip.
-    import yapf  # noqa: F401
-
     configs = {head: ROOT / 'configs' / tier.configs.format(head) for head in HEADS}
-    console.print(f'[bold]2/4[/] training, CSRA and the linear head with the same recipe; logs in {run}')
-    jobs = []
-    for head, config in configs.items():
-        cfg = Config.fromfile(config)
-        command = mim('train', config, run / head, data_root, args.seed)
-        jobs.append(
-            Job(HEADS[head], command, run / f'{head}_train.log', run / head, count_steps(cfg, data_root))
-        )
-    run_jobs(jobs, 'training')
+    console = Console(soft_wrap=True)
 
+    console.print('[bold]1/4[/] composing the scenes')
+    data_root = make_data(tier, args.seed)
+    console.print(f'[bold]2/4[/] training CSRA and a linear head with the same recipe; logs in {run}')
+    checkpoints = train(configs, run, data_root, args.seed)
     console.print('[bold]3/4[/] evaluating on held-out scenes')
-    jobs, checkpoints = [], {}
-    for head, config in configs.items():
-        checkpoints[head] = Path((run / head / 'last_checkpoint').read_text().strip())
-        options = ('--checkpoint', str(checkpoints[head]), '--out', str(run / f'{head}_metrics.json'))
-        options += ('--out-item', 'metrics')
-        command = mim('test', config, run / f'{head}_test', data_root, args.seed, *options)
-        jobs.append(Job(HEADS[head], command, run / f'{head}_test.log'))
-    run_jobs(jobs, 'testing')
-    metrics = {head: json.loads((run / f'{head}_metrics.json').read_text()) for head in HEADS}
-
+    metrics = evaluate(configs, checkpoints, run, data_root, args.seed)
     console.print('[bold]4/4[/] drawing')
-    picture = run / 'gallery.png'
-    draw_gallery(configs['csra'], checkpoints['csra'], data_root, picture, tier.blocks, tier.cell)
+    picture = draw(tier, configs['csra'], checkpoints['csra'], run, data_root)
+
     console.print(results_table(metrics))
     console.print(
-        'pointing: how often the peak of the attention lies in a box of the class, true positives only'
+        'pointing: how often the attention of a correctly named class peaks inside one of its boxes'
     )
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    console.print(f'\nDone in {minutes} min {seconds} s. Open the picture: [bold]{picture}[/]')
     console.print(
-        f'\nDone in {minutes} min {seconds} s. Open the picture: [bold]{picture}[/]', soft_wrap=True
-    )
-    relative = checkpoints['csra']
-    console.print(
-        'Try it on pictures of your own:\n  .venv/bin/python tools/visualization/show_evidence.py '
-        f'{configs["csra"].relative_to(ROOT)} {relative} PICTURE... --out-dir shown',
-        soft_wrap=True,
+        'Look at more of the held-out scenes:\n  .venv/bin/python tools/visualization/show_evidence.py '
+        f'{configs["csra"].relative_to(ROOT)} {checkpoints["csra"]} {data_root.relative_to(ROOT)}/val/00002*.png '
+        f'--out-dir {run}/shown'
     )
     if not args.photos:
         console.print('Next: bash tools/demo.sh --photos, with photo cut-outs and ImageNet weights')

@@ -15,5 +15,7 @@ model = dict(
         in_channels=1280,
         thr=0.5,
         loss=dict(type='CrossEntropyLoss', use_sigmoid=True),
+        # As CSRAHead starts: uniform in +-1/sqrt(in_channels).
+        init_cfg=dict(type='Uniform', layer='Linear', a=-0.028, b=0.028),
     ),
 )

@@ -18,5 +18,7 @@ model = dict(
         in_channels=64,
         thr=0.5,
         loss=dict(type='CrossEntropyLoss', use_sigmoid=True),
+        # As CSRAHead starts: uniform in +-1/sqrt(in_channels).
+        init_cfg=dict(type='Uniform', layer='Linear', a=-0.125, b=0.125),
     ),
 )
