@@ -36,8 +36,13 @@ class SheetLayout:
 
     @property
     def margin(self) -> int:
-        """Around the sheet and between blocks."""
+        """Around the sheet and between rows of blocks."""
         return self.cell // 8
+
+    @property
+    def gutter(self) -> int:
+        """Between blocks side by side."""
+        return 2 * self.margin
 
     @property
     def caption(self) -> int:
@@ -55,7 +60,7 @@ class SheetLayout:
         rows = -(-self.blocks // self.columns)
         width, height = self.block_size
         return (
-            self.columns * (width + self.margin) + self.margin,
+            self.columns * (width + self.gutter) - self.gutter + 2 * self.margin,
             rows * (height + self.margin) + self.margin + self.heading + self.legend,
         )
 
@@ -63,7 +68,7 @@ class SheetLayout:
         """Left and top of a cell's picture; its caption stands in the ``caption`` pixels above."""
         row, column = divmod(block, self.columns)
         width, height = self.block_size
-        x = self.margin + column * (width + self.margin) + cell * (self.cell + self.gap)
+        x = self.margin + column * (width + self.gutter) + cell * (self.cell + self.gap)
         y = self.margin + self.heading + row * (height + self.margin) + self.caption
         return x, y
 
