@@ -37,6 +37,6 @@ val_evaluator = dict(_delete_=True, type='mmlattn.MultiLabelReport')
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
 
-# Stock heads and this one sum the loss over the classes, so a learning rate for one class would be too large.
+# Multi-label heads sum the loss over the classes, so the learning rate of the single-label loss is too large.
 optim_wrapper = dict(optimizer=dict(lr=0.005))
 auto_scale_lr = dict(base_batch_size=32)

@@ -66,9 +66,9 @@ def test_every_type_is_known_and_class_counts_agree(cfg):
     for name in ('val_evaluator', 'test_evaluator'):
         for metric in cfg[name] if isinstance(cfg[name], (list, tuple)) else [cfg[name]]:
             METRICS.build(metric)
+    VISUALIZERS.build(dict(dict(name='contract'), **cfg.visualizer))  # VisualizationHook asks for one
     for hook in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
         HOOKS.build(hook)
-    VISUALIZERS.build(dict(dict(name='contract'), **cfg.visualizer))
     assert cfg.data_preprocessor.num_classes == cfg.model.head.num_classes
     assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmengine.utils import track_iter_progress
+from mmpretrain.models import GlobalAveragePooling, LinearClsHead, MultiLabelLinearClsHead
+from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -48,8 +50,8 @@ def training_free_model(
     """The model config with its linear head replaced by a CSRA head that loads the linear head's weights.
 
     Args:
-        model_cfg (dict): An ``ImageClassifier`` with average pooling and ``MultiLabelLinearClsHead``; for any
-            linear head (``LinearClsHead`` too), as long as it is one layer on the average over locations.
+        model_cfg (dict): An ``ImageClassifier`` with ``GlobalAveragePooling`` and ``MultiLabelLinearClsHead`` or
+            ``LinearClsHead``.
         temperature (float): T of the one head; the paper's Figure 1 uses the maximum.
         lam (float): Weight of the attention term.
         with_evidence (bool): Whether ``predict`` gives attention maps.
@@ -61,16 +63,20 @@ def training_free_model(
         ValueError: If the head is not linear, or the neck is not global average pooling.
     """
     cfg = copy.deepcopy(model_cfg)
-    head, neck = cfg['head'], cfg.get('neck')
-    if not head['type'].endswith('LinearClsHead'):
+    head, neck = cfg['head'], cfg.get('neck') or dict(type=None)
+    head_type, neck_type = (MODELS.get(part['type']) if part['type'] else None for part in (head, neck))
+    if head_type not in (LinearClsHead, MultiLabelLinearClsHead):
         raise ValueError(
-            f'expected a linear head (MultiLabelLinearClsHead, LinearClsHead), got {head["type"]}'
+            f'expected LinearClsHead or MultiLabelLinearClsHead, one linear layer, got {head["type"]}'
         )
-    if neck is None or not neck['type'].endswith('GlobalAveragePooling'):
+    if neck_type is not GlobalAveragePooling or neck.get('dim', 2) != 2:
         raise ValueError(
-            f'expected the neck GlobalAveragePooling, whose average is the base term, got {neck}'
+            f'expected the neck GlobalAveragePooling(), whose average is the base term, got {neck}'
         )
-    kept = {key: head[key] for key in ('num_classes', 'in_channels', 'thr') if key in head}
+    kept = ['num_classes', 'in_channels']
+    if head_type is MultiLabelLinearClsHead:  # the other one's loss and topk are for a single label
+        kept += ['loss', 'thr', 'topk']
+    kept = {key: head[key] for key in kept if key in head}
     cfg['neck'] = None
     cfg['head'] = dict(
         type='mmlattn.CSRAHead',

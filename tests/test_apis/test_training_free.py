@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
+from mmengine.runner import Runner, load_checkpoint
 from mmpretrain.models import build_classifier
 from mmpretrain.structures import DataSample
 from sklearn.metrics import average_precision_score
@@ -77,7 +77,9 @@ def test_search_prefers_the_plainest_of_equals_and_skips_absent_classes():
     ('changed', 'message'),
     [
         (dict(neck=None), 'GlobalAveragePooling'),
-        (dict(head=dict(type='mmpretrain.CSRAClsHead')), 'linear head'),
+        (dict(neck=dict(type='GlobalAveragePooling', dim=1)), 'GlobalAveragePooling'),
+        (dict(head=dict(type='mmpretrain.CSRAClsHead')), 'one linear layer'),
+        (dict(head=dict(type='StackedLinearClsHead')), 'one linear layer'),
     ],
 )
 def test_models_it_cannot_convert(changed, message):
@@ -120,7 +122,22 @@ def test_tool_writes_a_checkpoint_that_scores_as_printed(linear, tmp_path, coco_
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith('best on'))
     lam = float(line.split('lam=')[1].split(',')[0])
-    csra = build_classifier(training_free_model(model, 2.0, lam))
+    csra = build_classifier(training_free_model(model, 2.0, lam)).eval()
     load_checkpoint(csra, str(out), strict=True)
+    scores, targets = [], []
+    with torch.no_grad():
+        for batch in Runner.build_dataloader(loader):
+            for sample in csra.test_step(batch):
+                scores.append(sample.pred_score.numpy())
+                targets.append(np.bincount(sample.gt_label, minlength=80))
+    present = np.stack(targets).any(0)
+    expected = average_precision_score(np.stack(targets)[:, present], np.stack(scores)[:, present])
+    assert float(line.split('mAP ')[1]) == pytest.approx(100 * expected, abs=0.006)
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode != 0 and 'not overwritten' in again.stderr
+
+
+def test_head_keeps_its_loss_and_decision():
+    head = dict(LINEAR['head'], topk=2, loss=dict(type='AsymmetricLoss'))
+    kept = training_free_model(dict(LINEAR, head=head))['head']
+    assert (kept['topk'], kept['loss']) == (2, dict(type='AsymmetricLoss'))

@@ -1,36 +1,89 @@
-from types import SimpleNamespace
+"""Classes of the splits and of a checkpoint are compared by real runs."""
+
+import json
 
 import pytest
-from torch.utils.data import DataLoader
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
 
-from mmlattn.engine import ClassNamesHook
-
-
-def load(stored, own):
-    dataset = [0]
-    if own is not None:
-        dataset = type('Data', (list,), dict(metainfo=dict(classes=own)))([0])
-    runner = SimpleNamespace(_train_dataloader=dict(type='not built'), _test_dataloader=DataLoader(dataset))
-    meta = dict(dataset_meta=dict(classes=stored)) if stored else {}
-    ClassNamesHook().after_load_checkpoint(runner, dict(meta=meta))
+from mmlattn.engine.hooks.class_names import compare_classes
+from mmlattn.utils.errors import UserError
 
 
-@pytest.mark.parametrize(
-    ('stored', 'own'),
-    [(('a', 'b'), ['a', 'b']), (None, ['a', 'b']), (('a', 'b'), None), (('a', 'b', 'c'), ['x', 'y'])],
-    ids=['equal', 'file without names', 'data without names', 'fine-tuning to another number'],
-)
-def test_accepted(stored, own):
-    load(stored, own)
+@pytest.fixture
+def run(tmp_path):
+    """Train or test for one step on two pictures whose json lists the given classes."""
+    for name in ('0.png', '1.png'):
+        Image.new('RGB', (32, 32)).save(tmp_path / name)
+
+    def loader(classes):
+        images = [dict(id=i, file_name=f'{i}.png', width=32, height=32) for i in range(2)]
+        boxes = [
+            dict(id=i, image_id=i, category_id=i, bbox=[0, 0, 9, 9], area=81, iscrowd=0) for i in range(2)
+        ]
+        categories = [dict(id=i, name=name) for i, name in enumerate(classes)]
+        path = tmp_path / f'{"-".join(classes)}.json'
+        path.write_text(json.dumps(dict(images=images, annotations=boxes, categories=categories)))
+        dataset = dict(
+            type='mmlattn.COCOMultiLabel',
+            ann_file=str(path),
+            data_prefix=str(tmp_path),
+            pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+        )
+        sampler = dict(type='DefaultSampler', shuffle=False)
+        return dict(batch_size=2, dataset=dataset, sampler=sampler, collate_fn=dict(type='default_collate'))
+
+    def start(train=None, val=None, test=None, load_from=None, num_classes=2):
+        cfg = dict(
+            default_scope='mmpretrain',
+            model=dict(
+                type='ImageClassifier',
+                backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4),
+                head=dict(
+                    type='mmlattn.CSRAHead', num_classes=num_classes, in_channels=32, num_heads=1, lam=0.1
+                ),
+            ),
+            work_dir=str(tmp_path / 'run'),
+            custom_hooks=[dict(type='mmlattn.ClassNamesHook')],
+            load_from=load_from,
+        )
+        for mode, classes in dict(train=train, val=val, test=test).items():
+            if classes:
+                cfg[f'{mode}_dataloader'] = loader(classes)
+                cfg[f'{mode}_cfg'] = dict(by_epoch=True, max_epochs=1) if mode == 'train' else {}
+                if mode != 'train':
+                    cfg[f'{mode}_evaluator'] = dict(type='mmlattn.MultiLabelReport')
+        if train:
+            cfg['optim_wrapper'] = dict(optimizer=dict(type='SGD', lr=0.1))
+        runner = Runner.from_cfg(Config(dict(cfg, experiment_name=f'{train}-{val}-{test}-{load_from}')))
+        runner.train() if train else runner.test()
+        return str(tmp_path / 'run/epoch_1.pth')
+
+    return start
 
 
-@pytest.mark.parametrize(
-    ('own', 'message'),
-    [
-        (('b', 'a'), "another order: class 0 is 'a' in it and 'b' in test_dataloader"),
-        (('a', 'x'), 'other names'),
-    ],
-)
-def test_refused(own, message):
-    with pytest.raises(ValueError, match=message):
-        load(('a', 'b'), own)
+def test_order_of_a_checkpoint_is_held(run):
+    checkpoint = run(train=['cat', 'dog'], val=['cat', 'dog'])
+    run(test=['cat', 'dog'], load_from=checkpoint)
+    with pytest.raises(UserError, match="another order: class 0 is 'cat' in the checkpoint and 'dog'"):
+        run(test=['dog', 'cat'], load_from=checkpoint)
+    with pytest.raises(UserError, match="other names: class 1 is 'dog' in the checkpoint and 'fox'"):
+        run(train=['cat', 'fox'], load_from=checkpoint)
+
+
+def test_splits_must_agree(run):
+    with pytest.raises(
+        UserError, match='the training data has the 2 classes of val_dataloader in another order'
+    ):
+        run(train=['cat', 'dog'], val=['dog', 'cat'])
+
+
+def test_fine_tuning_to_another_number_of_classes(run):
+    checkpoint = run(train=['cat', 'dog'])
+    run(train=['cat', 'dog', 'fox'], load_from=checkpoint, num_classes=3)
+
+
+@pytest.mark.parametrize('known', [(), ('a', 'b', 'c')])
+def test_lists_of_other_lengths_are_not_compared(known):
+    compare_classes(known, ('x', 'y'), 'a', 'b')

@@ -5,6 +5,7 @@ tried on what the pass kept. lam is chosen on that set, so let it not be the tes
 """
 
 import argparse
+import math
 
 from mmengine.config import DictAction
 
@@ -45,6 +46,7 @@ def main() -> None:
     from mmpretrain.registry import MODELS
 
     from mmlattn.apis.training_free import collect_terms, search_lam, training_free_model
+    from mmlattn.engine.hooks.class_names import compare_classes
     from mmlattn.utils.checkpoint import use_safe_loading
 
     if args.out and osp.exists(args.out):
@@ -62,8 +64,16 @@ def main() -> None:
     model.to('cuda' if torch.cuda.is_available() else 'cpu')
 
     settings = [model.head.temperatures] if is_csra else [(t,) for t in args.temperatures]
+    if args.lams and not all(map(math.isfinite, args.lams)):
+        raise UserError(f'--lams must be finite numbers, got {args.lams}')
     lams = args.lams or [round(0.05 * i, 2) for i in range(21)]
-    terms = collect_terms(model, Runner.build_dataloader(cfg.val_dataloader), settings)
+    loader = Runner.build_dataloader(cfg.val_dataloader)
+    meta = dict(dataset_meta=checkpoint.get('meta', {}).get('dataset_meta') or loader.dataset.metainfo)
+    classes = loader.dataset.metainfo['classes']
+    compare_classes(meta['dataset_meta'].get('classes') or (), classes, 'the checkpoint', 'val_dataloader')
+    if len(classes) != model.head.num_classes:
+        raise UserError(f'the model has {model.head.num_classes} classes, val_dataloader has {len(classes)}')
+    terms = collect_terms(model, loader, settings)
     found = search_lam(terms, lams)
     best = settings[found.best_setting]
 
@@ -77,9 +87,8 @@ def main() -> None:
     )
     if args.out:
         state = model.state_dict()
-        state['head.csra_lam'] = torch.tensor(found.best_lam, dtype=torch.float64)
-        state['head.csra_temperatures'] = torch.tensor(best, dtype=torch.float64)
-        meta = dict(dataset_meta=checkpoint.get('meta', {}).get('dataset_meta'))
+        state['head.csra_lam'] = torch.tensor(found.best_lam)
+        state['head.csra_temperatures'] = torch.tensor(best, dtype=torch.float32)
         save_checkpoint(dict(state_dict=state, meta=meta), args.out)
         head = dict(model_cfg['head'], lam=found.best_lam, temperatures=list(best))
         print(

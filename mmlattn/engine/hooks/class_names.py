@@ -1,46 +1,76 @@
 """Class names travel with the weights and must agree with the data."""
 
+from collections.abc import Iterator, Sequence
+
 from mmengine.hooks import Hook
-from torch.utils.data import DataLoader
 
 from mmlattn.registry import HOOKS
+from mmlattn.utils.errors import UserError
 
-__all__ = ['ClassNamesHook']
+__all__ = ['ClassNamesHook', 'compare_classes']
 
 
 @HOOKS.register_module()
 class ClassNamesHook(Hook):
-    """Refuses a checkpoint trained on other classes, or on the same in another order.
+    """Refuses data or a checkpoint with other classes than the training data, or the same in another order.
 
-    mmengine writes the data set's class names into every checkpoint but never reads them back, so a model with
-    the right number of outputs and the wrong names would load without a word. Where the number differs, the
-    classifier doesn't load at all, as usual when fine-tuning, and the names don't matter.
+    mmengine writes the data set's class names into every checkpoint but never reads them back, and never
+    compares the splits, so a model with the right number of outputs and the wrong names would run without a
+    word. Where a checkpoint has another number of classes, its classifier doesn't load at all, as usual when
+    fine-tuning, and the names don't matter.
     """
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Compare the names.
+    def before_train(self, runner) -> None:
+        """Compare the splits.
 
         Raises:
-            ValueError: If the checkpoint has as many classes as the data, under other names.
+            UserError: If validation data has other classes than the training data.
         """
-        stored = _classes((checkpoint.get('meta') or {}).get('dataset_meta'))
-        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            loader = getattr(runner, f'_{name}', None)
-            if isinstance(loader, DataLoader):  # a config not built yet is not used in this run
-                _compare(stored, _classes(getattr(loader.dataset, 'metainfo', None)), name)
+        classes = dict(_classes_of_loops(runner))
+        for mode in ('val', 'test'):
+            compare_classes(
+                classes.get('train', ()), classes.get(mode, ()), 'the training data', f'{mode}_dataloader'
+            )
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Compare the names in the checkpoint with those of the data.
+
+        Raises:
+            UserError: If the checkpoint has as many classes as the data, under other names.
+        """
+        stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        for mode, own in _classes_of_loops(runner):
+            compare_classes(stored.get('classes') or (), own, 'the checkpoint', f'{mode}_dataloader')
 
 
-def _classes(metainfo: dict | None) -> tuple[str, ...]:
-    return tuple((metainfo or {}).get('classes') or ())
+def compare_classes(reference: Sequence[str], own: Sequence[str], holder: str, where: str) -> None:
+    """Check that two lists of as many class names are the same; lists of other lengths are not compared.
 
+    Args:
+        reference (Sequence[str]): Names that the weights go by.
+        own (Sequence[str]): Names of the data at hand.
+        holder (str): What has ``reference``, for the message.
+        where (str): What has ``own``, for the message.
 
-def _compare(stored: tuple[str, ...], own: tuple[str, ...], loader: str) -> None:
-    if len(stored) != len(own) or stored == own:
+    Raises:
+        UserError: If they differ; names the first difference.
+    """
+    reference, own = list(reference), list(own)
+    if len(reference) != len(own) or reference == own:
         return
-    index = next(i for i, (a, b) in enumerate(zip(stored, own, strict=True)) if a != b)
-    reason = 'in another order' if sorted(stored) == sorted(own) else 'with other names'
-    raise ValueError(
-        f'the checkpoint was trained on {len(stored)} classes {reason}: class {index} is {stored[index]!r} in it '
-        f'and {own[index]!r} in {loader}. Give the data set metainfo=dict(classes=...) in the order of the '
-        'checkpoint; to use its weights for other classes all the same, take ClassNamesHook out of custom_hooks'
+    index = next(i for i, (a, b) in enumerate(zip(reference, own, strict=True)) if a != b)
+    reason = 'in another order' if sorted(reference) == sorted(own) else 'with other names'
+    raise UserError(
+        f'{holder} has the {len(own)} classes of {where} {reason}: class {index} is {reference[index]!r} in '
+        f'{holder} and {own[index]!r} in {where}. Give the data set metainfo=dict(classes=[...]) in the order of '
+        f'{holder}; if this is meant, take ClassNamesHook out of custom_hooks'
     )
+
+
+def _classes_of_loops(runner) -> Iterator[tuple[str, Sequence[str]]]:
+    """Class names of the data of every loop that is built; the others are not used in this run."""
+    for mode in ('train', 'val', 'test'):
+        loader = getattr(getattr(runner, f'_{mode}_loop', None), 'dataloader', None)
+        if loader is not None:
+            metainfo = getattr(loader.dataset, 'metainfo', None) or {}
+            yield mode, metainfo.get('classes') or ()

@@ -51,14 +51,16 @@ class CSRAHead(MultiLabelClsHead):
         loss_reduction (str): 'sum_classes', as in mmpretrain: summed over classes, averaged over the batch; or
             'mean', as in the authors' code: averaged over both. They differ by the factor C, so a learning
             rate goes with one of them.
-        num_extra_tokens (int): Leading tokens of a (B, N, D) input that are no patches.
+        num_extra_tokens (int): Leading tokens of a (B, N, D) input that are no patches: 1 for a class token, 2 for
+            distilled DeiT.
         token_grid (tuple[int, int], optional): (h, w) of the patch tokens when they form no square.
         with_evidence (bool): Whether ``predict`` adds ``attention_maps``, shape (C, h, w), to each sample.
         loss (dict): Config of the loss on logits.
         thr (float, optional): A class is predicted where its score is at least ``thr``; 0.5 if ``topk`` is not
             given either.
         topk (int, optional): Without ``thr``, predict the k best classes.
-        init_cfg (dict, optional): The rows start uniform in +-1/sqrt(D), PyTorch's default for a convolution.
+        init_cfg (dict, optional): The rows start uniform in +-1/sqrt(D), PyTorch's default for a convolution; for
+            another start name the head, as in ``dict(type='Normal', layer='CSRAHead', std=0.01)``.
 
     Raises:
         ValueError: For an impossible combination of arguments, a feature map that can't be read, or on loading
@@ -91,16 +93,15 @@ class CSRAHead(MultiLabelClsHead):
             raise ValueError(
                 f'num_classes and in_channels must be positive, got {num_classes} and {in_channels}'
             )
-        if not math.isfinite(lam):
-            raise ValueError(f'lam must be a finite number, got {lam}')
         if loss_reduction not in ('sum_classes', 'mean'):
             raise ValueError(f"loss_reduction must be 'sum_classes' or 'mean', got {loss_reduction!r}")
+        if num_extra_tokens < 0:
+            raise ValueError(f'num_extra_tokens must be 0 or more, got {num_extra_tokens}')
         self.num_classes = num_classes
         self.in_channels = in_channels
-        self.lam = float(lam)
-        self.temperatures = _resolve_temperatures(num_heads, temperatures)
+        self._temperatures = _resolve_temperatures(num_heads, temperatures)
         self.num_heads = len(self.temperatures)
-        self.normalize = normalize
+        self._normalize = normalize
         self.loss_reduction = loss_reduction
         self.num_extra_tokens = num_extra_tokens
         self.token_grid = token_grid
@@ -116,9 +117,32 @@ class CSRAHead(MultiLabelClsHead):
 
         # They change what the weights mean, so they travel with them; as buffers because mmengine's checkpoints
         # hold parameters and buffers and nothing else.
-        self.register_buffer('csra_lam', torch.tensor(self.lam, dtype=torch.float64))
-        self.register_buffer('csra_temperatures', torch.tensor(self.temperatures, dtype=torch.float64))
-        self.register_buffer('csra_normalize', torch.tensor(self.normalize))
+        self.register_buffer('csra_lam', torch.tensor(0.0))
+        self.register_buffer('csra_temperatures', torch.tensor(self.temperatures, dtype=torch.float32))
+        self.register_buffer('csra_normalize', torch.tensor(normalize))
+        self.lam = lam
+
+    @property
+    def lam(self) -> float:
+        """Weight of the attention term; may be set, and is stored with the weights."""
+        return self._lam
+
+    @lam.setter
+    def lam(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise ValueError(f'lam must be a finite number, got {value}')
+        self._lam = float(value)
+        self.csra_lam.fill_(self._lam)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """One per head, fixed."""
+        return self._temperatures
+
+    @property
+    def normalize(self) -> bool:
+        """Whether the rows are normalised, fixed."""
+        return self._normalize
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """The last feature map, as (B, D, h, w)."""
@@ -143,6 +167,8 @@ class CSRAHead(MultiLabelClsHead):
             feats (tuple[Tensor] | Tensor): As for ``forward``.
             temperatures (Sequence[float], optional): One per head, to try others than the head's.
         """
+        if temperatures is not None:
+            temperatures = _resolve_temperatures(self.num_heads, temperatures)
         scores = self._scores(self.pre_logits(feats))
         base, att = pooled_terms(scores, temperatures or self.temperatures, self._scale())
         return base if self.bias is None else base + self.bias, att

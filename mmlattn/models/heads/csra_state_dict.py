@@ -19,9 +19,9 @@ import re
 import torch
 from torch import Tensor, nn
 
-__all__ = ['check_settings', 'to_packed']
+from mmlattn.utils.errors import UserError
 
-SETTINGS = ('csra_lam', 'csra_temperatures', 'csra_normalize')
+__all__ = ['check_settings', 'to_packed']
 
 _PER_HEAD = (
     (re.compile(r'csra_heads\.(\d+)\.head\.(weight)'), 0),
@@ -34,25 +34,28 @@ _PER_HEAD = (
 def to_packed(state_dict: dict, prefix: str, head: nn.Module) -> None:
     """Rewrite a foreign layout under ``prefix`` to the packed one, in place; the packed one stays as it is.
 
+    A classifier of another number of classes, as in fine-tuning, is left for the loader to report: it can't
+    load into this head whatever the settings.
+
     Args:
         state_dict (dict): The state dict being loaded; foreign keys are replaced.
         prefix (str): Prefix of the head's keys, such as ``'head.'``.
         head (CSRAHead): The head that loads.
 
     Raises:
-        ValueError: If the file holds another number of heads, or biases or a linear classifier that a head with
+        UserError: If the file holds another number of heads, or biases or a linear classifier that a head with
             these settings can't represent.
     """
-    foreign = {k: v for k, v in state_dict.items() if k.startswith(prefix)}
-    names = {key[len(prefix) :]: key for key in foreign}
-    if 'fc.weight' in names and f'{prefix}weight' not in state_dict:
+    names = {key[len(prefix) :]: key for key in state_dict if key.startswith(prefix)}
+    if 'fc.weight' in names and state_dict[names['fc.weight']].shape == head.weight.shape[1:]:
         _pack_linear(state_dict, prefix, head)
         return
     for pattern, first in _PER_HEAD:
-        matches = {m: key for name, key in names.items() if (m := pattern.fullmatch(name))}
-        if matches:
-            tensors = {(int(m[1]) - first, m[2]): state_dict.pop(key) for m, key in matches.items()}
-            _pack_heads(tensors, state_dict, prefix, head)
+        keys = {
+            (int(m[1]) - first, m[2]): key for name, key in names.items() if (m := pattern.fullmatch(name))
+        }
+        if keys and all(len(state_dict[key]) == head.num_classes for key in keys.values()):
+            _pack_heads({place: state_dict.pop(key) for place, key in keys.items()}, state_dict, prefix, head)
             # The official COCO ViT files keep the unused ImageNet classifier beside the heads.
             for leftover in ('head.weight', 'head.bias'):
                 state_dict.pop(prefix + leftover, None)
@@ -62,39 +65,42 @@ def to_packed(state_dict: dict, prefix: str, head: nn.Module) -> None:
 def check_settings(state_dict: dict, prefix: str, head: nn.Module) -> None:
     """Compare the stored settings with the head's; a file without them is taken to agree.
 
+    Where the classifier itself can't load, for another number of classes, its settings don't matter.
+
     Raises:
-        ValueError: If the weights were trained with another lam, other temperatures or the other normalisation.
+        UserError: If the weights were trained with another lam, other temperatures or the other normalisation.
     """
-    for name in SETTINGS:
-        own, stored = getattr(head, name), state_dict.setdefault(prefix + name, getattr(head, name))
+    weight = state_dict.get(f'{prefix}weight')
+    loads = weight is not None and weight.shape[1:] == head.weight.shape[1:]
+    for argument in ('lam', 'temperatures', 'normalize'):
+        key = f'{prefix}csra_{argument}'
+        own = torch.tensor(getattr(head, argument), dtype=torch.float64)
+        stored = state_dict.get(key, own).double().cpu()
         # Loosely, so that a file whose floats were halved still agrees.
-        agree = stored.shape == own.shape and torch.allclose(
-            stored.double().cpu(), own.double().cpu(), rtol=1e-3
-        )
-        if not agree:
-            argument = name.removeprefix('csra_')
-            raise ValueError(
+        if loads and (stored.shape != own.shape or not torch.allclose(stored, own, rtol=1e-3)):
+            raise UserError(
                 f'these weights were trained with {argument}={stored.tolist()}, this head has '
                 f'{argument}={own.tolist()}. Set {argument} in the head config to the stored value, or delete '
-                f'"{prefix}{name}" from the state dict to use the weights otherwise'
+                f'"{key}" from the state dict to use the weights otherwise'
             )
+        state_dict[key] = own
 
 
 def _pack_heads(
     tensors: dict[tuple[int, str], Tensor], state_dict: dict, prefix: str, head: nn.Module
 ) -> None:
     """Stack per-head tensors, keyed by (head index, 'weight' | 'bias')."""
-    weights = [tensors[i, 'weight'] for i in sorted(i for i, kind in tensors if kind == 'weight')]
-    if len(weights) != len(head.weight):
-        raise ValueError(
-            f'the file holds {len(weights)} CSRA classifiers, this head has {len(head.weight)}; '
-            f'set num_heads={len(weights)} and its temperatures'
+    found = sorted(index for index, kind in tensors if kind == 'weight')
+    if found != list(range(len(head.weight))):
+        raise UserError(
+            f'the file holds {len(found)} CSRA classifiers, numbers {found} from 0; this head has '
+            f'{len(head.weight)}: set num_heads={len(found)} and its temperatures'
         )
-    weights = torch.stack([w.flatten(1) for w in weights])
+    weights = torch.stack([tensors[index, 'weight'].flatten(1) for index in found])
     state_dict[f'{prefix}weight'] = weights
-    biases = [tensors[i, 'bias'] for i in sorted(i for i, kind in tensors if kind == 'bias')]
-    if biases:
-        state_dict[f'{prefix}bias'] = _fold_biases(torch.stack(biases), weights, head)
+    if any(kind == 'bias' for _, kind in tensors):
+        biases = torch.stack([tensors[index, 'bias'] for index in found])
+        state_dict[f'{prefix}bias'] = _fold_biases(biases, weights, head)
 
 
 def _fold_biases(biases: Tensor, weights: Tensor, head: nn.Module) -> Tensor:
@@ -103,7 +109,7 @@ def _fold_biases(biases: Tensor, weights: Tensor, head: nn.Module) -> Tensor:
     The bias belongs to the score before normalisation, so it is divided by the row's norm as well.
     """
     if head.bias is None:
-        raise ValueError('the file holds biases, this head has none; set bias=True')
+        raise UserError('the file holds biases, this head has none; set bias=True')
     if head.normalize:
         biases = biases / weights.norm(dim=-1)
     return (1 + head.lam) * biases.sum(dim=0)
@@ -111,10 +117,12 @@ def _fold_biases(biases: Tensor, weights: Tensor, head: nn.Module) -> Tensor:
 
 def _pack_linear(state_dict: dict, prefix: str, head: nn.Module) -> None:
     """A linear classifier on average-pooled features: base = mean_k (w . x_k) + b (paper, Figure 1)."""
-    if head.normalize or len(head.weight) != 1 or head.num_heads != 1 or head.bias is None:
-        raise ValueError(
+    if head.normalize or head.num_heads != 1 or head.bias is None:
+        raise UserError(
             'a linear classifier becomes a CSRA head without training when base is that classifier: set '
-            "num_heads=1 (temperatures=[99] for the paper's maximum), normalize=False and bias=True"
+            "num_heads=1 (temperatures=[99] for the paper's maximum), normalize=False and bias=True; to train the "
+            f'head anew, delete "{prefix}fc.weight" and "{prefix}fc.bias" from the state dict'
         )
-    state_dict[f'{prefix}weight'] = state_dict.pop(f'{prefix}fc.weight')[None]
-    state_dict[f'{prefix}bias'] = state_dict.pop(f'{prefix}fc.bias')
+    weight = state_dict.pop(f'{prefix}fc.weight')
+    state_dict[f'{prefix}weight'] = weight[None]
+    state_dict[f'{prefix}bias'] = state_dict.pop(f'{prefix}fc.bias', torch.zeros_like(weight[:, 0]))

@@ -151,13 +151,14 @@ class _ResidualAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx, plain: Tensor, scale: Tensor | None, temperatures: tuple[float, ...], lam: float
-    ) -> Tensor:
-        ctx.save_for_backward(plain, scale)
-        ctx.temperatures, ctx.lam = temperatures, lam
+    def forward(plain: Tensor, scale: Tensor | None, temperatures: tuple[float, ...], lam: float) -> Tensor:
         base, att = pooled_terms(plain, temperatures, scale)
         return base + lam * att
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        plain, scale, ctx.temperatures, ctx.lam = inputs
+        ctx.save_for_backward(plain, scale)
 
     @staticmethod
     def backward(ctx, grad_logits: Tensor):

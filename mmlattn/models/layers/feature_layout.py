@@ -56,7 +56,8 @@ def _tokens_to_map(
     if count < 1 or height * width != count:
         raise ValueError(
             f'{x.shape[1]} tokens less num_extra_tokens={num_extra_tokens} leave {count} patches, which do not '
-            f'form a {height} x {width} grid; set num_extra_tokens (1 with a class token) or token_grid=(h, w)'
+            f'form a {height} x {width} grid; set num_extra_tokens (1 with a class token, 2 for distilled DeiT) or '
+            'token_grid=(h, w)'
         )
     return patches.transpose(1, 2).reshape(-1, channels, height, width)
 

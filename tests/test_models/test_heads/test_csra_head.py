@@ -71,6 +71,33 @@ def test_options_bias_shared_weights_dropout_and_mean_loss():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in head.parameters())
 
 
+def test_terms_with_other_temperatures():
+    head = CSRAHead(3, 8, 2, 0.3, bias=True).double()
+    torch.nn.init.normal_(head.bias)
+    x = torch.randn(2, 8, 3, 3, dtype=torch.float64)
+    base, att = head.pooled_terms((x,))
+    torch.testing.assert_close(base + 0.3 * att, head((x,)))
+    other = CSRAHead(3, 8, temperatures=[5, 2], lam=0.3, bias=True).double()
+    other.weight, other.bias = head.weight, head.bias
+    base, att = head.pooled_terms((x,), [5, 2])
+    torch.testing.assert_close(base + 0.3 * att, other((x,)))
+    with pytest.raises(ValueError, match='num_heads=2 but 1'):
+        head.pooled_terms((x,), [5])
+
+
+def test_works_with_functional_transforms():
+    head = CSRAHead(3, 8, 4, 0.3).double()
+    x = torch.randn(2, 8, 3, 3, dtype=torch.float64, requires_grad=True)
+    expected = torch.autograd.grad(head((x,)).sum(), x)[0]
+    torch.testing.assert_close(torch.func.grad(lambda x: head((x,)).sum())(x), expected)
+
+
+def test_init_cfg_reaches_the_rows():
+    head = CSRAHead(3, 8, 1, 0.3, init_cfg=dict(type='Constant', layer='CSRAHead', val=2.0))
+    head.init_weights()
+    assert (head.weight == 2).all()
+
+
 def test_evidence_on_request_only():
     head = CSRAHead(3, 4, 2, 1.0, topk=1)
     head.weight.data.copy_(torch.eye(4)[:3].expand(2, -1, -1))
@@ -144,6 +171,7 @@ def test_pooled_features_are_refused_in_words():
         (dict(num_heads=1, lam=float('nan')), 'finite'),
         (dict(num_heads=1, loss_reduction='sum'), 'sum_classes'),
         (dict(num_heads=1, num_classes=0), 'positive'),
+        (dict(num_heads=1, num_extra_tokens=-1), '0 or more'),
     ],
 )
 def test_impossible_arguments(kwargs, message):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner import load_state_dict as mmengine_load
-from mmpretrain.models.heads import MultiLabelLinearClsHead
+from mmpretrain.models.heads import CSRAClsHead, MultiLabelLinearClsHead
 
 from mmlattn.models import CSRAHead
 
@@ -68,6 +68,8 @@ def test_linear_checkpoint_becomes_training_free_csra():
     torch.testing.assert_close(head((x,)), linear((x.mean((2, 3)),)) + 0.4 * scores.amax((2, 3)))
     with pytest.raises(ValueError, match='normalize=False'):
         CSRAHead(C, D, 1, 0.4).load_state_dict(linear.state_dict())
+    head.load_state_dict({'fc.weight': linear.fc.weight})
+    assert not head.bias.any()
 
 
 @pytest.mark.parametrize(
@@ -87,8 +89,44 @@ def test_other_settings_are_an_error_even_when_loading_loosely(changed, argument
         mmengine_load(other, stored, strict=False)
 
 
+@pytest.mark.parametrize(
+    'stored',
+    [
+        MultiLabelLinearClsHead(1000, D).state_dict(),
+        CSRAHead(20, D, 1, 0.1).state_dict(),
+        CSRAClsHead(20, D, 1, 0.1).state_dict(),
+    ],
+    ids=['linear', 'ours', 'mmpretrain'],
+)
+def test_fine_tuning_from_another_number_of_classes_loads_the_rest(stored):
+    """As with every head of OpenMMLab: a loose load reports the classifier and goes on."""
+    head = CSRAHead(C, D, H, 0.5)
+    before = head.weight.clone()
+    mmengine_load(head, stored, strict=False)
+    assert torch.equal(head.weight, before) and head.csra_lam == 0.5
+    with pytest.raises(RuntimeError):
+        head.load_state_dict(stored)
+
+
+def test_lam_may_change_and_is_stored():
+    head = CSRAHead(C, D, H, 0.5)
+    head.lam = 0.25
+    CSRAHead(C, D, H, 0.25).load_state_dict(head.state_dict())
+    with pytest.raises(ValueError, match=r'trained with lam=0\.25'):
+        CSRAHead(C, D, H, 0.5).load_state_dict(head.state_dict())
+    for fixed in ('temperatures', 'normalize'):
+        with pytest.raises(AttributeError):
+            setattr(head, fixed, None)
+
+
+def test_a_gap_between_heads_is_refused():
+    heads = {f'csra_heads.{h}.head.weight': WEIGHT[0] for h in (0, 3)}
+    with pytest.raises(ValueError, match=r'numbers \[0, 3\]'):
+        CSRAHead(C, D, 2, 0.5).load_state_dict(heads)
+
+
 def test_wrong_number_of_heads_is_named():
-    with pytest.raises(ValueError, match='holds 4 CSRA classifiers, this head has 2'):
+    with pytest.raises(ValueError, match=r'holds 4 CSRA classifiers.*this head has 2'):
         CSRAHead(C, D, 2, 0.5).load_state_dict(SPELLINGS['mmpretrain']())
 
 

@@ -129,10 +129,13 @@ def test_only_the_scores_are_kept_for_backward():
 
 
 def test_maximum_is_not_a_sharp_softmax():
-    scores = torch.randn(1, 1, 2, 50, dtype=torch.float64)
-    maximum = pooled_terms(scores, [99])[1]
-    torch.testing.assert_close(maximum, scores.amax(-1)[:, 0])
-    assert (maximum - pooled_terms(scores, [98.999])[1]).abs().max() > 1e-6
+    """99 is a sentinel: softmax(99 s) still mixes scores that lie closer than 1/99."""
+    scores = torch.tensor([0.0, 1.0, 1.005], dtype=torch.float64).view(1, 1, 1, 3)
+    assert pooled_terms(scores, [99])[1].item() == 1.005
+    e = math.exp(-99 * 0.005)
+    mixed = (1.005 + e * 1.0) / (1 + e)  # the third is e^-99 away
+    assert pooled_terms(scores, [98.9999999])[1].item() == pytest.approx(mixed, abs=1e-6)
+    assert mixed < 1.004
 
 
 def test_tied_maxima_pass_the_gradient_to_one_location():
