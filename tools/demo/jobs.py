@@ -13,6 +13,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 __all__ = ['Job', 'run_jobs']
 
+# glibc hands large blocks back to the kernel after every step, and faulting them in again took two thirds of the
+# time of a training step on a CPU (0.65 s instead of 2.0 s for MobileNetV2 on 32 pictures of 224 x 224).
+KEEP_MEMORY = dict(
+    MALLOC_MMAP_THRESHOLD_='4294967296', MALLOC_TRIM_THRESHOLD_='4294967296', MALLOC_TOP_PAD_='268435456'
+)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -44,7 +50,7 @@ def run_jobs(jobs: Sequence[Job], verb: str) -> None:
         RuntimeError: If one fails, with the end of its log. The others are stopped.
     """
     threads = str(max(1, (os.cpu_count() or 1) // len(jobs)))
-    environment = {**os.environ, 'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads}
+    environment = {**KEEP_MEMORY, **os.environ, 'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads}
     processes = [_start(job, environment) for job in jobs]
     columns = TextColumn('{task.description}'), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
     try:
