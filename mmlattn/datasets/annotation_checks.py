@@ -2,9 +2,10 @@
 
 import json
 import os
+import reprlib
+import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from math import isfinite
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,9 @@ from mmengine.fileio import LocalBackend, get_file_backend, get_text
 from mmlattn.utils.errors import UserError
 
 __all__ = ['check_classes', 'check_images', 'is_number', 'is_whole', 'load_json', 'missing_key', 'refuse']
+
+
+_JSON_NAMES = {list: 'a list', dict: 'an object'}
 
 
 def refuse(ann_file: str, entry: str, problem: str) -> NoReturn:
@@ -38,18 +42,18 @@ def is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a json value is a finite number."""
-    return type(value) in (int, float) and isfinite(value)
+    """Whether a json value is a number that fits in a float."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
-def load_json(ann_file: str, keys: Sequence[str]) -> dict:
-    """Read a json object that has all of ``keys``.
+def load_json(ann_file: str, sections: Mapping[str, type]) -> dict:
+    """Read a json object that has all ``sections``, each a ``list`` or a ``dict``.
 
     Raises:
-        UserError: If the file is missing, is no json, or lacks a key.
+        UserError: If the file is missing, is no json in UTF-8, or lacks a section.
     """
     try:
-        content = json.loads(get_text(ann_file))
+        content = json.loads(get_text(ann_file, encoding='utf-8-sig'))  # with or without a byte order mark
     except FileNotFoundError as error:
         raise UserError(f'{ann_file}: no such file: set data_root and ann_file of the data set') from error
     except json.JSONDecodeError as error:
@@ -57,19 +61,25 @@ def load_json(ann_file: str, keys: Sequence[str]) -> dict:
             f'{ann_file}: line {error.lineno}, column {error.colno}: not valid json ({error.msg}): the file is '
             'damaged or only partly downloaded'
         ) from error
-    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
-    if missing:
+    except ValueError as error:  # other bytes than UTF-8, or a number of more digits than Python reads
+        raise UserError(f'{ann_file}: not json in UTF-8 ({error}): save it as UTF-8') from error
+    if not isinstance(content, dict) or not content.keys() >= sections.keys():
         found = sorted(content) if isinstance(content, dict) else f'a {type(content).__name__}'
-        raise UserError(f'{ann_file}: expected an object with {", ".join(keys)}, found {found}')
+        raise UserError(f'{ann_file}: expected an object with {", ".join(sections)}, found {found}')
+    for name, kind in sections.items():
+        if not isinstance(content[name], kind):
+            refuse(ann_file, name, f'must be {_JSON_NAMES[kind]}, got {reprlib.repr(content[name])}')
     return content
 
 
 def check_classes(classes: Sequence[str], known: Sequence[str] | None, ann_file: str) -> tuple[str, ...]:
-    """See that class names are strings, unique, and among those of the annotation file.
+    """See that class names are a list of strings, unique, and among those of the annotation file.
 
     Raises:
         UserError: Naming the classes that are not.
     """
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise UserError(f'{ann_file}: classes must be a list of names, got {classes!r}')
     names = tuple(classes)
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong or not names:

@@ -1,5 +1,7 @@
 """COCO's instance annotations read as label sets, with the boxes kept for localisation checks."""
 
+import os
+import reprlib
 from collections import defaultdict
 from collections.abc import Container, Sequence
 
@@ -17,6 +19,7 @@ from mmlattn.datasets.annotation_checks import (
     refuse,
 )
 from mmlattn.registry import DATASETS
+from mmlattn.utils.errors import UserError
 
 __all__ = ['COCOMultiLabel']
 
@@ -27,7 +30,8 @@ CROWD_POLICIES = ('label', 'ignore', 'drop')
 class COCOMultiLabel(MultiLabelDataset):
     """Label sets of images from a COCO ``instances`` json, of 2014, 2017 or one's own.
 
-    The json is read without pycocotools. Each item has ``img_path``, ``img_id``, ``gt_label`` (sorted class
+    The json is read without pycocotools. Each item has ``img_path``, ``img_id``, the ``width`` and ``height`` that
+    the json says, ``gt_label`` (sorted class
     indices, maybe none), ``gt_label_ignore`` (likewise; see ``crowd``), ``gt_boxes`` (K, 4) float32 xyxy in
     [0, 1] of the original image and ``gt_box_labels`` (K,) int64. The whole file is checked while loading.
     A list of images and labels without boxes is read by :class:`mmlattn.PlainMultiLabel`.
@@ -49,7 +53,7 @@ class COCOMultiLabel(MultiLabelDataset):
     Raises:
         UserError: (a ``ValueError``) on an unknown option, or naming the file, the entry and what to mend:
             broken json, missing key, unknown category or image, duplicate id or file, ids that are not whole
-            numbers, a malformed box, missing pictures, a class name that the json does not have.
+            numbers, a malformed box, missing pictures, a class name that the json does not have, no image left.
 
     Examples:
         >>> COCOMultiLabel(
@@ -75,7 +79,7 @@ class COCOMultiLabel(MultiLabelDataset):
         Returns:
             list[dict]: One item for each image, in the order of the file.
         """
-        content = load_json(self.ann_file, ('images', 'annotations', 'categories'))
+        content = load_json(self.ann_file, dict(images=list, annotations=list, categories=list))
         category_ids = self._read_categories(content['categories'])
         images = self._read_images(content['images'])
         annotations = self._read_annotations(content['annotations'], images, category_ids)
@@ -84,8 +88,19 @@ class COCOMultiLabel(MultiLabelDataset):
         return items
 
     def filter_data(self) -> list[dict]:
-        """Leave out images without a label, if asked to."""
-        return [item for item in self.data_list if item['gt_label'] or not self.filter_empty]
+        """Leave out images without a label, if asked to.
+
+        Raises:
+            UserError: If no image is left.
+        """
+        kept = [item for item in self.data_list if item['gt_label'] or not self.filter_empty]
+        if not kept:
+            raise UserError(
+                f'{self.ann_file}: none of its {len(self.data_list)} images is left with '
+                f'classes={reprlib.repr(self.CLASSES)}, crowd={self.crowd!r} and '
+                f'filter_empty={self.filter_empty}: change these, or take another ann_file'
+            )
+        return kept
 
     def _read_categories(self, categories: Sequence[dict]) -> dict[int, int | None]:
         """Class index of each category id, None for a category that is not selected; sets ``classes``."""
@@ -95,7 +110,7 @@ class COCOMultiLabel(MultiLabelDataset):
             if problem:
                 refuse(self.ann_file, f'categories[{i}]', problem)
             ids[category['name']] = category['id']
-        classes = self._metainfo.get('classes') or sorted(ids, key=ids.get)
+        classes = self._metainfo.get('classes', sorted(ids, key=ids.get))
         self._metainfo['classes'] = check_classes(classes, ids, self.ann_file)
         index = {name: i for i, name in enumerate(self._metainfo['classes'])}
         return {identity: index.get(name) for name, identity in ids.items()}
@@ -111,7 +126,7 @@ class COCOMultiLabel(MultiLabelDataset):
             if problem:
                 refuse(self.ann_file, f'images[{i}]', problem)
             by_id[image['id']] = image
-            names.add(image['file_name'])
+            names.add(os.path.normpath(image['file_name']))
         return by_id
 
     def _read_annotations(
@@ -126,8 +141,8 @@ class COCOMultiLabel(MultiLabelDataset):
             )
             if problem:
                 refuse(self.ann_file, f'annotations[{i}]', problem)
-            seen.add(annotation.get('id', f'annotations[{i}]'))
-            is_crowd = bool(annotation.get('iscrowd', 0))
+            seen.add(annotation.get('id'))
+            is_crowd = bool(annotation.get('iscrowd'))
             label = category_ids[annotation['category_id']]
             if label is not None and not (is_crowd and self.crowd == 'drop'):
                 by_image[annotation['image_id']].append((label, is_crowd, annotation.get('bbox')))
@@ -144,6 +159,8 @@ class COCOMultiLabel(MultiLabelDataset):
             if self.img_prefix
             else image['file_name'],
             img_id=image['id'],
+            width=image['width'],
+            height=image['height'],
             gt_label=sorted(sure),
             gt_label_ignore=sorted({label for label, _, _ in annotations} - sure),
             gt_boxes=np.clip(xyxy / size, 0, 1).astype(np.float32),
@@ -165,6 +182,8 @@ def _category_problem(category: dict, known: dict[str, int]) -> str | None:
         return f'id must be a whole number, got {identity!r}'
     if identity in known.values():
         return f'id {identity} is there twice'
+    if not isinstance(name, str):
+        return f'name must be a string, got {name!r}'
     if name in known:
         return f'the name {name!r} is there twice'
     return None
@@ -178,7 +197,7 @@ def _image_problem(image: dict, known: Container, names: Container[str]) -> str 
         return f'id {identity!r} is there twice'
     if not isinstance(name, str):
         return f'file_name must be a string, got {name!r}'
-    if name in names:
+    if os.path.normpath(name) in names:
         return f'the file {name} is there twice'
     if not all(is_number(side) and side > 0 for side in size):
         return f'width and height must be above 0, got {size[0]!r} and {size[1]!r}'
@@ -188,15 +207,20 @@ def _image_problem(image: dict, known: Container, names: Container[str]) -> str 
 def _annotation_problem(
     annotation: dict, images: Container, categories: Container, seen: Container
 ) -> str | None:
-    image_id, category_id, box = annotation['image_id'], annotation['category_id'], annotation.get('bbox')
+    image_id, category_id = annotation['image_id'], annotation['category_id']
+    identity, crowd, box = (annotation.get(key) for key in ('id', 'iscrowd', 'bbox'))
     if not is_whole(category_id):
         return f'category_id must be a whole number, got {category_id!r}'
     if category_id not in categories:
         return f'category_id {category_id} is not among categories: add it there or mend the entry'
     if not (is_whole(image_id) or isinstance(image_id, str)) or image_id not in images:
         return f'image_id {image_id!r} is not among images: add it there or drop the entry'
-    if 'id' in annotation and annotation['id'] in seen:
-        return f'id {annotation["id"]} is there twice'
+    if identity is not None and not is_whole(identity) and not isinstance(identity, str):
+        return f'id must be a whole number or a string, got {identity!r}'
+    if identity is not None and identity in seen:
+        return f'id {identity!r} is there twice'
+    if not isinstance(crowd, int | None) or crowd not in (0, 1, None):
+        return f'iscrowd must be 0, 1, true, false or null, got {crowd!r}'
     if box is not None and not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
         return f'bbox must be [x, y, width, height] in pixels, got {box!r}'
     if box is not None and min(box[2:]) < 0:

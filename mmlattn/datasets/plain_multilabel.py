@@ -1,5 +1,7 @@
 """The plain list of images and labels that mmpretrain's ``MultiLabelDataset`` reads, checked while loading."""
 
+import os
+
 from mmpretrain.datasets import MultiLabelDataset
 
 from mmlattn.datasets.annotation_checks import (
@@ -30,15 +32,17 @@ class PlainMultiLabel(MultiLabelDataset):
     :class:`mmlattn.COCOMultiLabel`, because a plain list has no crowds and no boxes to have policies for.
 
     Args:
-        ann_file (str): The json. ``gt_label`` and the optional ``gt_label_ignore`` are lists of class indices.
+        ann_file (str): The json. ``gt_label`` and the optional ``gt_label_ignore`` and ``gt_label_difficult`` (whose
+            labels may be in ``gt_label`` too, as in VOC) are lists of class indices.
         **kwargs: ``data_root``, ``data_prefix``, ``pipeline``, ``metainfo`` ... of mmpretrain's ``BaseDataset``.
-            ``metainfo`` may name the classes where the file does not; it does not reorder the indices.
+            ``metainfo`` names the classes where the file does not. Where both do they must agree: the indices of
+            the file are never reordered.
 
     Raises:
         UserError: (a ``ValueError``) naming the file, the entry and what to mend: broken json, missing key,
             a label that is not a whole number, is out of range or is there twice (which catches one-hot vectors
             of three classes or more), a label both present and ignored, an image listed
-            twice, missing pictures.
+            twice, missing pictures, an empty list, classes other than the file's.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -47,13 +51,10 @@ class PlainMultiLabel(MultiLabelDataset):
         Returns:
             list[dict]: The items of mmpretrain's ``MultiLabelDataset``.
         """
-        content = load_json(self.ann_file, ('metainfo', 'data_list'))
-        if 'classes' not in self._metainfo:
-            problem = missing_key(content['metainfo'], ('classes',))
-            if problem:
-                refuse(self.ann_file, 'metainfo', f'{problem}: list the names in the order of the indices')
-        self._metainfo = {**content['metainfo'], **self._metainfo}
-        self._metainfo['classes'] = check_classes(self._metainfo['classes'], None, self.ann_file)
+        content = load_json(self.ann_file, dict(metainfo=dict, data_list=list))
+        self._read_metainfo(content['metainfo'])
+        if not content['data_list']:
+            refuse(self.ann_file, 'data_list', 'is empty')
         first: dict[str, int] = {}
         for i, item in enumerate(content['data_list']):
             problem = missing_key(item, ('img_path', 'gt_label')) or _item_problem(
@@ -61,23 +62,43 @@ class PlainMultiLabel(MultiLabelDataset):
             )
             if problem:
                 refuse(self.ann_file, f'data_list[{i}]', problem)
-            first[item['img_path']] = i
+            first[os.path.normpath(item['img_path'])] = i
         items = [self.parse_data_info(item) for item in content['data_list']]
         check_images((item['img_path'] for item in items), self.ann_file)
         return items
 
+    def _read_metainfo(self, written: dict) -> None:
+        """Merge the file's metainfo with that of the config; ``classes`` are needed once and must agree."""
+        named = [
+            check_classes(classes, None, self.ann_file)
+            for classes in (written.get('classes'), self._metainfo.get('classes'))
+            if classes is not None
+        ]
+        if not named:
+            refuse(
+                self.ann_file, 'metainfo', 'classes is missing: list the names in the order of the indices'
+            )
+        if named[0] != named[-1]:
+            refuse(
+                self.ann_file,
+                'metainfo',
+                f'its classes are {named[0]} but metainfo.classes of the data set are {named[1]}: labels are indices '
+                'and are not reordered, so leave metainfo.classes out or make the two agree',
+            )
+        self._metainfo = {**written, **self._metainfo, 'classes': named[0]}
+
 
 def _item_problem(item: dict, num_classes: int, first: dict[str, int]) -> str | None:
-    path, labels, ignored = item['img_path'], item['gt_label'], item.get('gt_label_ignore', [])
+    path = item['img_path']
     if not isinstance(path, str):
         return f'img_path must be a string, got {path!r}'
-    if path in first:
-        return f'{path} is already data_list[{first[path]}]'
-    for key, values in (('gt_label', labels), ('gt_label_ignore', ignored)):
-        problem = _labels_problem(values, num_classes)
+    if os.path.normpath(path) in first:
+        return f'{path} is already data_list[{first[os.path.normpath(path)]}]'
+    for key in ('gt_label', 'gt_label_ignore', 'gt_label_difficult'):
+        problem = _labels_problem(item.get(key, []), num_classes)
         if problem:
             return f'{key} of {path} {problem}'
-    both = sorted(set(labels) & set(ignored))
+    both = sorted(set(item['gt_label']) & set(item.get('gt_label_ignore', [])))
     return f'{path} has the labels {both} both in gt_label and in gt_label_ignore' if both else None
 
 

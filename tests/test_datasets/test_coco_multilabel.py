@@ -133,6 +133,33 @@ BAD_COCO = {
         r'1 of 24 images are missing, first .*x\.jpg',
     ),
     'category id twice': (change('categories', 1, id=1), r'categories\[1\].*id 1 is there twice'),
+    'category name': (change('categories', 1, name=5), r'categories\[1\].*name must be a string, got 5'),
+    'category names': (
+        change('categories', 1, name=['a']),
+        r"categories\[1\].*must be a string, got \['a'\]",
+    ),
+    'annotation id': (
+        change('annotations', 1, id=[1]),
+        r'annotations\[1\].*whole number or a string, got \[1\]',
+    ),
+    'crowd as text': (
+        change('annotations', 1, iscrowd='0'),
+        r"annotations\[1\].*iscrowd must be .* got '0'",
+    ),
+    'crowd as float': (
+        change('annotations', 1, iscrowd=1.0),
+        r'annotations\[1\].*iscrowd must be .* got 1\.0',
+    ),
+    'huge box': (change('annotations', 2, bbox=[0, 0, 10**400, 1]), r'annotations\[2\].*bbox must be'),
+    'null': (lambda c: c.update(annotations=None), 'annotations: must be a list, got None'),
+    'file twice, spelt apart': (
+        change('images', 1, file_name='./000000000009.jpg'),
+        r'images\[1\].*000000000009.jpg.*twice',
+    ),
+    'no image': (
+        lambda c: c.update(images=[], annotations=[]),
+        r"none of its 0 images.*crowd='label'.*filter_empty=False",
+    ),
     'category twice': (change('categories', 1, name='person'), r"categories\[1\].*'person' is there twice"),
     'no annotations': (
         lambda c: c.pop('annotations'),
@@ -152,11 +179,27 @@ def test_bad_coco_file_is_refused_while_loading(case, drawn, tmp_path):
     assert str(error.value).startswith(str(path))
 
 
+@pytest.mark.parametrize(
+    ('value', 'crowd'), [(0, False), (1, True), (False, False), (True, True), (None, False)]
+)
+def test_every_spelling_of_iscrowd(drawn, tmp_path, value, crowd):
+    content = json.loads((drawn / ANN).read_text())
+    change('annotations', 0, iscrowd=value)(content)
+    path = tmp_path / 'crowd.json'
+    path.write_text(json.dumps(content), encoding='utf-8-sig')  # a byte order mark does no harm
+    item = COCOMultiLabel(str(path), data_prefix=str(drawn / 'train2017'), crowd='ignore')[0]
+    assert (len(item['gt_label_ignore']), len(item['gt_label'])) == ((1, 0) if crowd else (0, 1))
+    assert (item['width'], item['height']) == (content['images'][0]['width'], content['images'][0]['height'])
+
+
 @pytest.mark.parametrize('cls', [COCOMultiLabel, PlainMultiLabel])
 def test_broken_and_missing_json(cls, drawn, tmp_path):
     path = tmp_path / 'broken.json'
     path.write_text((drawn / ANN).read_text()[:500])
     with pytest.raises(ValueError, match=r'broken\.json: line 1, column .* not valid json'):
+        cls(str(path))
+    path.write_bytes(b'{"images": "caf\xe9"}')
+    with pytest.raises(ValueError, match=r'broken\.json: not json in UTF-8 .*0xe9 in position 15'):
         cls(str(path))
     with pytest.raises(ValueError, match=r'none\.json: no such file: set data_root'):
         cls(str(tmp_path / 'none.json'))
@@ -167,6 +210,12 @@ def test_broken_and_missing_json(cls, drawn, tmp_path):
     [
         (dict(classes=('person', 'unicorn')), 'no category is called unicorn'),
         (dict(classes=('person', 'person')), 'named twice: person'),
+        (dict(metainfo=dict(classes='dog')), r"classes must be a list of names, got 'dog'"),
+        (dict(metainfo=dict(classes=())), 'at least one'),
+        (
+            dict(classes=('toothbrush',), filter_empty=True, crowd='drop'),
+            r"instances_train2017\.json: none of its 24 .*\('toothbrush',\), crowd='drop' and filter_empty=True",
+        ),
         (dict(crowd='maybe'), "crowd must be one of .* got 'maybe'"),
         (dict(filter_cfg=dict(filter_empty_gt=True)), 'use filter_empty=True'),
     ],
@@ -186,7 +235,7 @@ def write_plain(root, labels, **extra):
 
 def test_plain_file(drawn, tmp_path):
     path = tmp_path / 'plain.json'
-    path.write_text(write_plain(drawn, [[2, 0], [], [1]], gt_label_ignore=[0]))
+    path.write_text(write_plain(drawn, [[2, 0], [], [1]], gt_label_ignore=[0], gt_label_difficult=[1, 2]))
     dataset = PlainMultiLabel(str(path), data_prefix=str(drawn / 'train2017'))
     assert dataset.CLASSES == ('a', 'b', 'c')
     assert [item['gt_label'] for item in dataset] == [[2, 0], [], [1]]
@@ -205,6 +254,9 @@ def test_plain_file(drawn, tmp_path):
         ([3], {}, r'holds \[3\], outside 0 to 2'),
         ([-1], {}, r'holds \[-1\], outside 0 to 2'),
         ([1], dict(gt_label_ignore=[1]), r'\[1\] both in gt_label and in gt_label_ignore'),
+        ([1], dict(gt_label_difficult=[3]), r'gt_label_difficult of .* holds \[3\], outside 0 to 2'),
+        ([1], dict(gt_label_ignore=None), r'gt_label_ignore of .* must be a list'),
+        ([1], dict(img_path='./000000000009.jpg'), r'already data_list\[0\]'),
         ([1], dict(img_path='none.png'), r'1 of 3 images are missing, first .*none\.png'),
     ],
 )
@@ -214,3 +266,35 @@ def test_bad_plain_file_is_refused_while_loading(drawn, tmp_path, label, extra, 
     with pytest.raises(ValueError, match=words) as error:
         PlainMultiLabel(str(path), data_prefix=str(drawn / 'train2017'))
     assert str(path) in str(error.value) and ('data_list[2]' in str(error.value) or 'img_path' in extra)
+
+
+@pytest.mark.parametrize(
+    ('change', 'own', 'words'),
+    [
+        ({}, ['a', 'b'], r"its classes are \('a', 'b', 'c'\) but metainfo.classes .*\('a', 'b'\)"),
+        ({}, ['c', 'b', 'a'], 'not reordered'),
+        ({}, 'abc', "must be a list of names, got 'abc'"),
+        (dict(metainfo={}), None, 'metainfo: classes is missing'),
+        (dict(metainfo=dict(classes='abc')), None, "must be a list of names, got 'abc'"),
+        (dict(metainfo=None), ['a', 'b', 'c'], 'metainfo: must be an object, got None'),
+        (dict(data_list=[]), None, 'data_list: is empty'),
+    ],
+)
+def test_classes_of_a_plain_file(drawn, tmp_path, change, own, words):
+    path = tmp_path / 'plain.json'
+    path.write_text(json.dumps(json.loads(write_plain(drawn, [[0], [2]])) | change))
+    with pytest.raises(ValueError, match=words) as error:
+        PlainMultiLabel(
+            str(path), data_prefix=str(drawn / 'train2017'), metainfo=dict(classes=own) if own else None
+        )
+    assert str(error.value).startswith(str(path))
+
+
+def test_config_names_the_classes_where_the_plain_file_does_not(drawn, tmp_path):
+    path = tmp_path / 'plain.json'
+    path.write_text(json.dumps(json.loads(write_plain(drawn, [[0], [2]])) | dict(metainfo={})))
+    for names in (('x', 'y', 'z'), ('x', 'y', 'z', 'never there')):
+        dataset = PlainMultiLabel(
+            str(path), data_prefix=str(drawn / 'train2017'), metainfo=dict(classes=names)
+        )
+        assert names == dataset.CLASSES
