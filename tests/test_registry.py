@@ -10,6 +10,7 @@ from mmengine.registry import DefaultScope
 
 import mmlattn.register  # noqa: F401
 from mmlattn import registry
+from mmlattn.visualization import EvidenceVisualizer
 
 REGISTRIES = {kind: getattr(registry, kind) for kind in registry.__all__}
 REGISTERED = [(kind, name) for kind, reg in REGISTRIES.items() for name in reg.module_dict]
@@ -27,6 +28,7 @@ EXAMPLES = {
     'CollectDirHook': dict(),
     'ClassNamesHook': dict(),
     'EvidenceVisualizer': dict(name='contract'),
+    'EvidenceVisualizationHook': dict(),
 }
 # Loops are built around a whole Runner; the tests of the tools do that.
 BUILT_BY_RUNNER = {'StreamTrainLoop'}
@@ -52,6 +54,7 @@ def test_reachable_by_plain_name_and_documented(kind, name):
 def test_builds_under_every_default_scope(scope, name):
     kind = next(kind for kind, registered in REGISTERED if registered == name)
     root = REGISTRIES[kind].parent
+    EvidenceVisualizer.get_instance('contract')  # VisualizationHook asks for one
     with DefaultScope.overwrite_default_scope(scope):
         built = root.build(dict(type=f'mmlattn.{name}', **EXAMPLES[name]))
     assert type(built).__name__ == name

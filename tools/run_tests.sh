@@ -11,6 +11,8 @@ while [[ ${1:-} == --stack || ${1:-} == --venv ]]; do
 done
 bash tools/setup_env.sh --stack "$stack" --venv "$venv"
 # The tests start mim, python and torchrun by name; two threads a process are as fast here and leave room for more.
+# glibc would give memory back after every step and fault it in again; on CPU that can cost more than the step.
+export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=268435456
 PATH=$(cd "$venv/bin" && pwd):$PATH
 export PATH OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
 exec python -m pytest "$@"

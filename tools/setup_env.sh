@@ -158,5 +158,7 @@ say "[4/4] mmlattn (editable), ONNX and test tools"
 install_project
 torch_works || die "a later step broke torch and torchvision: $VPY -m pip check"
 "$VPY" -W error::UserWarning -c 'import mmlattn'
+# yapf, with which mmengine prints configs, writes a cache on its first import; two first runs at once would trip.
+"$VPY" -c 'import yapf'
 echo "$print_done" >"$STAMP"
 say "done in $((SECONDS - start)) s; activate it with: source $VENV/bin/activate"

@@ -1,4 +1,10 @@
-from .hooks import ClassNamesHook, CollectDirHook, ReproducibilityHook
+from .hooks import ClassNamesHook, CollectDirHook, EvidenceVisualizationHook, ReproducibilityHook
 from .loops import StreamTrainLoop
 
-__all__ = ['ClassNamesHook', 'CollectDirHook', 'ReproducibilityHook', 'StreamTrainLoop']
+__all__ = [
+    'ClassNamesHook',
+    'CollectDirHook',
+    'EvidenceVisualizationHook',
+    'ReproducibilityHook',
+    'StreamTrainLoop',
+]

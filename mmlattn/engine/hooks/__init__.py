@@ -1,5 +1,6 @@
 from .class_names import ClassNamesHook
 from .collect_dir import CollectDirHook
+from .evidence_visualization import EvidenceVisualizationHook
 from .reproducibility import ReproducibilityHook
 
-__all__ = ['ClassNamesHook', 'CollectDirHook', 'ReproducibilityHook']
+__all__ = ['ClassNamesHook', 'CollectDirHook', 'EvidenceVisualizationHook', 'ReproducibilityHook']
