@@ -6,7 +6,12 @@ import torch
 from mmpretrain.evaluation import AveragePrecision, MultiLabelMetric
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from mmlattn.evaluation.functional import average_precision, multi_label_report, select_labels
+from mmlattn.evaluation.functional import (
+    average_precision,
+    label_counts,
+    multi_label_report,
+    select_labels,
+)
 
 # What the CSRA code prints for these scores; 1 present, 0 absent, -1 ignored.
 SCORES = np.array([[0.9, 0.8, 0.1], [0.7, 0.2, 0.6], [0.1, 0.6, 0.9], [0.8, 0.3, 0.4]])
@@ -138,8 +143,61 @@ def test_fewer_classes_than_k():
         ([[np.nan, 0.1]], [[1, 0]], 'NaN or infinity'),
         ([[0.2, 0.1]], [[1, 0, 1]], r'\(1, 2\) and \(1, 3\)'),
         (np.zeros((0, 3)), np.zeros((0, 3)), 'at least 1'),
+        ([[0.2, 0.1]], [[2, 0]], r'targets must be 1 .*got \[2\]'),
+        ([[0.2, 0.1]], [[1, 255]], r'got \[255\]'),
+        ([[0.2, 0.1]], [[1, 257]], r'got \[257\]'),
+        ([[0.2, 0.1]], torch.tensor([[1, 0.7]]), r'got \[0\.7\]'),
+        ([[0.2, 0.1]], [[1, np.nan]], r'got \[nan\]'),
     ],
 )
 def test_bad_input(scores, targets, words):
     with pytest.raises(ValueError, match=words):
         multi_label_report(scores, targets)
+
+
+@pytest.mark.parametrize('targets', [[[2, 0]], [[0.7, 0]]])
+def test_counts_refuse_other_targets(targets):
+    with pytest.raises(ValueError, match='targets must be'):
+        label_counts(np.ones((1, 2), bool), targets)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(topk=3), 'topk must be a list .*got 3'),
+        (dict(topk=(True,)), 'whole numbers'),
+        (dict(topk=(0,)), 'at least 1'),
+        (dict(threshold=float('nan')), 'threshold must be a number, got nan'),
+        (dict(threshold='0.5'), "got '0.5'"),
+        (dict(convention='coco'), "convention must be one of .*got 'coco'"),
+    ],
+)
+def test_bad_options(options, words):
+    with pytest.raises(ValueError, match=words):
+        multi_label_report(SCORES, SCORES > 0.5, **options)
+
+
+def test_unknown_rule_for_ties():
+    with pytest.raises(ValueError, match=r"tied_scores must be one of .*got 'randomly'"):
+        average_precision(SCORES, SCORES > 0.5, tied_scores='randomly')
+
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=NO_GPU)])
+def test_tensors_of_any_precision_with_gradients(dtype, device):
+    scores, targets = draw(ignore=0.1)
+    scores = torch.from_numpy(scores).to(device, dtype).requires_grad_()
+    expected = multi_label_report(scores.detach().cpu().double().numpy(), targets)
+    report = multi_label_report(scores, torch.from_numpy(targets).to(device))
+    assert report.summary == expected.summary
+
+
+def test_views_are_read_in_their_own_order():
+    scores, targets = draw()
+    flipped = multi_label_report(scores[::-1, ::-1], targets[::-1, ::-1])
+    assert (
+        flipped.per_class['AP'][::-1].tolist() == multi_label_report(scores, targets).per_class['AP'].tolist()
+    )

@@ -89,12 +89,16 @@ def test_file_holds_every_class_and_nothing_is_overwritten(tmp_path, suffix):
     ('change', 'words'),
     [
         (lambda s: s.set_gt_label([7]), r'gt_label holds \[7\] but the model scores 4 classes'),
+        (lambda s: s.set_field(torch.tensor([0.5]), 'gt_label'), r'gt_label of .* indices .*got \[0\.5\]'),
+        (lambda s: s.set_field(torch.tensor([True, False]), 'gt_label'), r'indices .*got \[True, False\]'),
+        (lambda s: s.set_field([0.5], 'gt_label_difficult', field_type='metainfo'), 'gt_label_difficult of'),
+        (lambda s: s.pop('pred_score'), 'no pred_score'),
         (lambda s: s.set_gt_score([0.5, 0, 0, 1]), 'gt_score must be'),
         (lambda s: s.pop('gt_label'), 'neither gt_label nor gt_score'),
     ],
 )
 def test_bad_samples(change, words):
-    samples = make_samples(1)
+    samples = make_samples(1, ignored_field='gt_label_ignore')
     change(samples[0])
     with pytest.raises(ValueError, match=words):
         evaluate(MultiLabelReport(), samples)
@@ -108,7 +112,17 @@ def test_class_count_of_model_and_data_set_must_agree():
         metric.compute_metrics(metric.results)
 
 
-@pytest.mark.parametrize('options', [dict(convention='coco'), dict(out_file='a.txt'), dict(topk=(0,))])
-def test_bad_options(options):
-    with pytest.raises(ValueError):
-        MultiLabelReport(**options)
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('convention', 'coco'),
+        ('out_file', 'a.txt'),
+        ('topk', (0,)),
+        ('topk', 3),
+        ('topk', (True,)),
+        ('threshold', float('nan')),
+    ],
+)
+def test_bad_options(name, value):
+    with pytest.raises(ValueError, match=f'{name} must'):
+        MultiLabelReport(**{name: value})

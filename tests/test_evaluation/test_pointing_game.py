@@ -59,6 +59,28 @@ def test_tolerance_grows_the_box(tolerance, expected):
     assert score(sample, tolerance=tolerance)['present'] == expected
 
 
+@pytest.mark.parametrize(
+    'nothing', [(0.1, 0.1, 0.1, 0.9), (0.1, 0.125, 0.9, 0.125), (1, 0, 1, 1), (0.9, 0, 0.1, 1)]
+)
+def test_boxes_without_area_are_no_targets(nothing):
+    sample = make_sample([(0, 0)], [(0, nothing)], predicted=[0])  # the second border holds a row's centres
+    assert score(sample, tolerance=0.5)['present_pairs'] == 0
+    sample = make_sample([(0, 0)], [(0, nothing), (0, (0.5, 0, 1, 1))], predicted=[0])
+    result = score(sample)
+    assert (result['present_pairs'], result['present'], result['present_chance']) == (1, 0, 50)
+
+
+def test_nothing_to_evaluate():
+    with pytest.raises(ValueError, match='nothing to evaluate'):
+        PointingGame().compute_metrics([])
+
+
+@pytest.mark.parametrize('tolerance', [-0.1, float('nan')])
+def test_bad_tolerance(tolerance):
+    with pytest.raises(ValueError, match='tolerance must be at least 0'):
+        PointingGame(tolerance)
+
+
 def test_no_pair_is_nan():
     assert np.isnan(score(make_sample([(0, 0)], [], predicted=[0]))['present'])
 

@@ -1,7 +1,8 @@
 """What multi-label papers report, as functions of scores and targets.
 
 Everywhere ``scores`` is (N, C) float, one row for each image, larger means "rather present", and ``targets``
-is (N, C) with 1 present, 0 absent and -1 ignored. Results are fractions in [0, 1].
+is (N, C) with 1 present, 0 absent and -1 ignored. Both are arrays, or tensors of any device and precision.
+Results are fractions in [0, 1].
 
 Definitions, with TP_c, Pred_c and GT_c the counts of hits, decisions and positives of class c:
 
@@ -22,6 +23,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from mmlattn.evaluation.functional.checks import (
+    as_array,
+    check_scores,
+    check_targets,
+    check_threshold,
+    check_topk,
+)
 
 __all__ = [
     'CONVENTIONS', 'Convention', 'LabelCounts', 'MultiLabelResult', 'average_precision', 'label_counts',
@@ -101,10 +110,13 @@ def average_precision(scores, targets, tied_scores: str = 'together') -> np.ndar
         ndarray: (C,) float64 in [0, 1], NaN where a class has no positive.
 
     Raises:
-        ValueError: If shapes or values don't fit; see :func:`check_scores`.
+        ValueError: If ``tied_scores`` is unknown, or shapes or values don't fit; see :func:`check_scores`.
     """
+    ways = dict(together=_ap_tied_together, sorted=_ap_as_sorted)
+    if tied_scores not in ways:
+        raise ValueError(f'tied_scores must be one of {sorted(ways)}, got {tied_scores!r}')
     scores, targets = check_scores(scores, targets)
-    one_class = dict(together=_ap_tied_together, sorted=_ap_as_sorted)[tied_scores]
+    one_class = ways[tied_scores]
     # Class by class on contiguous rows: the whole of one class stays in the cache while it is sorted.
     rows, labels = np.ascontiguousarray(scores.T), np.ascontiguousarray(targets.T)
     ignored = (labels < 0).any(axis=1)
@@ -146,8 +158,15 @@ def select_labels(scores, threshold: float | None = 0.5, topk: int | None = None
 
     Returns:
         ndarray: (N, C) bool.
+
+    Raises:
+        ValueError: If threshold or k is no such number.
     """
-    scores = np.asarray(scores)
+    scores = as_array(scores)
+    if threshold is not None:
+        check_threshold(threshold)
+    if topk is not None:
+        check_topk((topk,))
     selected = np.ones(scores.shape, bool) if threshold is None else scores >= threshold
     if topk is not None:
         best = torch.from_numpy(scores).topk(min(topk, scores.shape[1]), dim=1).indices.numpy()
@@ -167,8 +186,11 @@ def label_counts(selected: np.ndarray, targets, ignored_as_negative: bool = Fals
 
     Returns:
         LabelCounts: Three (C,) arrays.
+
+    Raises:
+        ValueError: If a target is none of 1, 0 and -1.
     """
-    targets = np.asarray(targets)
+    targets = check_targets(targets)
     positive = targets == 1
     counted = selected if ignored_as_negative else selected & (targets >= 0)
     return LabelCounts(*(np.count_nonzero(m, axis=0) for m in (selected & positive, counted, positive)))
@@ -215,8 +237,9 @@ def multi_label_report(
         MultiLabelResult: Fractions in [0, 1].
 
     Raises:
-        ValueError: If the convention is unknown, or :func:`check_scores` refuses the input.
+        ValueError: If an option is unknown, or :func:`check_scores` refuses the input.
     """
+    check_topk(topk)
     if convention not in CONVENTIONS:
         raise ValueError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
     scores, targets = check_scores(scores, targets)
@@ -242,27 +265,6 @@ def multi_label_report(
             predicted=counts.predicted,
         )
     return MultiLabelResult(summary, per_class, np.flatnonzero(absent))
-
-
-def check_scores(scores, targets) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and targets as arrays.
-
-    Raises:
-        ValueError: If they are empty, not both (N, C), or the scores hold NaN or infinity.
-    """
-    scores, targets = np.asarray(scores), np.asarray(targets)
-    if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
-        raise ValueError(
-            f'scores and targets must both be (N, C) with N and C of at least 1, got {scores.shape} and '
-            f'{targets.shape}'
-        )
-    if not np.isfinite(scores).all():
-        rows = int((~np.isfinite(scores)).any(axis=1).sum())
-        raise ValueError(
-            f'the scores of {rows} of {len(scores)} images hold NaN or infinity, so nothing can be ranked: '
-            'the model has diverged, try a smaller learning rate or fp32'
-        )
-    return scores, targets
 
 
 def _mean(values: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmlattn.evaluation.functional import CONVENTIONS, MultiLabelResult, multi_label_report
+from mmlattn.evaluation.functional.checks import as_array, check_threshold, check_topk
 from mmlattn.registry import METRICS
 
 __all__ = ['MultiLabelReport', 'read_target']
@@ -48,8 +49,7 @@ class MultiLabelReport(BaseMetric):
         prefix (str, optional): Instead of ``multi-label``.
 
     Raises:
-        ValueError: On an unknown convention or file type here; later, if a sample lacks a field or a label
-            lies outside the classes.
+        ValueError: On a bad option here; later, if a sample lacks a field or a label lies outside the classes.
     """
 
     default_prefix = 'multi-label'
@@ -67,8 +67,8 @@ class MultiLabelReport(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if convention not in CONVENTIONS:
             raise ValueError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
-        if any(not isinstance(k, int) or k < 1 for k in topk):
-            raise ValueError(f'topk must hold whole numbers of at least 1, got {topk}')
+        check_threshold(threshold)
+        check_topk(topk)
         if out_file is not None and Path(out_file).suffix not in ('.csv', '.json'):
             raise ValueError(f'out_file must end with .csv or .json, got {out_file!r}')
         self.threshold, self.topk, self.convention = threshold, tuple(topk), convention
@@ -76,7 +76,9 @@ class MultiLabelReport(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep (scores, targets) of each sample: float32 and int8 arrays of shape (C,)."""
-        scores = torch.stack([sample['pred_score'] for sample in data_samples]).float().cpu().numpy()
+        if any('pred_score' not in sample for sample in data_samples):
+            raise ValueError('a data sample has no pred_score: the head must predict scores of labels')
+        scores = as_array(torch.stack([sample['pred_score'] for sample in data_samples]).float())
         self.results += [
             (score, read_target(sample, len(score)))
             for score, sample in zip(scores, data_samples, strict=True)
@@ -121,13 +123,13 @@ def read_target(sample: Mapping, num_classes: int) -> np.ndarray:
         ndarray: (C,) int8: 1 present, 0 absent, -1 ignored.
 
     Raises:
-        ValueError: If there is no ground truth, or a label lies outside ``range(C)``.
+        ValueError: If there is no ground truth, or a label is no whole number of ``range(C)``.
     """
     target = np.zeros(num_classes, np.int8)
     for name in ('gt_label_ignore', 'gt_label_difficult'):
         target[_indices(sample, name, num_classes)] = -1
     if 'gt_score' in sample:
-        score = np.asarray(torch.as_tensor(sample['gt_score']).cpu())
+        score = as_array(sample['gt_score'])
         if score.shape != target.shape or not np.isin(score, (-1, 0, 1)).all():
             raise ValueError(
                 f'gt_score must be ({num_classes},) of 1 (present), 0 (absent) and -1 (ignored), got shape '
@@ -143,7 +145,12 @@ def read_target(sample: Mapping, num_classes: int) -> np.ndarray:
 
 def _indices(sample: Mapping, name: str, num_classes: int) -> np.ndarray:
     labels = sample.get(name)
-    labels = np.asarray(torch.as_tensor([] if labels is None else labels).cpu()).astype(np.int64)
+    given = as_array([] if labels is None else labels)
+    labels = given.astype(np.int64)
+    if given.dtype == bool or (labels != given).any():
+        raise ValueError(
+            f'{name} of {sample.get("img_path", "an image")} must hold indices of classes, got {given.tolist()}'
+        )
     if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(
             f'{name} holds {labels.tolist()} but the model scores {num_classes} classes (0 to '

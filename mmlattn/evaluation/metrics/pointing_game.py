@@ -8,6 +8,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 
 from mmlattn.evaluation.functional import cell_centres, inside_any
+from mmlattn.evaluation.functional.checks import as_array
 from mmlattn.registry import METRICS
 from mmlattn.structures import attention_peaks
 
@@ -28,10 +29,13 @@ class PointingGame(BaseMetric):
       same pairs: the mean share of cells whose centre lies in a box.
     * ``true_positive_pairs``, ``present_pairs``: how many pairs there are; a share of none is NaN.
 
-    A map that is all zero (a class the decoder never emitted) misses. Each data sample needs
-    ``attention_maps``, ``pred_label``, ``gt_label``, ``gt_boxes`` and ``gt_box_labels``. Boxes are in the frame
-    of the original image and peaks in that of the network input, so the test pipeline may resize but neither
-    flip, crop nor pad; :func:`check_frame` sees to the first two from what the pipeline left in the sample.
+    A map that is all zero (a class the decoder never emitted) misses. Boxes without an area, also those clipped to
+    nothing at the border of the image, are no targets: a peak hardly ever lies on them. Boxes of crowds are targets
+    like all others where their class is in ``gt_label`` (``crowd='label'``, or another object shows it).
+
+    Each data sample needs ``attention_maps``, ``pred_label``, ``gt_label``, ``gt_boxes`` and ``gt_box_labels``.
+    Boxes are in the frame of the original image and peaks in that of the network input, so the test pipeline may
+    resize but neither flip, crop nor pad; :func:`check_frame` sees to the first two from what the pipeline left in the sample.
     It cannot see rotations or shears, nor padding by the model's ``data_preprocessor``.
 
     Args:
@@ -41,7 +45,7 @@ class PointingGame(BaseMetric):
         prefix (str, optional): Instead of ``pointing``.
 
     Raises:
-        ValueError: On a negative tolerance here; later, if a sample lacks a field or its frame has changed.
+        ValueError: On a tolerance below 0 here; later, if a sample lacks a field or its frame has changed.
     """
 
     default_prefix = 'pointing'
@@ -50,7 +54,7 @@ class PointingGame(BaseMetric):
         self, tolerance: float = 0.0, collect_device: str = 'cpu', prefix: str | None = None
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if tolerance < 0:
+        if not tolerance >= 0:
             raise ValueError(f'tolerance must be at least 0, got {tolerance}')
         self.tolerance = tolerance
 
@@ -62,7 +66,9 @@ class PointingGame(BaseMetric):
             self.results.append(self._pairs(sample))
 
     def _pairs(self, sample: Mapping) -> np.ndarray:
-        boxes, box_labels = np.asarray(sample['gt_boxes']), np.asarray(sample['gt_box_labels'])
+        boxes, box_labels = as_array(sample['gt_boxes']), as_array(sample['gt_box_labels'])
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        boxes, box_labels = boxes[has_area], box_labels[has_area]
         maps = torch.as_tensor(sample['attention_maps']).detach().cpu()
         peaks = attention_peaks(maps).numpy()
         centres = cell_centres(*maps.shape[-2:])
@@ -76,6 +82,8 @@ class PointingGame(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the shares from the pairs of all processes."""
+        if not results:
+            raise ValueError('there is nothing to evaluate: the data set of this evaluator is empty')
         label, predicted, hit, chance = np.concatenate(results).astype(np.float64).T
         true_positive = predicted > 0
         return dict(
