@@ -1,11 +1,14 @@
 """check_dataset.py and benchmark_report.py as their users start them."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 
 import pytest
+from mmcv.transforms import LoadImageFromFile
+from PIL import Image
 
 CONFIG = """
 model = dict(head=dict(num_classes={num_classes}))
@@ -40,9 +43,61 @@ def test_check_dataset(repo_root, make_coco, tmp_path):
 
 
 @pytest.mark.slow
+def test_check_dataset_compares_sizes_as_loaded_and_classes_across_splits(repo_root, make_coco, tmp_path):
+    root = make_coco(tmp_path / 'coco', num_images=6)
+    annotations = root / 'annotations' / 'instances_train2017.json'
+    content = json.loads(annotations.read_text())
+    (turned, told), (wrong, _) = (
+        (root / 'train2017' / image['file_name'], image) for image in content['images'][1:3]
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned by 90 degrees
+    with Image.open(turned) as picture:
+        picture.resize((60, 40)).save(turned, exif=exif)
+    told['width'], told['height'] = 40, 60
+    assert LoadImageFromFile()(dict(img_path=str(turned)))['img_shape'] == (60, 40)
+    content['images'][2]['width'] += 1
+    annotations.write_text(json.dumps(content))
+    names = [category['name'] for category in content['categories']]
+    config = tmp_path / 'config.py'
+    config.write_text(
+        CONFIG.format(num_classes=80, root=str(root))
+        + f"""
+val_dataloader = dict(dataset=dict(
+    train_dataloader['dataset'], metainfo=dict(classes={[names[1], names[0], *names[2:]]!r})))
+"""
+    )
+    result = run(repo_root, 'check_dataset.py', config, '--images')
+    assert result.returncode == 1 and 'Traceback' not in result.stderr
+    assert re.search(rf'{wrong.name}: is \d+ x \d+ .* but the annotation file says', result.stderr)
+    assert turned.name not in result.stderr
+    assert f'class 0 is {names[0]} in train and {names[1]} in val' in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ("train_dataloader = dict(dataset=dict(type='mmlattn.NoSuchThing'))", 'NoSuchThing'),
+        ('model = dict()', 'no data set'),
+        (None, 'config.py'),
+    ],
+)
+def test_check_dataset_says_what_is_wrong_with_a_config(repo_root, tmp_path, text, words):
+    config = tmp_path / 'config.py'
+    if text is not None:
+        config.write_text(text)
+    result = run(repo_root, 'check_dataset.py', config)
+    assert result.returncode == 1 and 'Traceback' not in result.stderr
+    assert re.search(rf'^error: .*{words}', result.stderr, re.MULTILINE)
+
+
+@pytest.mark.slow
 def test_benchmark_report(repo_root):
     result = run(repo_root, 'benchmark_report.py', '--images', 3000, '--classes', 5, '--repeats', 3)
     assert result.returncode == 0, result.stderr
     theirs, ours = map(float, re.findall(r'mAP (\S+)', result.stdout))
     assert theirs == pytest.approx(ours, rel=1e-5)
-    assert float(re.search(r'ratio (\S+)', result.stdout)[1]) > 0
+    times = [float(ms) for ms in re.findall(r'(\S+) ms', result.stdout)]
+    ratio = float(re.search(r'ratio (\S+)', result.stdout)[1])
+    assert ratio == pytest.approx(times[1] / times[0], rel=0.01, abs=0.006), 'ours over theirs'

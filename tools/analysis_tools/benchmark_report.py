@@ -55,7 +55,7 @@ def main() -> None:
     medians = [statistics.median(times) for times in seconds.values()]
     print(f'{args.images} x {args.classes}, {args.threads} thread(s), median of {args.repeats}')
     for name, median in zip(metrics, medians, strict=True):
-        print(f'  {name:28s} {median:7.3f} s   mAP {mean_ap[name]:.6f}')
+        print(f'  {name:28s} {1000 * median:9.3f} ms   mAP {mean_ap[name]:.6f}')
     print(f'  ratio {medians[1] / medians[0]:.2f}')
 
 

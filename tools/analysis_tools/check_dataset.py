@@ -1,20 +1,22 @@
 """Check the data sets of a config before training on them.
 
 Builds the data sets of the train, val and test data loaders, which checks their annotation files, and prints
-what they hold. Exits with 1 and the reason if a file is bad, if a picture can't be decoded (--images), or if the
-number of classes in the model differs from the data set's.
+what they hold. Exits with 1 and the reason if a file is bad, if a picture can't be decoded or has another size than
+its annotation says (--images), if the splits have different classes, or if the number of classes in the model differs
+from the data set's.
 """
 
 import argparse
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 
 import numpy as np
 from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -26,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('config', help='path of a config')
-    parser.add_argument('--images', action='store_true', help='decode every picture')
+    parser.add_argument('--images', action='store_true', help='decode every picture and compare its size')
     parser.add_argument('--workers', type=int, default=4, help='threads that decode pictures')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override, as key=value'
@@ -60,20 +62,47 @@ def describe(name: str, dataset: BaseDataset, console: Console) -> list[dict]:
     return items
 
 
-def undecodable(paths: list[str], workers: int, console: Console) -> list[str]:
-    """Decode every picture and list those that fail, with the reason."""
+def picture_problem(item: dict) -> str | None:
+    """Why a picture can't be decoded, or how its size differs from the ``width`` and ``height`` of its item.
 
-    def problem(path: str) -> str | None:
-        try:
-            with Image.open(path) as picture:
-                picture.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            return f'{path}: {error}'
-        return None
+    A picture is turned as its EXIF orientation says, which is what ``LoadImageFromFile`` does by default.
+    """
+    path = item['img_path']
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            size = ImageOps.exif_transpose(picture).size
+    except (OSError, SyntaxError, ValueError) as error:
+        return f'{path}: {error}'
+    told = (item.get('width', size[0]), item.get('height', size[1]))
+    if told != size:
+        return (
+            f'{path}: is {size[0]} x {size[1]} (as its EXIF orientation turns it) but the annotation file says '
+            f'{told[0]} x {told[1]}, so its boxes do not fit'
+        )
+    return None
 
+
+def picture_problems(items: list[dict], workers: int, console: Console) -> list[str]:
+    """Decode every picture and list what is wrong with it."""
     with ThreadPoolExecutor(workers) as pool:
-        results = track(pool.map(problem, paths), 'decoding', total=len(paths), console=console)
+        results = track(pool.map(picture_problem, items), 'decoding', total=len(items), console=console)
         return [result for result in results if result is not None]
+
+
+def class_name_problems(classes: dict[str, tuple[str, ...]]) -> list[str]:
+    """Where the classes of a split, by its name, differ from those of the first split."""
+    problems = []
+    first, *others = classes or ['']
+    for name in others:
+        for c, (a, b) in enumerate(zip_longest(classes[first], classes[name], fillvalue='missing')):
+            if a != b:
+                problems.append(
+                    f'the classes of {first} and {name} differ: class {c} is {a} in {first} and {b} in {name}: give '
+                    'both the same metainfo=dict(classes=...)'
+                )
+                break
+    return problems
 
 
 def class_count_problems(cfg: Config, name: str, num_classes: int) -> list[str]:
@@ -99,10 +128,14 @@ def main() -> int:
         int: 0 if everything is well, else 1.
     """
     args = parse_args()
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except OSError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    console, problems, seen = Console(markup=False), [], []
+    console, problems, seen, classes = Console(markup=False), [], [], {}
     for name in SPLITS:
         dataset_cfg = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
         if dataset_cfg is None or dataset_cfg in seen:
@@ -113,11 +146,18 @@ def main() -> int:
         except (ValueError, OSError) as error:
             problems.append(f'{name}: {error}')
             continue
+        except KeyError as error:  # an unknown type; str(error) would quote the message
+            problems.append(f'{name}: {error.args[0]}')
+            continue
         items = describe(name, dataset, console)
         if dataset.metainfo.get('classes'):
-            problems += class_count_problems(cfg, name, len(dataset.metainfo['classes']))
+            classes[name] = tuple(dataset.metainfo['classes'])
+            problems += class_count_problems(cfg, name, len(classes[name]))
         if args.images:
-            problems += undecodable([item['img_path'] for item in items], args.workers, console)
+            problems += picture_problems(items, args.workers, console)
+    if not seen:
+        problems.append(f'{args.config} has no data set in a train, val or test data loader')
+    problems += class_name_problems(classes)
     for problem in problems:
         print(f'error: {problem}', file=sys.stderr)
     return int(bool(problems))
