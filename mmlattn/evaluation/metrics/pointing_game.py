@@ -35,8 +35,8 @@ class PointingGame(BaseMetric):
 
     Each data sample needs ``attention_maps``, ``pred_label``, ``gt_label``, ``gt_boxes`` and ``gt_box_labels``.
     Boxes are in the frame of the original image and peaks in that of the network input, so the test pipeline may
-    resize but neither flip, crop nor pad; :func:`check_frame` sees to the first two from what the pipeline left in the sample.
-    It cannot see rotations or shears, nor padding by the model's ``data_preprocessor``.
+    resize but neither flip, crop nor pad; :func:`check_frame` sees to the first two from what the pipeline left in
+    the sample. It cannot see rotations or shears, nor padding by the model's ``data_preprocessor``.
 
     Args:
         tolerance (float): How far outside a box a peak still counts, as a fraction of the image's width and
