@@ -51,7 +51,7 @@ class BuildPy(build_py):
             link_payload(ROOT / 'mmlattn' / '.mim')
             return super().run()
         # A file deleted from the sources would otherwise live on in every later wheel.
-        shutil.rmtree(self.build_lib, ignore_errors=True)
+        shutil.rmtree(Path(self.build_lib, 'mmlattn'), ignore_errors=True)
         super().run()
         target = Path(self.build_lib, 'mmlattn', '.mim')
         target.mkdir()
@@ -64,8 +64,8 @@ class BdistWheel(bdist_wheel):
     def run(self) -> None:
         super().run()
         build = self.get_finalized_command('build')
-        shutil.rmtree(build.build_lib, ignore_errors=True)
-        for folder in (Path(self.bdist_dir).parent, Path(build.build_base)):
+        shutil.rmtree(Path(build.build_lib, 'mmlattn'), ignore_errors=True)
+        for folder in (Path(self.bdist_dir).parent, Path(build.build_lib), Path(build.build_base)):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
