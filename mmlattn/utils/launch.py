@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
+from mmengine.config import DictAction as _DictAction
 
 from .errors import UserError
 
 __all__ = [
-    'add_common_arguments', 'build_runner', 'explain_missing_data', 'load_config', 'make_reproducible',
+    'DictAction', 'add_common_arguments', 'build_runner', 'explain_missing_data', 'load_config', 'make_reproducible',
     'merge_common', 'merge_options', 'process_group', 'run_tool', 'set_dataloader_defaults',
 ]  # fmt: skip
 
@@ -35,6 +36,17 @@ _PLACE = {
 }
 
 
+class DictAction(_DictAction):
+    """mmengine's ``key=value`` pairs; a single value, such as a path, keeps its spaces."""
+
+    @staticmethod
+    def _parse_iterable(val: str) -> object:
+        plain = val.strip('\'"')
+        if ',' in plain or plain.startswith(('(', '[')):
+            return _DictAction._parse_iterable(val)
+        return _DictAction._parse_int_float_bool(plain)
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags that training and testing share, with mmpretrain's meanings, and ``--trust-checkpoint``."""
     parser.add_argument(
@@ -42,8 +54,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=DictAction,
         help='override settings of the config: key=value pairs such as optim_wrapper.optimizer.lr=0.01; a list is '
-        'key="[a,b]" or key=a,b; nested lists and tuples as in key="[(a,b),(c,d)]" need the quotation marks '
-        'and no white space',
+        'key="[a,b]" or key=a,b; nested lists and tuples as in key="[(a,b),(c,d)]" need the quotation '
+        'marks; white space is kept outside lists only',
     )
     parser.add_argument('--no-pin-memory', action='store_true', help='turn off pin_memory in data loaders')
     parser.add_argument(

@@ -62,7 +62,9 @@ def test_help_imports_no_torch(tool):
 @pytest.mark.slow
 def test_train_then_test(config, trained, tmp_path):
     args = [config, trained / 'epoch_3.pth', '--work-dir', tmp_path / 'run']
-    done = run_tool('test.py', *args, '--out', 'pred.pkl', cwd=tmp_path)
+    (tmp_path / 'sp ace').symlink_to(config.parent)
+    data = f'test_dataloader.dataset.data_root={tmp_path}/sp ace/data'
+    done = run_tool('test.py', *args, '--out', 'pred.pkl', '--cfg-options', data, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(mmengine.load(tmp_path / 'pred.pkl')) == 11
     done = run_tool('test.py', *args, '--out', 'm.json', '--out-item', 'metrics', '--tta', cwd=tmp_path)
