@@ -87,8 +87,9 @@ class SafeLoader:
 
     Args:
         trust (bool): Whether the user vouches for every checkpoint of this run. Defaults to False.
-        run_dir (str, optional): Working directory of the run that is being resumed; files that really lie in it
-            (symbolic links followed) are this run's own and trusted. Defaults to None.
+        run_dir (str, optional): Working directory of the run that is being resumed; files that really lie
+            directly in it (symbolic links followed, subfolders left out) are this run's own and trusted.
+            Defaults to None.
     """
 
     def __init__(self, trust: bool = False, run_dir: str | None = None) -> None:
@@ -97,7 +98,7 @@ class SafeLoader:
 
     def _trusts(self, path: str | None) -> bool:
         own = path is not None and self.run_dir is not None
-        return self.trust or (own and Path(osp.realpath(path)).is_relative_to(self.run_dir))
+        return self.trust or (own and osp.dirname(osp.realpath(path)) == self.run_dir)
 
     def _read(self, file: str | BytesIO, name: str, map_location: Any) -> Any:
         try:

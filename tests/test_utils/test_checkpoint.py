@@ -140,11 +140,13 @@ def test_trusted_if_the_user_says_so_or_it_lies_in_the_resumed_run(evil, tmp_pat
     use_safe_loading(run_dir=str(run))
     (run / 'link.pth').symlink_to(path)
     (tmp_path / 'runaway').mkdir()
+    (run / 'sub').mkdir()
     outside = [
         path,
         run / 'link.pth',
         run / '..' / 'evil.pth',
         shutil.copy(path, tmp_path / 'runaway' / 'a.pth'),
+        shutil.copy(path, run / 'sub' / 'a.pth'),
     ]
     for file in outside:
         with pytest.raises(UserError):
