@@ -1,5 +1,6 @@
 """The parts of the demo; the demo itself runs for minutes and is run by hand."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from mmengine.config import DictAction
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -93,6 +95,28 @@ def test_table_says_what_was_measured(demo):
     table = run_demo.results_table(dict(csra=linear | {'pointing/true_positives': 95.56}, linear=linear))
     assert [list(column.cells)[1] for column in table.columns] == ['linear', '90.0', '80.0', '70.0', '-']
     assert next(iter(table.columns[-1].cells)) == '95.6'
+
+
+def test_commands_survive_spaces_and_commas(demo, tmp_path, monkeypatch):
+    _, run_demo = demo
+    clone = tmp_path / 'my clone, [new]'
+    monkeypatch.setattr(run_demo, 'ROOT', clone)
+    for split in ('val', 'more'):
+        (clone / 'data/digits' / split).mkdir(parents=True)
+        (clone / 'data/digits' / split / '000021.png').touch()
+    data = Path('data/digits')
+    command = run_demo.mim('train', clone / 'a.py', clone / 'run', data, 3)
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    options = parser.parse_known_args(command)[0].cfg_options
+    assert options.pop('randomness.seed') == 3 and set(options.values()) == {'data/digits'}
+    shown = run_demo.next_command(clone / 'a.py', clone / 'run' / 'b.pth', data, clone / 'run')
+    arguments = subprocess.run(
+        ['bash', '-c', f'printf "%s\\n" {shown}'], capture_output=True, text=True, cwd='/'
+    )
+    expected = ['tools/visualization/show_evidence.py', 'a.py', 'run/b.pth', 'data/digits/val/000021.png']
+    assert arguments.stdout.splitlines()[1:5] == [str(clone / path) for path in expected]
+    assert arguments.stdout.splitlines()[5:] == ['--out-dir', str(clone / 'run/shown')]
 
 
 def test_help_needs_no_set_up():

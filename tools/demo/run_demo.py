@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 from jobs import Job, run_jobs
 from mmengine.config import Config
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +83,10 @@ def count_steps(cfg: Config, data_root: Path) -> int:
 
 
 def mim(action: str, config: Path, work_dir: Path, data_root: Path, seed: int, *options: str) -> list[str]:
-    """The ``mim`` command line; the data folder and the seed are all that differs from the config."""
+    """The ``mim`` command line; the data folder and the seed are all that differs from the config.
+
+    ``--cfg-options`` splits values at commas and drops spaces, so ``data_root`` is relative to the checkout.
+    """
     roots = [f'{split}_dataloader.dataset.data_root={data_root}' for split in ('train', 'val', 'test')]
     return [
         *(str(Path(sys.executable).with_name('mim')), action, 'mmlattn', str(config)),
@@ -102,11 +108,11 @@ def results_table(metrics: dict[str, dict[str, float]]) -> Table:
 
 
 def make_data(tier: Tier, seed: int) -> Path:
-    """Compose the scenes, unless they are there already, and return their folder."""
-    data_root = ROOT / f'{tier.data}-seed{seed}'
+    """Compose the scenes, unless they are there already, and return their folder, relative to the checkout."""
+    data_root = Path(f'{tier.data}-seed{seed}')
     converter = ROOT / 'tools/dataset_converters' / tier.converter
     command = [sys.executable, str(converter), '--out', str(data_root), '--seed', str(seed)]
-    if subprocess.run([*command, '--cache', str(ROOT / 'data/downloads')], cwd=ROOT).returncode:
+    if subprocess.run([*command, '--cache', 'data/downloads']).returncode:
         raise RuntimeError('the data set could not be made, see above')
     return data_root
 
@@ -148,9 +154,18 @@ def draw(tier: Tier, config: Path, checkpoint: Path, run: Path, data_root: Path)
     return picture
 
 
+def next_command(config: Path, checkpoint: Path, data_root: Path, run: Path) -> str:
+    """A shell command, good in any folder, that draws more of the held-out scenes."""
+    script = ROOT / 'tools/visualization/show_evidence.py'
+    parts = [shlex.quote(str(path)) for path in (sys.executable, script, config, checkpoint)]
+    pictures = shlex.quote(str(ROOT / data_root / 'val')) + '/00002*.png'
+    return ' '.join([*parts, pictures, '--out-dir', shlex.quote(str(run / 'shown'))])
+
+
 def main() -> None:
     """Run the demo."""
     args = parse_args()
+    os.chdir(ROOT)  # the configs name their data and weights relative to it
     started = time.monotonic()
     tier = PHOTOS if args.photos else DIGITS
     out = None if args.out is None else args.started_in / args.out
@@ -160,7 +175,9 @@ def main() -> None:
 
     console.print('[bold]1/4[/] composing the scenes')
     data_root = make_data(tier, args.seed)
-    console.print(f'[bold]2/4[/] training CSRA and a linear head with the same recipe; logs in {run}')
+    console.print(
+        f'[bold]2/4[/] training CSRA and a linear head with the same recipe; logs in {escape(str(run))}'
+    )
     checkpoints = train(configs, run, data_root, args.seed)
     console.print('[bold]3/4[/] evaluating on held-out scenes')
     metrics = evaluate(configs, checkpoints, run, data_root, args.seed)
@@ -172,12 +189,10 @@ def main() -> None:
         'pointing: how often the attention of a correctly named class peaks inside one of its boxes'
     )
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    console.print(f'\nDone in {minutes} min {seconds} s. Open the picture: [bold]{picture}[/]')
-    console.print(
-        'Look at more of the held-out scenes:\n  .venv/bin/python tools/visualization/show_evidence.py '
-        f'{configs["csra"].relative_to(ROOT)} {checkpoints["csra"]} {data_root.relative_to(ROOT)}/val/00002*.png '
-        f'--out-dir {run}/shown'
-    )
+    console.print(f'\nDone in {minutes} min {seconds} s. Open the picture:')
+    console.print(str(picture), markup=False, style='bold')
+    console.print('Look at more of the held-out scenes:')
+    console.print(next_command(configs['csra'], checkpoints['csra'], data_root, run), markup=False)
     if not args.photos:
         console.print('Next: bash tools/demo.sh --photos, with photo cut-outs and ImageNet weights')
 
