@@ -93,6 +93,12 @@ def merge_common(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('./work_dirs', Path(args.config).stem)
+    dumped = osp.join(cfg.work_dir, osp.basename(args.config))
+    if osp.exists(dumped) and osp.samefile(dumped, args.config):
+        raise UserError(
+            f'the working directory {cfg.work_dir} holds the config {args.config} itself, which the dump of this '
+            'run would overwrite: give another --work-dir'
+        )
     if args.launcher != 'none':
         _add_hook(cfg, 'mmlattn.CollectDirHook')
 
