@@ -130,6 +130,7 @@ def merge_options(cfg: Config, options: dict | None, fields: list[str]) -> None:
 
     if options is not None:
         cfg.merge_from_dict(options)
+    _add_hook(cfg, 'mmlattn.ClassNamesHook')  # a config that replaces custom_hooks drops it unawares
     for loader in filter(None, map(cfg.get, fields)):
         if not loader.get('num_workers'):
             loader.persistent_workers = False  # there is nothing to keep; torch makes it an error

@@ -36,7 +36,7 @@ def run(tmp_path):
         sampler = dict(type='DefaultSampler', shuffle=False)
         return dict(batch_size=2, dataset=dataset, sampler=sampler, collate_fn=dict(type='default_collate'))
 
-    def start(train=None, val=None, test=None, load_from=None, num_classes=2):
+    def start(train=None, val=None, test=None, load_from=None, num_classes=2, enabled=True):
         cfg = dict(
             default_scope='mmpretrain',
             model=dict(
@@ -47,7 +47,7 @@ def run(tmp_path):
                 ),
             ),
             work_dir=str(tmp_path / 'run'),
-            custom_hooks=[dict(type='mmlattn.ClassNamesHook')],
+            custom_hooks=[dict(type='mmlattn.ClassNamesHook', enabled=enabled)],
             load_from=load_from,
         )
         for mode, classes in dict(train=train, val=val, test=test).items():
@@ -70,6 +70,7 @@ def test_order_of_a_checkpoint_is_held(run):
     run(test=['cat', 'dog'], load_from=checkpoint)
     with pytest.raises(UserError, match="another order: class 0 is 'cat' in the checkpoint and 'dog'"):
         run(test=['dog', 'cat'], load_from=checkpoint)
+    run(test=['dog', 'cat'], load_from=checkpoint, enabled=False)
     with pytest.raises(UserError, match="other names: class 1 is 'dog' in the checkpoint and 'fox'"):
         run(train=['cat', 'fox'], load_from=checkpoint)
 

@@ -18,7 +18,13 @@ class ClassNamesHook(Hook):
     compares the splits, so a model with the right number of outputs and the wrong names would run without a
     word. Where a checkpoint has another number of classes, its classifier doesn't load at all, as usual when
     fine-tuning, and the names don't matter.
+
+    Args:
+        enabled (bool): Whether to compare; the tools add this hook where a config has none. Defaults to True.
     """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
 
     def before_train(self, runner) -> None:
         """Compare the splits.
@@ -26,6 +32,8 @@ class ClassNamesHook(Hook):
         Raises:
             UserError: If validation data has other classes than the training data.
         """
+        if not self.enabled:
+            return
         classes = dict(_classes_of_loops(runner))
         for mode in ('val', 'test'):
             compare_classes(
@@ -38,6 +46,8 @@ class ClassNamesHook(Hook):
         Raises:
             UserError: If the checkpoint has as many classes as the data, under other names.
         """
+        if not self.enabled:
+            return
         stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
         for mode, own in _classes_of_loops(runner):
             compare_classes(stored.get('classes') or (), own, 'the checkpoint', f'{mode}_dataloader')
@@ -63,7 +73,8 @@ def compare_classes(reference: Sequence[str], own: Sequence[str], holder: str, w
     raise UserError(
         f'{holder} has the {len(own)} classes of {where} {reason}: class {index} is {reference[index]!r} in '
         f'{holder} and {own[index]!r} in {where}. Give the data set metainfo=dict(classes=[...]) in the order of '
-        f'{holder}; if this is meant, take ClassNamesHook out of custom_hooks'
+        f'{holder}; if this is meant, '
+        "set custom_hooks=[..., dict(type='mmlattn.ClassNamesHook', enabled=False)]"
     )
 
 
