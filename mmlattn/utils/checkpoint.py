@@ -6,17 +6,23 @@ which puts these readers in the place of mmengine's for every scheme it knows (m
 with full pickle, and onedl-mmengine falls back to full pickle for files).
 """
 
+import hashlib
+import http.client
 import os
 import os.path as osp
 import pickle
+import pickletools
 import re
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
 import mmengine.dist
 import numpy as np
@@ -28,12 +34,16 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from .errors import UserError
 
-__all__ = ['SafeLoader', 'fetch', 'load_weights_only', 'use_safe_loading']
+__all__ = ['BrokenFileError', 'SafeLoader', 'fetch', 'load_weights_only', 'use_safe_loading']
 
 #: Seconds without an answer after which a download is given up.
 DOWNLOAD_TIMEOUT = 20
 
 _STATISTICS = ('current', 'max', 'mean', 'min')
+
+
+class BrokenFileError(UserError):
+    """A file is damaged or no checkpoint at all, so trust would not open it either."""
 
 
 def _history_statistic(owner: type, name: str) -> Callable:
@@ -68,18 +78,22 @@ def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
         map_location: As in ``torch.load``.
 
     Raises:
-        UserError: If the file asks for more than weights and mmengine's log history, or is no checkpoint.
+        UserError: If the file asks for more than weights and mmengine's log history.
+        BrokenFileError: If it is cut off or no checkpoint.
     """
     with torch.serialization.safe_globals(_safe_globals()):
         try:
             return torch.load(file, map_location=map_location, weights_only=True)
-        except OSError:
-            raise
         except Exception as error:  # whatever a hostile or broken file makes the reader stumble over
             asked = re.search(r'GLOBAL (getattr\(.*\)|\S+)', str(error))
+            if asked:
+                raise UserError(f'asks for {asked[1]}') from error
             detail = re.search(r'WeightsUnpickler error:\s*(.*)', str(error)) or re.match(r'(.*)', str(error))
-            reason = f'asks for {asked[1]}' if asked else f'cannot be read as weights ({detail[1]})'
-            raise UserError(reason) from error
+            reason = f'cannot be read as weights ({detail[1] or type(error).__name__})'
+            operand = re.match(r'Unsupported operand (\d+)', detail[1])
+            if operand and chr(int(operand[1])) in pickletools.code2op:  # a pickle, with more than weights
+                raise UserError(reason) from error
+            raise BrokenFileError(reason) from error
 
 
 class SafeLoader:
@@ -103,6 +117,11 @@ class SafeLoader:
     def _read(self, file: str | BytesIO, name: str, map_location: Any) -> Any:
         try:
             return load_weights_only(file, map_location)
+        except BrokenFileError as error:
+            where = f' ({file})' if isinstance(file, str) and file != name else ''
+            raise UserError(
+                f'{name}{where} {error}: it is cut off, damaged or no checkpoint. Delete it and fetch it again'
+            ) from error
         except UserError as error:
             path = file if isinstance(file, str) else None
             if not self._trusts(path):
@@ -201,7 +220,7 @@ def fetch(url: str) -> str:
         str: Path of the file.
 
     Raises:
-        UserError: If the URL cannot be reached within ``DOWNLOAD_TIMEOUT`` seconds.
+        UserError: If the file does not arrive whole, or nothing arrives for ``DOWNLOAD_TIMEOUT`` seconds.
     """
     target = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
     problem = 'the download by the first process failed'
@@ -210,9 +229,9 @@ def fetch(url: str) -> str:
         print_log(f'Downloading {url} to {target}', 'current')
         try:
             with _socket_timeout(DOWNLOAD_TIMEOUT):
-                torch.hub.download_url_to_file(url, str(target), progress=os.isatty(2))
-        except OSError as error:
-            problem = str(error)
+                _download(url, target)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            problem = str(error) or type(error).__name__
     mmengine.dist.barrier()
     if not target.exists():
         raise UserError(
@@ -220,6 +239,23 @@ def fetch(url: str) -> str:
             'without pretrained weights: --cfg-options model.backbone.init_cfg=None'
         )
     return str(target)
+
+
+def _download(url: str, target: Path) -> None:
+    """Download whole or not at all: length and, where the file name ends in one, hash are checked first."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix='.download-') as folder:
+        file = Path(folder, target.name)
+        with urlopen(Request(url, headers={'User-Agent': 'torch.hub'})) as answer, file.open('wb') as out:
+            shutil.copyfileobj(answer, out)
+            length = answer.headers.get('Content-Length')
+        if length is not None and file.stat().st_size != int(length):
+            raise ValueError(f'it broke off after {file.stat().st_size} of {length} bytes')
+        name_hash = re.search(r'[-_]([0-9a-f]{8})\.\w+$', target.name)
+        if name_hash:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            if not digest.startswith(name_hash[1]):
+                raise ValueError(f'its sha256 begins with {digest[:8]}, and its name says {name_hash[1]}')
+        file.replace(target)
 
 
 @contextmanager

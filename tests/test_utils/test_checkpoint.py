@@ -115,6 +115,46 @@ def test_broken_file_is_explained(tmp_path):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'b.pth'))
 
 
+def test_cut_off_file_is_no_matter_of_trust(tmp_path):
+    torch.save({'weight': torch.ones(1000)}, tmp_path / 'a.pth')
+    whole = (tmp_path / 'a.pth').read_bytes()
+    for size in (0, 900, len(whole) - 30):
+        (tmp_path / 'a.pth').write_bytes(whole[:size])
+        for trust in (False, True):
+            use_safe_loading(trust=trust)
+            with pytest.raises(UserError, match='fetch it again') as caught:
+                CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'))
+            assert '--trust-checkpoint' not in str(caught.value)
+
+
+class CutOff(http.server.SimpleHTTPRequestHandler):
+    """Announces one byte more than it sends."""
+
+    def send_header(self, keyword, value):
+        """Send."""
+        super().send_header(keyword, int(value) + 1 if keyword == 'Content-Length' else value)
+
+
+@pytest.mark.parametrize(
+    'handler, name, problem',
+    [
+        (CutOff, 'a.pth', 'broke off'),
+        (http.server.SimpleHTTPRequestHandler, 'a-00000000.pth', 'its name says 00000000'),
+    ],
+)
+def test_download_that_is_not_whole_is_not_kept(tmp_path, handler, name, problem):
+    torch.save({'weight': torch.ones(1)}, tmp_path / name)
+    use_safe_loading()
+    with http.server.ThreadingHTTPServer(
+        ('127.0.0.1', 0), partial(handler, directory=str(tmp_path))
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match=problem):
+            CheckpointLoader.load_checkpoint(f'http://127.0.0.1:{server.server_port}/{name}')
+        server.shutdown()
+    assert list((tmp_path / 'hub' / 'checkpoints').iterdir()) == []
+
+
 def test_every_scheme_is_ours():
     use_safe_loading()
     owners = {type(getattr(reader, '__self__', None)) for reader in CheckpointLoader._schemes.values()}
