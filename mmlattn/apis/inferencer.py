@@ -12,7 +12,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mmlattn.structures import EVIDENCE_FIELDS
-from mmlattn.utils.checkpoint import use_safe_loading
+from mmlattn.utils.checkpoint import safe_loading
 
 __all__ = ['MultiLabelInferencer', 'resolve_threshold', 'select_labels']
 
@@ -45,8 +45,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         trust_checkpoint: bool = False,
         **kwargs,
     ) -> None:
-        use_safe_loading(trust=trust_checkpoint)
-        super().__init__(model=model, pretrained=pretrained, device=device, classes=classes, **kwargs)
+        with safe_loading(trust=trust_checkpoint):
+            super().__init__(model=model, pretrained=pretrained, device=device, classes=classes, **kwargs)
 
     def __call__(
         self, inputs: Any, return_datasamples: bool = False, batch_size: int = 1, **kwargs

@@ -34,7 +34,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from .errors import UserError
 
-__all__ = ['BrokenFileError', 'SafeLoader', 'fetch', 'load_weights_only', 'use_safe_loading']
+__all__ = ['BrokenFileError', 'SafeLoader', 'fetch', 'load_weights_only', 'safe_loading', 'use_safe_loading']
 
 #: Seconds without an answer after which a download is given up.
 DOWNLOAD_TIMEOUT = 20
@@ -209,6 +209,18 @@ def use_safe_loading(trust: bool = False, run_dir: str | None = None) -> None:
     }
     for prefixes, reader in schemes.items():
         CheckpointLoader.register_scheme(prefixes, reader, force=True)
+
+
+@contextmanager
+def safe_loading(trust: bool = False) -> Iterator[None]:
+    """:func:`use_safe_loading` for a while; afterwards mmengine reads as before."""
+    before = CheckpointLoader._schemes
+    CheckpointLoader._schemes = before.copy()
+    try:
+        use_safe_loading(trust)
+        yield
+    finally:
+        CheckpointLoader._schemes = before
 
 
 def fetch(url: str) -> str:

@@ -16,7 +16,7 @@ from mmengine.runner.checkpoint import get_external_models, get_mmcls_models, ge
 from tiny_run import MarkWhenOpened
 
 from mmlattn.utils import UserError, checkpoint
-from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
+from mmlattn.utils.checkpoint import load_weights_only, safe_loading, use_safe_loading
 
 
 class Reduced:
@@ -194,6 +194,16 @@ def test_trusted_if_the_user_says_so_or_it_lies_in_the_resumed_run(evil, tmp_pat
     assert not marker.exists()
     CheckpointLoader.load_checkpoint(str(shutil.copy(path, run / 'own.pth')))
     assert marker.exists()
+
+
+def test_trust_ends_with_its_block(evil):
+    path, marker = evil
+    use_safe_loading()
+    with safe_loading(trust=True):
+        CheckpointLoader.load_checkpoint(str(path))
+    assert marker.exists()
+    with pytest.raises(UserError, match='refused'):
+        CheckpointLoader.load_checkpoint(str(path))
 
 
 @pytest.mark.parametrize(
