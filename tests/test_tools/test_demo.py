@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -117,6 +118,33 @@ def test_commands_survive_spaces_and_commas(demo, tmp_path, monkeypatch):
     expected = ['tools/visualization/show_evidence.py', 'a.py', 'run/b.pth', 'data/digits/val/000021.png']
     assert arguments.stdout.splitlines()[1:5] == [str(clone / path) for path in expected]
     assert arguments.stdout.splitlines()[5:] == ['--out-dir', str(clone / 'run/shown')]
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_killing_the_demo_stops_its_jobs(tmp_path, number):
+    beat = tmp_path / 'beat'
+    path = f'pathlib.Path({str(beat)!r})'
+    child = f'import pathlib, time\nwhile True: {path}.write_text(str(time.time())); time.sleep(.05)'
+    start = (
+        'import pathlib, sys\nimport jobs, run_demo\n'
+        f'job = jobs.Job("long", [sys.executable, "-c", {child!r}], pathlib.Path({str(tmp_path / "log")!r}))\n'
+        'run_demo.new_run_folder = lambda *_: jobs.run_jobs([job], "running")\nrun_demo.main()'
+    )
+    demo = subprocess.Popen([sys.executable, '-c', start], cwd=REPO / 'tools/demo', stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not beat.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    demo.send_signal(number)
+    assert demo.wait(30) != 0
+    last = beat.read_text()
+    time.sleep(0.3)
+    assert beat.read_text() == last
+
+
+def test_a_seed_that_cannot_be_is_refused_at_once():
+    command = [sys.executable, 'tools/demo/run_demo.py', '--seed', '-1']
+    refused = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert refused.returncode == 2 and 'got -1' in refused.stderr
 
 
 def test_help_needs_no_set_up():

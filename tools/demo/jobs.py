@@ -51,9 +51,11 @@ def run_jobs(jobs: Sequence[Job], verb: str) -> None:
     """
     threads = str(max(1, (os.cpu_count() or 1) // len(jobs)))
     environment = {**KEEP_MEMORY, **os.environ, 'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads}
-    processes = [_start(job, environment) for job in jobs]
+    processes = []
     columns = TextColumn('{task.description}'), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
     try:
+        for job in jobs:
+            processes.append(_start(job, environment))
         with Progress(*columns, TextColumn('{task.fields[note]}')) as view:
             bars = [view.add_task(f'{verb} {job.name}', total=job.steps, note='') for job in jobs]
             while any(process.poll() is None for process in processes):

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -48,7 +49,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path)
     parser.add_argument('--started-in', type=Path, default=Path.cwd(), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not 0 <= args.seed < 2**32:
+        parser.error(f'--seed must lie in [0, 2**32), got {args.seed}')
+    return args
 
 
 def new_run_folder(out: Path | None, name: str) -> Path:
@@ -165,6 +169,9 @@ def next_command(config: Path, checkpoint: Path, data_root: Path, run: Path) -> 
 def main() -> None:
     """Run the demo."""
     args = parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that trainings are stopped
     os.chdir(ROOT)  # the configs name their data and weights relative to it
     started = time.monotonic()
     tier = PHOTOS if args.photos else DIGITS
@@ -200,5 +207,7 @@ def main() -> None:
 if __name__ == '__main__':
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit('interrupted')
     except (ValueError, RuntimeError) as error:
         sys.exit(f'error: {error}')
