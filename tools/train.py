@@ -49,11 +49,12 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
-        if cfg.get('auto_scale_lr') is None:
-            raise UserError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
-        cfg.auto_scale_lr.enable = True
+        cfg.auto_scale_lr = {**(cfg.get('auto_scale_lr') or {}), 'enable': True}
     launch.set_dataloader_defaults(cfg, LOADERS, args, persistent_workers=True)
     launch.merge_options(cfg, args.cfg_options, LOADERS)
+    scaling = cfg.get('auto_scale_lr') or {}
+    if scaling.get('enable') and 'base_batch_size' not in scaling:
+        raise UserError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
     launch.make_reproducible(cfg)
 
 

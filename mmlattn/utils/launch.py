@@ -89,6 +89,13 @@ def merge_common(cfg: Config, args: argparse.Namespace) -> None:
     """Write launcher and working directory into the config: flag, else config, else the config's name."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
+    needed = _PLACE.get(args.launcher, {}).values() or ('RANK', 'WORLD_SIZE')
+    missing = [name for name in needed if name not in os.environ]
+    if args.launcher != 'none' and missing:
+        raise UserError(
+            f'--launcher {args.launcher} needs the environment variables {", ".join(missing)}, which that launcher '
+            'sets: start with tools/dist_*.sh or tools/slurm_*.sh, or leave --launcher out'
+        )
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

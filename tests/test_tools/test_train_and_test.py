@@ -118,6 +118,7 @@ BAD_CALLS = {
     ),
     'resume': (['train.py', '{config}', '--resume', 'none.pth'], ['there is no checkpoint none.pth']),
     'scale': (['train.py', '{config}', '--auto-scale-lr'], ['base_batch_size']),
+    'launcher': (['test.py', '{config}', 'none.pth', '--launcher', 'slurm'], ['SLURM_PROCID', 'slurm_*.sh']),
     'own config': (['test.py', '{config}', 'none.pth', '--work-dir', '{folder}'], ['tiny.py itself', '--work-dir']),
     'test': (['test.py', '{config}', 'none.pth'], ['there is no checkpoint none.pth']),
 }  # fmt: skip
