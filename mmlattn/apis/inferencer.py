@@ -11,6 +11,7 @@ from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mmlattn.evaluation.metrics.pointing_game import check_frame
 from mmlattn.structures import EVIDENCE_FIELDS
 from mmlattn.utils.checkpoint import safe_loading
 
@@ -107,8 +108,16 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             )
 
     def visualize(self, ori_inputs: list, preds: list[DataSample], **kwargs) -> list[np.ndarray] | None:
-        """Draw with the one visualiser."""
-        if self.visualizer is None and (kwargs.get('show') or kwargs.get('show_dir') is not None):
+        """Draw with the one visualiser.
+
+        Raises:
+            ValueError: If the test pipeline crops or flips, so that evidence would lie elsewhere in the picture.
+        """
+        drawing = kwargs.get('show') or kwargs.get('show_dir') is not None
+        if drawing and any(field in preds[0] for field in EVIDENCE_FIELDS):
+            for sample in preds:
+                check_frame(sample.to_dict())
+        if self.visualizer is None and drawing:
             from mmlattn.visualization import EvidenceVisualizer
 
             self.visualizer = EvidenceVisualizer('inferencer')

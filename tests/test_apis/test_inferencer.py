@@ -1,5 +1,6 @@
 """The multi-label inferencer against the model called by hand."""
 
+import runpy
 import subprocess
 import sys
 
@@ -146,3 +147,25 @@ def test_show_evidence_draws_and_never_overwrites(setting, repo_root, tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, cwd=repo_root)
     assert again.returncode == 1 and 'exists already' in again.stderr
     assert {p.name: p.read_bytes() for p in (tmp_path / 'shown').iterdir()} == drawn
+
+
+def test_drawings_that_share_a_name_are_refused(repo_root, tmp_path):
+    check_files = runpy.run_path(str(repo_root / 'tools/visualization/show_evidence.py'))['check_files']
+    pictures = [tmp_path / 'x.1.png', tmp_path / 'x.2.png']
+    for path in pictures:
+        path.touch()
+    with pytest.raises(ValueError, match=r'several pictures would be drawn to .*x\.png'):
+        check_files(pictures, tmp_path / 'shown')
+    with pytest.raises(ValueError, match='exists already'):
+        (tmp_path / 'x.png').touch()
+        check_files(pictures[:1], tmp_path)
+
+
+def test_maps_of_a_cropped_input_are_not_drawn_on_the_picture(setting, tmp_path):
+    config, checkpoint, paths, _ = setting
+    cfg = Config.fromfile(config)
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type='CenterCrop', crop_size=32))
+    inferencer = MultiLabelInferencer(cfg, str(checkpoint), device='cpu')
+    inferencer(paths[:1], with_evidence=True)
+    with pytest.raises(ValueError, match='crops, pads or resizes twice'):
+        inferencer(paths[:1], with_evidence=True, show_dir=str(tmp_path))

@@ -37,7 +37,8 @@ def check_files(images: list[Path], out_dir: Path) -> None:
     missing = [str(path) for path in images if not path.is_file()]
     if missing:
         raise ValueError(f'no such picture: {", ".join(missing)}')
-    targets = [out_dir / f'{path.stem}.png' for path in images]
+    # The names that mmpretrain's inferencer gives: what follows a second dot is lost.
+    targets = [(out_dir / path.stem).with_suffix('.png') for path in images]
     twice = sorted({str(path) for path in targets if targets.count(path) > 1})
     if twice:
         raise ValueError(

@@ -4,6 +4,7 @@ data_preprocessor = dict(num_classes=10, mean=[50, 50, 50], std=[64, 64, 64], to
 train_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(64, 64)),  # for pictures of one's own; the scenes have this size
     dict(type='PackInputs', algorithm_keys=('gt_boxes', 'gt_box_labels')),
 ]
 
