@@ -1,6 +1,7 @@
 """Evaluate a model. Flags and their meanings are those of mmpretrain's ``tools/test.py``."""
 
 import argparse
+import os.path as osp
 from copy import deepcopy
 
 from mmlattn.utils import launch
@@ -35,6 +36,14 @@ def parse_args() -> argparse.Namespace:
         parser.error('--out-item needs --out')
     if args.out and args.out_item != 'metrics' and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'predictions are written as .pkl, got --out {args.out}; --out-item metrics takes .json')
+    if (
+        args.out
+        and args.out_item == 'metrics'
+        and not args.out.endswith(('.json', '.yaml', '.yml', '.pkl', '.pickle'))
+    ):
+        parser.error(f'metrics are written as .json, .yaml or .pkl, got --out {args.out}')
+    if args.out and osp.exists(args.out):
+        parser.error(f'--out {args.out} exists already: give another name, or remove it')
     return args
 
 

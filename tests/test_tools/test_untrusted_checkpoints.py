@@ -15,7 +15,7 @@ def evil(tmp_path):
     """Path of the checkpoint, and of the file that shows it was unpickled."""
     path, marker = tmp_path / 'elsewhere' / 'evil.pth', tmp_path / 'marker'
     path.parent.mkdir()
-    torch.save(dict(state_dict={}, meta=MarkWhenOpened(marker)), path)
+    torch.save(dict(state_dict={}, meta=dict(note=MarkWhenOpened(marker))), path)
     torch.load(path, weights_only=False)
     assert marker.exists()  # an unpickler that runs code makes it
     marker.unlink()

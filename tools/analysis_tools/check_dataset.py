@@ -13,13 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+from mmlattn.utils.launch import DictAction
 
 SPLITS = ('train', 'val', 'test')
 

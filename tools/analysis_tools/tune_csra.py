@@ -7,10 +7,8 @@ tried on what the pass kept. lam is chosen on that set, so let it not be the tes
 import argparse
 import math
 
-from mmengine.config import DictAction
-
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import load_config, run_tool
+from mmlattn.utils.launch import DictAction, load_config, run_tool
 
 
 def parse_args() -> argparse.Namespace:
