@@ -1,0 +1,151 @@
+"""Put Fashion-MNIST where mmpretrain's ``FashionMNIST`` reads it.
+
+    python tools/dataset_converters/fashion_mnist.py --out data/fashion-mnist
+
+The 70,000 pictures (Zalando, MIT) lie in the Debian package dataset-fashion-mnist, 31 MB. It is downloaded and
+unpacked; nothing is installed, and no file that is already there is written again.
+"""
+
+import argparse
+import gzip
+import struct
+import sys
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from scenes import run
+
+PACKAGE = 'dataset-fashion-mnist'
+FOLDER = 'usr/share/datasets/fashion-mnist'
+NEEDS = (
+    f'Debian or Ubuntu with apt-get and dpkg-deb, package lists (apt-get update), and network for {PACKAGE} (31 MB); '
+    'elsewhere put the four *-ubyte.gz of github.com/zalandoresearch/fashion-mnist into --out and gunzip them'
+)
+SPLITS = ('train', 't10k')
+# The idx format: zeros, type 8 (uint8), number of axes, then each axis as a big-endian 32-bit number.
+MAGIC = {1: 0x801, 3: 0x803}
+
+
+def fetch_package(cache: Path) -> Path:
+    """Download the Debian package, whole or not at all; one already in ``cache`` is used.
+
+    Raises:
+        RuntimeError: On a machine that can't do so, saying what is needed.
+    """
+    if not any(cache.glob(f'{PACKAGE}_*.deb')):
+        cache.mkdir(parents=True, exist_ok=True)
+        print(f'fetching the package {PACKAGE} (31 MB)', flush=True)
+        with TemporaryDirectory(dir=cache, prefix='.download-') as folder:
+            run(['apt-get', 'download', PACKAGE], needs=NEEDS, cwd=Path(folder))
+            for archive in Path(folder).glob('*.deb'):
+                archive.rename(cache / archive.name)
+    return next(cache.glob(f'{PACKAGE}_*.deb'))
+
+
+def read_package(archive: Path) -> dict[str, bytes]:
+    """Unpack the four files of the package.
+
+    Returns:
+        dict[str, bytes]: Their content without compression, by the name mmpretrain gives them.
+
+    Raises:
+        RuntimeError: If the package can't be unpacked, or holds something else.
+    """
+    with TemporaryDirectory() as folder:
+        run(['dpkg-deb', '-x', str(archive), folder], needs=NEEDS)
+        files = {name: Path(folder, FOLDER, f'{name}.gz') for name in file_names()}
+        missing = [f'{FOLDER}/{file.name}' for file in files.values() if not file.is_file()]
+        if missing:
+            raise RuntimeError(f'{archive} has no {", ".join(missing)}; another version?')
+        return {name: gzip.decompress(file.read_bytes()) for name, file in files.items()}
+
+
+def file_names() -> list[str]:
+    """Names of the four files."""
+    return [f'{split}-{kind}-ubyte' for split in SPLITS for kind in ('images-idx3', 'labels-idx1')]
+
+
+def count_pictures(contents: dict[str, bytes], source: Path) -> dict[str, int]:
+    """Check the four files and count their pictures.
+
+    Returns:
+        dict[str, int]: Number of pictures of each split.
+
+    Raises:
+        ValueError: If a file is no idx file of its kind, is cut off, or pictures and labels don't fit together.
+    """
+    counts = {}
+    for split in SPLITS:
+        images, labels = (contents[name] for name in file_names() if name.startswith(split))
+        (count, *sides), (label_count,) = (
+            _idx_shape(content, axes, f'{source}: {split}') for content, axes in ((images, 3), (labels, 1))
+        )
+        if sides != [28, 28] or label_count != count or max(labels[8:], default=0) > 9:
+            raise ValueError(
+                f'{source}: {split} has {count} pictures of {sides}, {label_count} labels up to '
+                f'{max(labels[8:], default=0)}; expected 28 x 28, a label each, 0 to 9'
+            )
+        counts[split] = count
+    return counts
+
+
+def _idx_shape(content: bytes, axes: int, name: str) -> tuple[int, ...]:
+    start = 4 + 4 * axes
+    magic, *shape = struct.unpack(f'>{1 + axes}I', content[:start].ljust(start, b'\0'))
+    if magic != MAGIC[axes] or len(content) != start + prod(shape):
+        raise ValueError(f'{name}: not an idx file of {axes} axes, or cut off ({len(content)} bytes)')
+    return tuple(shape)
+
+
+def place(contents: dict[str, bytes], out: Path) -> None:
+    """Write the files that are not in ``out`` yet.
+
+    Raises:
+        ValueError: If ``out`` has another file under one of the names; then nothing is written.
+    """
+    other = [
+        name for name in contents if (out / name).exists() and (out / name).read_bytes() != contents[name]
+    ]
+    if other:
+        raise ValueError(f'{out} holds another {", ".join(other)}; choose another --out, or move it away')
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        if not (out / name).exists():
+            partial = out / f'{name}.partial'
+            partial.write_bytes(content)
+            partial.rename(out / name)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--out', type=Path, default=Path('data/fashion-mnist'), help='folder to write')
+    parser.add_argument('--cache', type=Path, default=Path('data/downloads'), help='folder for the package')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Write the data set, or say that it is there."""
+    args = parse_args()
+    files = [args.out / name for name in file_names()]
+    there = all(file.is_file() for file in files)
+    if there:
+        counts = count_pictures({file.name: file.read_bytes() for file in files}, args.out)
+    else:
+        archive = fetch_package(args.cache)
+        contents = read_package(archive)
+        counts = count_pictures(contents, archive)
+        place(contents, args.out)
+    print(
+        f'{args.out}: {" + ".join(map(str, counts.values()))} pictures {"are there already" if there else "written"}'
+    )
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f'error: {error}')
