@@ -18,6 +18,8 @@ REGISTERED = [(kind, name) for kind, reg in REGISTRIES.items() for name in reg.m
 # The smallest arguments of each class. A class without an entry here fails the test below.
 EXAMPLES = {
     'CSRAHead': dict(num_classes=3, in_channels=8, num_heads=2, lam=0.1),
+    'ResidualAttentionNet': dict(arch=dict(stem_channels=8, channels=(16, 16, 16, 16))),
+    'ResidualAttentionNet_CIFAR': dict(arch=dict(stem_channels=4, channels=(8, 8, 8))),
     'COCOMultiLabel': dict(ann_file='none.json', lazy_init=True),
     'PlainMultiLabel': dict(ann_file='none.json', lazy_init=True),
     'SeededDataset': dict(dataset=dict(type='mmlattn.COCOMultiLabel', ann_file='none.json', lazy_init=True)),

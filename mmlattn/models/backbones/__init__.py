@@ -1,0 +1,3 @@
+from .residual_attention_net import ResidualAttentionNet, ResidualAttentionNet_CIFAR
+
+__all__ = ['ResidualAttentionNet', 'ResidualAttentionNet_CIFAR']

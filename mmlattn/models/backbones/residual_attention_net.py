@@ -1,0 +1,316 @@
+"""The Residual Attention Network as a backbone, for ImageNet-sized and for CIFAR-sized pictures."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+
+from mmcv.cnn import build_norm_layer
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmlattn.models.layers import (
+    FUSIONS,
+    MASK_ACTIVATIONS,
+    AttentionModule,
+    InceptionUnit,
+    MaskHead,
+    PreActUnit,
+    ResNeXtUnit,
+    SoftMask,
+    pooling,
+)
+from mmlattn.registry import MODELS
+
+__all__ = ['RESIDUAL_UNITS', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'make_unit']
+
+RESIDUAL_UNITS = dict(preact=PreActUnit, resnext=ResNeXtUnit, inception=InceptionUnit)
+
+HE_INIT = (
+    dict(type='Kaiming', layer='Conv2d', mode='fan_out', nonlinearity='relu'),
+    dict(type='Constant', layer=['_BatchNorm', 'GroupNorm'], val=1),
+)
+
+
+@MODELS.register_module()
+class ResidualAttentionNet(BaseBackbone):
+    """Residual Attention Network (CVPR 2017), Attention-56 and Attention-92 and their relatives.
+
+    The attention module is in ``mmlattn/models/layers/attention_module.py``, the mask in ``soft_mask.py``, the
+    units in ``residual_units.py``. Layer for layer the authors' released network definitions
+    (github.com/fwang91/residual-attention-network @ bc207a8); with a linear head of 1000 classes Attention-56 has
+    31,810,728 parameters. Inputs of any height and width are taken; no parameter is ever unused.
+
+    Args:
+        arch (str | dict): ``'56'`` or ``'92'``, or a dict with the keys ``stem_channels`` (int), ``channels``
+            (output of each stage), ``strides``, ``modules`` (attention modules of each stage) and ``units`` (residual
+            units after them); missing keys are Attention-56's.
+        unit (str | dict): ``'preact'``; ``'resnext'`` for AttentionNeXt; ``'inception'`` for AttentionInception,
+            whose unit is ours, as the paper has none. A dict adds arguments: ``dict(type='resnext', groups=16)``.
+        ptr (tuple[int, int, int], optional): p residual units before and after the attention, t in the trunk, r
+            between two samplings of the mask. Defaults to (1, 2, 1).
+        modules (Sequence[int], optional): Attention modules of the first stages, instead of the arch's; shorter is
+            filled up with 0.
+        mask_depths (Sequence[int], optional): Max poolings of the masks of each stage. Defaults to (3, 2, 1), which
+            at an input of 224 is the paper's rule to pool until 7x7; fixed, whatever the input.
+        learning (str): ``'arl'`` for (1 + M) T, ``'nal'`` for M T.
+        attention (str): Mask activation, ``'mixed'``, ``'channel'`` or ``'spatial'``.
+        mask_struct (str): ``'encdec'``, or ``'conv'`` for three units without sampling (the paper's ablation).
+        mask_skip (str): ``'official'``, or ``'port'``: adds encoder features and trunk as some ports do.
+        mask_init (str): ``'he'`` as every convolution, or ``'zero'``: all masks start as 0.5.
+        pool_style (str): ``'torch'`` pads by 1 and rounds down, ``'caffe'`` pads nothing and rounds up.
+        align_corners (bool): Of the masks' bilinear interpolation.
+        in_channels (int): Channels of the picture.
+        out_indices (Sequence[int]): Stages to return, 0-based. Later stages are not built.
+        out_norm (bool): Normalise and rectify every returned stage (Swin-like), which an FPN wants: outputs of
+            pre-activated stages are plain sums. The last stage's always are. For ``unit='preact'`` alone.
+        frozen_stages (int): -1 none, 0 the stem, k the stem and stages 1 to k.
+        norm_eval (bool): Keep all batch normalisation in evaluation mode.
+        with_cp (bool): Recompute each residual unit in the backward pass to save memory.
+        norm_cfg (dict): Config of the normalisation layers.
+        init_cfg (dict | list[dict], optional): Defaults to He initialisation.
+
+    Raises:
+        ValueError: For an unknown name or lengths that do not fit each other.
+    """
+
+    arch_settings = {
+        '56': dict(modules=(1, 1, 1, 0)),
+        '92': dict(modules=(1, 2, 3, 0)),
+    }
+    arch_defaults = dict(
+        stem_channels=64,
+        channels=(256, 512, 1024, 2048),
+        strides=(1, 2, 2, 2),
+        modules=(1, 1, 1, 0),
+        units=(0, 0, 0, 2),
+        ptr=(1, 2, 1),
+        mask_depths=(3, 2, 1),
+    )
+    stem_stride = 4
+
+    def __init__(
+        self,
+        arch: str | dict = '56',
+        unit: str | dict = 'preact',
+        *,
+        ptr: Sequence[int] | None = None,
+        modules: Sequence[int] | None = None,
+        mask_depths: Sequence[int] | None = None,
+        learning: str = 'arl',
+        attention: str = 'mixed',
+        mask_struct: str = 'encdec',
+        mask_skip: str = 'official',
+        mask_init: str = 'he',
+        pool_style: str = 'torch',
+        align_corners: bool = True,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (-1,),
+        out_norm: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        norm_cfg: dict = dict(type='BN', requires_grad=True),  # noqa: B006
+        init_cfg: dict | Sequence[dict] | None = HE_INIT,
+    ) -> None:
+        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        for name, value, known in (
+            ('learning', learning, FUSIONS),
+            ('attention', attention, MASK_ACTIVATIONS),
+            ('mask_struct', mask_struct, ('encdec', 'conv')),
+            ('mask_skip', mask_skip, ('official', 'port')),
+            ('mask_init', mask_init, ('he', 'zero')),
+            ('pool_style', pool_style, ('torch', 'caffe')),
+        ):
+            check_choice(name, value, known)
+        plan = self._plan(arch, ptr=ptr, modules=modules, mask_depths=mask_depths)
+        self.channels, self.strides = plan['channels'], plan['strides']
+        self.out_indices = _stage_indices(out_indices, len(self.channels))
+        self.mask_init = mask_init
+        self.norm_eval = norm_eval
+        last = max(self.out_indices)
+        if not -1 <= frozen_stages <= last + 1:
+            raise ValueError(
+                f'frozen_stages must lie between -1 and {last + 1}, the built stages, got {frozen_stages}'
+            )
+        self.frozen_stages = frozen_stages
+
+        norm = partial(make_norm, norm_cfg)
+        unit = make_unit(unit, norm=norm, with_cp=with_cp)
+        preactivation = unit.func.preactivation
+        if out_norm and not preactivation:
+            raise ValueError(
+                "out_norm=True is for unit='preact': the outputs of the other units are normalised already"
+            )
+        sampling = dict(pool_style=pool_style, align_corners=align_corners, skip=mask_skip)
+        p, t, r = plan['ptr']
+
+        def attention_module(channels: int, depth: int) -> AttentionModule:
+            mask = SoftMask(
+                channels, depth, r, unit=unit, norm=norm, preactivation=preactivation, attention=attention,
+                structure=mask_struct, **sampling,
+            )  # fmt: skip
+            return AttentionModule(channels, p, t, mask=mask, unit=unit, learning=learning)
+
+        self.stem = self._make_stem(in_channels, plan['stem_channels'], norm, pool_style)
+        c_in = plan['stem_channels']
+        for i, channels in enumerate(self.channels[: last + 1]):
+            stage = OrderedDict(transition=unit(c_in, channels, plan['strides'][i]))
+            for m in range(plan['modules'][i]):
+                stage[f'attention{m + 1}'] = attention_module(channels, plan['mask_depths'][i])
+            for u in range(plan['units'][i]):
+                stage[f'unit{u + 1}'] = unit(channels, channels)
+            self.add_module(f'stage{i + 1}', nn.Sequential(stage))
+            c_in = channels
+        self._normed = [
+            i for i in self.out_indices if preactivation and (out_norm or i == len(self.channels) - 1)
+        ]
+        for i in self._normed:
+            self.add_module(f'norm{i}', nn.Sequential(norm(self.channels[i]), nn.ReLU(inplace=True)))
+        self._freeze()
+
+    def _plan(self, arch: str | dict, **overrides) -> dict:
+        """The numbers of the network: those of ``arch``, what it leaves out by default, and the overrides."""
+        if isinstance(arch, dict):
+            if unknown := arch.keys() - self.arch_defaults.keys():
+                raise ValueError(
+                    f'unknown keys in arch: {sorted(unknown)}, it takes {sorted(self.arch_defaults)}'
+                )
+            chosen = arch
+        else:
+            check_choice('arch', str(arch), self.arch_settings)
+            chosen = self.arch_settings[str(arch)]
+        given = {key: value for key, value in overrides.items() if value is not None}
+        plan = {**self.arch_defaults, **chosen, **given}
+        stages = len(plan['channels'])
+        for key in ('modules', 'mask_depths', 'units'):
+            plan[key] = tuple(plan[key]) + (0,) * (stages - len(plan[key]))
+        for key in ('strides', 'modules', 'mask_depths', 'units'):
+            if len(plan[key]) != stages:
+                raise ValueError(
+                    f'{key} has {len(plan[key])} entries for {stages} stages: {tuple(plan[key])}'
+                )
+        if len(plan['ptr']) != 3 or min(plan['ptr']) < 0 or plan['ptr'][1] < 1 or plan['ptr'][2] < 1:
+            raise ValueError(
+                f'ptr must be three numbers with p >= 0, t >= 1 and r >= 1, got {tuple(plan["ptr"])}'
+            )
+        if min(plan['modules']) < 0 or min(plan['mask_depths']) < 0:
+            raise ValueError(
+                f'modules and mask_depths must be 0 or more: {plan["modules"]}, {plan["mask_depths"]}'
+            )
+        return plan
+
+    def _make_stem(self, in_channels: int, channels: int, norm, pool_style: str) -> nn.Sequential:
+        conv = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
+        return nn.Sequential(
+            OrderedDict(conv=conv, norm=norm(channels), relu=nn.ReLU(inplace=True), pool=pooling(pool_style))
+        )
+
+    def init_weights(self) -> None:
+        """He initialisation; with ``mask_init='zero'`` each mask starts as 0.5, unless weights were loaded."""
+        super().init_weights()
+        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+            return
+        for module in self.modules():
+            if isinstance(module, MaskHead):
+                module.init_logits(zero=self.mask_init == 'zero')
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Features of the stages in ``out_indices``.
+
+        Args:
+            x (Tensor): Pictures, shape (B, in_channels, H, W).
+
+        Returns:
+            tuple[Tensor]: Shape (B, channels[i], H / s, W / s) with s = 4, 8, 16, 32 for stage i (1, 2, 4 in the
+            CIFAR family), rounded up for odd sizes.
+        """
+        x = self.stem(x)
+        outs = []
+        for i in range(max(self.out_indices) + 1):
+            x = getattr(self, f'stage{i + 1}')(x)
+            if i in self.out_indices:
+                outs.append(getattr(self, f'norm{i}')(x) if i in self._normed else x)
+        return tuple(outs)
+
+    def _freeze(self) -> None:
+        frozen = [self.stem] if self.frozen_stages >= 0 else []
+        frozen += [getattr(self, f'stage{k}') for k in range(1, self.frozen_stages + 1)]
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'ResidualAttentionNet':
+        """Training mode, but for frozen stages, and for all batch normalisation with ``norm_eval``."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+
+@MODELS.register_module()
+class ResidualAttentionNet_CIFAR(ResidualAttentionNet):  # noqa: N801 (the name that mmpretrain gives such siblings)
+    """Residual Attention Network for pictures of 32x32 pixels.
+
+    As the ImageNet network but for a stem of one 3x3 convolution without pooling, three stages of 64, 128 and 256
+    channels, the same number m of attention modules in each, and one residual unit after them: 36 m + 20 weighted
+    trunk layers. The paper gives no layer plan; this one is inferred from its rules and the sizes it reports
+    (docs/ran.md).
+
+    Args:
+        arch (str | dict): ``'56'``, ``'92'``, ``'128'``, ``'164'``, ``'236'``, ``'452'``, or a dict as for
+            :class:`ResidualAttentionNet`; missing keys are Attention-56's.
+        **kwargs: As for :class:`ResidualAttentionNet`.
+    """
+
+    arch_settings = {
+        **{str(36 * m + 20): dict(modules=(m, m, m)) for m in (1, 2, 3, 4, 6)},
+        '452': dict(modules=(6, 6, 6), ptr=(2, 4, 3)),
+    }
+    arch_defaults = dict(
+        stem_channels=16,
+        channels=(64, 128, 256),
+        strides=(1, 2, 2),
+        modules=(1, 1, 1),
+        units=(1, 1, 1),
+        ptr=(1, 2, 1),
+        mask_depths=(3, 2, 1),
+    )
+    stem_stride = 1
+
+    def _make_stem(self, in_channels: int, channels: int, norm, pool_style: str) -> nn.Sequential:
+        conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        return nn.Sequential(OrderedDict(conv=conv, norm=norm(channels), relu=nn.ReLU(inplace=True)))
+
+
+def make_norm(norm_cfg: dict, channels: int) -> nn.Module:
+    """A normalisation layer from mmcv's config."""
+    return build_norm_layer(norm_cfg, channels)[1]
+
+
+def make_unit(unit: str | dict, **kwargs) -> partial:
+    """What makes residual units, from their name or from a dict of ``type`` and further arguments."""
+    settings = dict(unit) if isinstance(unit, dict) else dict(type=unit)
+    name = settings.pop('type', None)
+    check_choice('unit', name, RESIDUAL_UNITS)
+    return partial(RESIDUAL_UNITS[name], **settings, **kwargs)
+
+
+def check_choice(name: str, value, known) -> None:
+    """Raises ``ValueError`` for a value that is not among the known."""
+    if value not in known:
+        raise ValueError(f'{name} must be one of {", ".join(map(repr, known))}, got {value!r}')
+
+
+def _stage_indices(out_indices: Sequence[int], stages: int) -> tuple[int, ...]:
+    """Counted from 0, sorted, negative ones resolved."""
+    out_indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    resolved = sorted({i + stages if i < 0 else i for i in out_indices})
+    if not resolved or not 0 <= resolved[0] <= resolved[-1] < stages or len(resolved) != len(out_indices):
+        raise ValueError(
+            f'out_indices must be different stages between 0 and {stages - 1}, got {out_indices}'
+        )
+    return tuple(resolved)

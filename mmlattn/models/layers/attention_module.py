@@ -1,0 +1,73 @@
+"""The residual attention module: trunk, soft mask and their fusion.
+
+Wang et al., "Residual Attention Network for Image Classification", CVPR 2017, https://arxiv.org/abs/1704.06904,
+section 3 and figure 2.
+"""
+
+from torch import Tensor, nn
+
+from .soft_mask import FUSIONS, SoftMask, Unit
+
+__all__ = ['AttendedStage', 'AttentionModule']
+
+
+class AttentionModule(nn.Module):
+    """p units, then t units beside the mask, then their fusion, then p units.
+
+        x = pre(x)
+        H = (1 + M(x)) T(x)
+        post(H)
+
+    Args:
+        channels (int): C of input and output.
+        p (int): Units before the split and after the fusion.
+        t (int): Units of the trunk.
+        mask (SoftMask): M.
+        unit (Callable): Makes a residual unit from C_in to C channels.
+        learning (str): ``'arl'`` for (1 + M) T, ``'nal'`` for M T.
+    """
+
+    def __init__(
+        self, channels: int, p: int = 1, t: int = 2, *, mask: SoftMask, unit: Unit, learning: str = 'arl'
+    ) -> None:
+        super().__init__()
+        self.pre = nn.Sequential(*(unit(channels, channels) for _ in range(p)))
+        self.trunk = nn.Sequential(*(unit(channels, channels) for _ in range(t)))
+        self.mask = mask
+        self.post = nn.Sequential(*(unit(channels, channels) for _ in range(p)))
+        self.fuse = FUSIONS[learning]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pre(x)
+        trunk = self.trunk(x)
+        return self.post(self.fuse(trunk, self.mask(x, trunk)))
+
+
+class AttendedStage(nn.Sequential):
+    """A stage of another network whose first blocks are ``pre`` and whose rest is the trunk of an attention module.
+
+    The blocks keep their places and names, so that the stage's weights load as before; the mask is one more child.
+
+    Args:
+        blocks (nn.Sequential): The stage, at least ``pre`` + 1 blocks.
+        mask (SoftMask): M, for the channels of the stage.
+        pre (int): Blocks before the split: those that change channels or resolution.
+        learning (str): See :class:`AttentionModule`.
+    """
+
+    def __init__(self, blocks: nn.Sequential, *, mask: SoftMask, pre: int = 1, learning: str = 'arl') -> None:
+        super().__init__()
+        for name, block in blocks.named_children():
+            self.add_module(name, block)
+        self._blocks, self._pre = len(self), pre
+        self.mask = mask
+        self.fuse = FUSIONS[learning]
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = list(self.children())[: self._blocks]
+        for block in blocks[: self._pre]:
+            x = block(x)
+        trunk = x
+        for block in blocks[self._pre :]:
+            trunk = block(trunk)
+        return self.fuse(trunk, self.mask(x, trunk))
