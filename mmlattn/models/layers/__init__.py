@@ -9,6 +9,7 @@ from .class_specific_pooling import (
     residual_attention,
 )
 from .feature_layout import to_feature_map
+from .mask_recording import record_masks
 from .residual_units import InceptionUnit, PreActUnit, ResidualUnit, ResNeXtUnit
 from .soft_mask import (
     FUSIONS,
@@ -49,6 +50,7 @@ __all__ = [
     'naive_attention_learning',
     'pooled_terms',
     'pooling',
+    'record_masks',
     'residual_attention',
     'spatial_attention',
     'to_feature_map',
