@@ -22,6 +22,11 @@ EXAMPLES = {
     'ResidualAttentionNet_CIFAR': dict(arch=dict(stem_channels=4, channels=(8, 8, 8))),
     'COCOMultiLabel': dict(ann_file='none.json', lazy_init=True),
     'PlainMultiLabel': dict(ann_file='none.json', lazy_init=True),
+    'NoisyLabels': dict(
+        dataset=dict(type='mmpretrain.CustomDataset', data_prefix='none', lazy_init=True),
+        level=0.3,
+        lazy_init=True,
+    ),
     'SeededDataset': dict(dataset=dict(type='mmlattn.COCOMultiLabel', ann_file='none.json', lazy_init=True)),
     'StreamSampler': dict(dataset=[0, 1, 2]),
     'MultiLabelReport': dict(),

@@ -1,6 +1,14 @@
 from .coco_multilabel import COCOMultiLabel
+from .noisy_labels import NoisyLabels
 from .plain_multilabel import PlainMultiLabel
 from .seeded import SeededDataset
 from .stream_sampler import StreamIndex, StreamSampler
 
-__all__ = ['COCOMultiLabel', 'PlainMultiLabel', 'SeededDataset', 'StreamIndex', 'StreamSampler']
+__all__ = [
+    'COCOMultiLabel',
+    'NoisyLabels',
+    'PlainMultiLabel',
+    'SeededDataset',
+    'StreamIndex',
+    'StreamSampler',
+]
