@@ -16,6 +16,7 @@ interpolation as a summand. ``skip='port'`` does as they do, for the weights tra
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,7 +41,32 @@ Unit = Callable[[int, int], nn.Module]
 
 def attention_residual_learning(trunk: Tensor, mask: Tensor) -> Tensor:
     """H = (1 + M) T, equation 3: a mask of zeros leaves the trunk as it is."""
+    if torch.is_grad_enabled() and (trunk.requires_grad or mask.requires_grad):
+        return _ResidualFusion.apply(trunk, mask)
     return trunk.addcmul(mask, trunk)
+
+
+class _ResidualFusion(torch.autograd.Function):
+    """(1 + M) T with its gradients (1 + M) g and T g in one pass each.
+
+    Autograd's own, of ``addcmul`` or of T + M T, takes two to four times as many over tensors that are among the
+    largest of the network.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(trunk: Tensor, mask: Tensor) -> Tensor:
+        return trunk.addcmul(mask, trunk)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        trunk, mask = ctx.saved_tensors
+        return grad.addcmul(mask, grad), grad * trunk
 
 
 def naive_attention_learning(trunk: Tensor, mask: Tensor) -> Tensor:
