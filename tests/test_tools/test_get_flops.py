@@ -1,0 +1,154 @@
+"""get_flops.py: the residual attention networks to the last parameter and multiply-add, and other models by hand.
+
+The integers are counted from the authors' released network definitions (docs/ran.md); AttentionInception and the
+CIFAR networks, for which there are none, are held to the figures in that page.
+"""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+from mmengine.config import Config
+from mmpretrain.apis import get_model
+
+from mmlattn.models.layers import AttentionModule, ResidualUnit
+
+TOOL = 'tools/analysis_tools/get_flops.py'
+
+
+@pytest.fixture(scope='module')
+def count(repo_root):
+    """The tool's function."""
+    return runpy.run_path(str(repo_root / TOOL))['count']
+
+
+def classifier(num_classes=1000, **backbone):
+    channels = 256 if 'CIFAR' in backbone['type'] else 2048
+    head = dict(type='LinearClsHead', num_classes=num_classes, in_channels=channels)
+    neck = dict(type='GlobalAveragePooling')
+    return Config(dict(model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)))
+
+
+def ran(arch='56', unit='preact'):
+    return get_model(classifier(type='mmlattn.ResidualAttentionNet', arch=arch, unit=unit))
+
+
+@pytest.mark.parametrize(
+    ('arch', 'unit', 'convolutions', 'backbone', 'parameters', 'with_statistics', 'multiply_adds'),
+    [
+        ('56', 'preact', 110, 29_761_728, 31_810_728, 31_883_432, 6_270_836_736),
+        ('92', 'preact', 179, 50_417_344, 52_466_344, 52_599_976, 10_533_789_696),
+        ('56', 'resnext', 110, 29_269_824, 31_318_824, 31_417_256, 6_419_106_816),
+        ('92', 'resnext', 179, 50_053_952, 52_102_952, 52_274_088, 10_704_337_920),
+        ('56', 'inception', None, None, 31_787_440, 31_872_952, None),
+    ],
+)
+def test_released_networks(
+    count, arch, unit, convolutions, backbone, parameters, with_statistics, multiply_adds
+):
+    costs = count(ran(arch, unit), 224, 224)
+    whole = costs['']
+    assert (whole.parameters, whole.parameters + whole.statistics) == (parameters, with_statistics)
+    if backbone is None:
+        assert round(whole.multiply_adds / 1e9, 4) == 6.3396
+    else:
+        assert (whole.convolutions, whole.multiply_adds) == (convolutions, multiply_adds)
+        assert costs['backbone'].parameters == backbone
+        assert costs['head'].multiply_adds == 2048 * 1000
+
+
+@pytest.mark.parametrize(
+    ('arch', 'unit', 'size', 'giga'),
+    [
+        ('56', 'preact', (320, 320), 12.80),
+        ('92', 'preact', (320, 320), 21.50),
+        ('56', 'resnext', (320, 320), 13.10),
+        ('56', 'inception', (299, 299), 11.757),
+        ('56', 'preact', (800, 1333), 133.9),
+        ('92', 'preact', (800, 1333), 225.1),
+        ('56', 'resnext', (800, 1333), 137.0),
+    ],
+)
+def test_other_sizes(count, arch, unit, size, giga):
+    digits = 3 if size == (299, 299) else 2 if size == (320, 320) else 1
+    assert round(count(ran(arch, unit), *size)[''].multiply_adds / 1e9, digits) == giga
+
+
+@pytest.mark.parametrize('arch', ['56', '92'])
+def test_attention_modules_of_each_stage(count, arch):
+    """12, 9 and 6 units; parameters and multiply-adds in units of 1e6 and 1e9, equal in both networks."""
+    model = ran(arch)
+    costs = count(model, 224, 224)
+    expected = {'stage1': (12, 0.977, 1.496), 'stage2': (9, 3.047, 1.476), 'stage3': (6, 8.804, 1.394)}
+    modules = {name: m for name, m in model.named_modules() if isinstance(m, AttentionModule)}
+    assert len(modules) == {'56': 3, '92': 6}[arch]
+    for name, module in modules.items():
+        units = sum(isinstance(m, ResidualUnit) for m in module.modules())
+        cost = costs[name]
+        figures = units, round(cost.parameters / 1e6, 3), round(cost.multiply_adds / 1e9, 3)
+        assert figures == expected[name.split('.')[1]], name
+
+
+@pytest.mark.parametrize(
+    ('arch', 'parameters', 'giga'),
+    [
+        ('56', 1_030_394, 0.123),
+        ('92', 1_841_274, 0.212),
+        ('128', 2_652_154, 0.301),
+        ('164', 3_463_034, 0.390),
+        ('236', 5_084_794, 0.568),
+        ('452', 10_181_242, 0.984),
+    ],
+)
+def test_cifar_networks(count, arch, parameters, giga):
+    cfg = classifier(10, type='mmlattn.ResidualAttentionNet_CIFAR', arch=arch)
+    whole = count(get_model(cfg), 32, 32)['']
+    assert whole.parameters == parameters
+    assert round(whole.multiply_adds / 1e9, 3) == giga
+
+
+def test_attention_products_and_heads_without_neck_count(count, repo_root):
+    """ViT-L/16 with CSRA: 24 blocks of 12 d^2 N + 2 N^2 d over N = 28^2 + 1 tokens, patches, head maps and sums."""
+    cfg = Config.fromfile(repo_root / 'configs' / 'csra_vit-l16_coco.py')
+    costs = count(get_model(cfg), 448, 448)
+    d, patches = 1024, 28**2
+    n = patches + 1
+    blocks = 24 * (12 * d * d * n + 2 * n * n * d)
+    assert costs['backbone'].multiply_adds == blocks + patches * 16 * 16 * 3 * d
+    assert costs['head'].multiply_adds >= 8 * 80 * d * patches
+    assert costs[''].multiply_adds == costs['backbone'].multiply_adds + costs['head'].multiply_adds
+
+
+def test_frozen_parameters_and_one_channel_count(count):
+    backbone = dict(type='mmlattn.ResidualAttentionNet', frozen_stages=4, in_channels=1)
+    whole = count(get_model(classifier(**backbone)), 224, 224)['']
+    assert whole.parameters == 31_810_728 - 2 * 64 * 7 * 7
+    assert whole.multiply_adds == 6_270_836_736 - 2 * 64 * 7 * 7 * 112 * 112
+
+
+@pytest.mark.slow
+def test_command_line(repo_root, tmp_path):
+    config = tmp_path / 'ran.py'
+    config.write_text(
+        "default_scope = 'mmpretrain'\n" + classifier(type='mmlattn.ResidualAttentionNet').pretty_text
+    )
+    detector = tmp_path / 'detector.py'
+    detector.write_text("default_scope = 'mmdet'\nmodel = dict(type='FasterRCNN')")
+
+    def run(*args):
+        env = dict(os.environ, PYTHONPATH=str(repo_root), OMP_NUM_THREADS='1')
+        command = [sys.executable, str(repo_root / TOOL), *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+
+    result = run(config, '--by-module', '--cfg-options', 'model.backbone.arch=92')
+    assert result.returncode == 0, result.stderr
+    assert re.search(
+        r'parameters +52,466,344\n.*statistics 52,599,976\n.*-adds +10,533,789,696', result.stdout
+    )
+    modules = re.findall(r'attention\d +(\d+) ', result.stdout)
+    assert modules == ['38'] + 2 * ['29'] + 3 * ['20']
+    refused = run(detector)
+    assert refused.returncode == 1 and 'is no config of a classifier' in refused.stderr
