@@ -212,14 +212,21 @@ def _share(channels: int, part: int, whole: int, unit: str) -> int:
 
 @contextmanager
 def _unchanged_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch normalisation uses the batch's statistics as ever, but its running ones are left alone."""
-    tracking = [
+    """Batch normalisation runs as ever, but updates copies of its running statistics, which are then dropped.
+
+    Turning ``track_running_stats`` off instead would make it save fewer tensors than the pass it repeats, which
+    PyTorch's checkpointing refuses.
+    """
+    norms = [
         m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats
     ]
-    for norm in tracking:
-        norm.track_running_stats = False
+    kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
+    for norm, buffers in zip(norms, kept, strict=True):
+        for name, buffer in buffers.items():
+            setattr(norm, name, buffer.clone())
     try:
         yield
     finally:
-        for norm in tracking:
-            norm.track_running_stats = True
+        for norm, buffers in zip(norms, kept, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)
