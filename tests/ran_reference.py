@@ -156,7 +156,8 @@ def activate(net, logits):
     if net.wiring['attention'] == 'mixed':
         return 1 / (1 + torch.exp(-logits))
     if net.wiring['attention'] == 'channel':
-        return logits / logits.pow(2).sum(1, keepdim=True).sqrt()
+        square = logits.pow(2).sum(1, keepdim=True)
+        return logits / torch.where(square > 0, square, 1).sqrt()  # no direction where all is zero
     mean = logits.mean((2, 3), keepdim=True)
     var = (logits - mean).pow(2).mean((2, 3), keepdim=True)
     return 1 / (1 + torch.exp(-(logits - mean) / (var + 1e-5).sqrt()))
