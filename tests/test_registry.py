@@ -20,6 +20,7 @@ EXAMPLES = {
     'CSRAHead': dict(num_classes=3, in_channels=8, num_heads=2, lam=0.1),
     'ResidualAttentionNet': dict(arch=dict(stem_channels=8, channels=(16, 16, 16, 16))),
     'ResidualAttentionNet_CIFAR': dict(arch=dict(stem_channels=4, channels=(8, 8, 8))),
+    'ResidualAttentionWrapper': dict(backbone=dict(type='mmpretrain.ResNet', depth=18), stages=['layer4']),
     'COCOMultiLabel': dict(ann_file='none.json', lazy_init=True),
     'PlainMultiLabel': dict(ann_file='none.json', lazy_init=True),
     'NoisyLabels': dict(

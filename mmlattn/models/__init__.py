@@ -1,4 +1,4 @@
-from .backbones import ResidualAttentionNet, ResidualAttentionNet_CIFAR
+from .backbones import ResidualAttentionNet, ResidualAttentionNet_CIFAR, ResidualAttentionWrapper
 from .heads import CSRAHead
 
-__all__ = ['CSRAHead', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR']
+__all__ = ['CSRAHead', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'ResidualAttentionWrapper']

@@ -63,6 +63,12 @@ class AttendedStage(nn.Sequential):
         self.mask = mask
         self.fuse = FUSIONS[learning]
 
+    def init_weights(self) -> None:
+        """Initialise the blocks that can do so themselves; OpenMMLab's networks ask their parts by this name."""
+        for child in self.children():
+            if hasattr(child, 'init_weights'):
+                child.init_weights()
+
     def forward(self, x: Tensor) -> Tensor:
         blocks = list(self.children())[: self._blocks]
         for block in blocks[: self._pre]:

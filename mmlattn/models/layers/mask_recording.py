@@ -43,7 +43,8 @@ def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         masks[name] = mask.detach()
 
     handles = [
-        module.register_forward_hook(partial(keep, name.removesuffix('.mask'))) for name, module in named.items()
+        module.register_forward_hook(partial(keep, name.removesuffix('.mask')))
+        for name, module in named.items()
     ]
     try:
         yield masks
