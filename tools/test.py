@@ -72,9 +72,13 @@ def draw_predictions(cfg, args: argparse.Namespace) -> None:
         raise UserError(
             "--show and --show-dir need default_hooks.visualization=dict(type='VisualizationHook') in the config"
         )
-    cfg.default_hooks.visualization.update(
-        enable=True, show=args.show, wait_time=args.wait_time, out_dir=args.show_dir, interval=args.interval
-    )
+    hook = cfg.default_hooks.visualization
+    hook.update(show=args.show, wait_time=args.wait_time, interval=args.interval)
+    if hook.type.endswith('DetVisualizationHook'):
+        # mmdet's has other names, and takes folders relative to the working directory of the run.
+        hook.update(draw=True, test_out_dir=args.show_dir and osp.abspath(args.show_dir))
+    else:
+        hook.update(enable=True, out_dir=args.show_dir)
 
 
 def augment_test(cfg) -> None:

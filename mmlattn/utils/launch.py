@@ -231,15 +231,26 @@ def explain_missing_data(cfg: Config) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            for key, root in _data_roots((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset'):
-                if root in str(error):
-                    state = 'exists' if osp.exists(root) else 'does not exist'
-                    raise UserError(
-                        f'data are missing: {error}. The folder {key}={root!r} {state}; '
-                        f'point to yours with --cfg-options {key}=...'
-                    ) from error
+        for key, path in _data_paths(cfg):
+            if path in str(error):
+                state = 'exists' if osp.exists(path) else 'does not exist'
+                raise UserError(
+                    f'data are missing: {error}. {key}={path!r} {state}; '
+                    f'point to yours with --cfg-options {key}=...'
+                ) from error
         raise
+
+
+def _data_paths(cfg: Config) -> Iterator[tuple[str, str]]:
+    """Every folder of data and every metric's file of annotations, with the key a user would type."""
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        yield from _data_roots((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset')
+    for key in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(key) or []
+        numbered = enumerate(metrics) if isinstance(metrics, (list, tuple)) else [(None, metrics)]
+        for number, metric in numbered:
+            if isinstance(metric.get('ann_file'), str):
+                yield f'{key}.ann_file' if number is None else f'{key}.{number}.ann_file', metric['ann_file']
 
 
 def _data_roots(dataset: object, key: str) -> Iterator[tuple[str, str]]:
