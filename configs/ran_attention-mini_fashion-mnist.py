@@ -1,0 +1,10 @@
+"""A narrow Attention-56 on Fashion-MNIST, which trains on a CPU in minutes."""
+
+_base_ = [
+    '_base_/models/ran-mini.py',
+    '_base_/datasets/fashion-mnist_32.py',
+    '_base_/schedules/fashion-mnist_6e.py',
+    '_base_/default_runtime.py',
+]
+
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best=None))
