@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mmlattn.evaluation.metrics.pointing_game import check_frame
-from mmlattn.structures import EVIDENCE_FIELDS
+from mmlattn.models.layers import SoftMask, record_masks
+from mmlattn.structures import EVIDENCE_FIELDS, set_trunk_masks
 from mmlattn.utils.checkpoint import safe_loading
 
 __all__ = ['MultiLabelInferencer', 'resolve_threshold', 'select_labels']
@@ -59,9 +61,10 @@ class MultiLabelInferencer(ImageClassificationInferencer):
                 or a folder of pictures.
             return_datasamples (bool): Return the data samples themselves.
             batch_size (int): Pictures per forward pass.
-            **kwargs: ``with_evidence`` (bool), ``threshold`` and ``topk`` (see :func:`select_labels`; without
-                both the model's own decision stands), and mmpretrain's ``show``, ``show_dir``, ``resize``,
-                ``rescale_factor``, ``draw_score``, ``wait_time``.
+            **kwargs: ``with_evidence`` (bool): what the head can tell, and the soft masks of attention modules if
+                the model has any (see ``mmlattn.structures.evidence``). ``threshold`` and ``topk``: see
+                :func:`select_labels`; without both the model's own decision stands. Mmpretrain's ``show``,
+                ``show_dir``, ``resize``, ``rescale_factor``, ``draw_score``, ``wait_time``.
 
         Returns:
             list[dict]: For each picture ``pred_labels`` (list[int], best first), ``pred_classes`` (list[str], if
@@ -86,26 +89,28 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         if with_evidence is None:
             samples = self.model.test_step(inputs)
         else:
-            self._check_evidence(with_evidence)
-            options = dict(with_evidence=with_evidence) if self._has_evidence() else {}
-            samples = self.model.predict(**self.model.data_preprocessor(inputs, False), **options)
+            samples = self._predict(inputs, with_evidence)
         if threshold is not None or topk is not None:
             limits = resolve_threshold(threshold, len(samples[0].pred_score), self.classes)
             for sample in samples:
                 sample.set_pred_label(select_labels(sample.pred_score, limits, topk))
         return samples
 
-    def _has_evidence(self) -> bool:
+    def _predict(self, inputs: dict, with_evidence: bool) -> list[DataSample]:
         owner = self.model.head if hasattr(self.model, 'head') else self.model
-        return 'with_evidence' in inspect.signature(owner.predict).parameters
-
-    def _check_evidence(self, wanted: bool) -> None:
-        if wanted and not self._has_evidence():
-            owner = self.model.head if hasattr(self.model, 'head') else self.model
+        tells = 'with_evidence' in inspect.signature(owner.predict).parameters
+        masked = with_evidence and any(isinstance(module, SoftMask) for module in self.model.modules())
+        if with_evidence and not (tells or masked):
             raise ValueError(
                 f'{type(owner).__name__} cannot tell where it looked; leave with_evidence out, or use a head or '
                 'classifier of mmlattn such as CSRAHead'
             )
+        options = dict(with_evidence=with_evidence) if tells else {}
+        with record_masks(self.model) if masked else nullcontext() as masks:
+            samples = self.model.predict(**self.model.data_preprocessor(inputs, False), **options)
+        if masked:
+            set_trunk_masks(samples, masks)
+        return samples
 
     def visualize(self, ori_inputs: list, preds: list[DataSample], **kwargs) -> list[np.ndarray] | None:
         """Draw with the one visualiser.

@@ -13,16 +13,19 @@ field                 shape, type          meaning
 ``region_scores``     (K, C) float         what each look said, row by row as ``regions``
 ``label_path``        (n,) long            labels in the order a decoder emitted them
 ``path_logprob``      () float             log-probability of that path
-``trunk_masks``       list of (C', h, w)   soft masks of attention modules, in network order
+``trunk_masks``       list of (C', h, w)   soft masks of attention modules, in network order; no attention maps:
+                      float                they weigh features, not classes, and sum to nothing in particular
 ====================  ===================  ==================================================================
+
+The metainfo ``trunk_mask_names`` names the modules of ``trunk_masks``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ['EVIDENCE_FIELDS', 'attention_peaks', 'set_attention_maps']
+__all__ = ['EVIDENCE_FIELDS', 'attention_peaks', 'set_attention_maps', 'set_trunk_masks']
 
 EVIDENCE_FIELDS = (
     'attention_maps', 'regions', 'region_scores', 'label_path', 'path_logprob', 'trunk_masks',
@@ -46,6 +49,30 @@ def set_attention_maps(data_samples: Sequence, maps: Tensor) -> None:
         )
     for sample, sample_maps in zip(data_samples, maps.detach().float(), strict=True):
         sample.set_field(sample_maps, 'attention_maps')
+
+
+def set_trunk_masks(data_samples: Sequence, masks: Mapping[str, Tensor]) -> None:
+    """Write the soft masks of one batch to its data samples.
+
+    Args:
+        data_samples (Sequence[DataSample]): One sample per image; changed in place.
+        masks (Mapping[str, Tensor]): By the name of the attention module, in network order, each of shape
+            (B, C', h, w), as ``mmlattn.models.layers.record_masks`` yields them.
+
+    Raises:
+        ValueError: If there are no masks, or one is not four-dimensional or of another batch size.
+    """
+    if not masks:
+        raise ValueError('there are no masks to write: record them while the model runs')
+    for name, mask in masks.items():
+        if mask.dim() != 4 or len(mask) != len(data_samples):
+            raise ValueError(
+                f'the mask of {name} must have shape (B, C, h, w) with B = {len(data_samples)} samples, got '
+                f'{tuple(mask.shape)}'
+            )
+    for index, sample in enumerate(data_samples):
+        sample.set_field([mask[index].detach().float() for mask in masks.values()], 'trunk_masks')
+        sample.set_metainfo(dict(trunk_mask_names=tuple(masks)))
 
 
 def attention_peaks(maps: Tensor) -> Tensor:

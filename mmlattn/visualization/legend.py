@@ -48,8 +48,8 @@ def _entries(panels: Sequence[Panel]) -> Iterator[tuple[str, str, str]]:
     for outcome, text in OUTCOME_TEXTS.items():
         if outcome in outcomes:
             yield 'none', text, OUTCOME_COLORS[outcome]
-    if any(panel.heat is not None for panel in panels):
-        yield 'bar', 'attention, none to most', ink
+    for text in dict.fromkeys(panel.heat_text for panel in panels if panel.heat is not None):
+        yield 'bar', text, ink
     if any(panel.peak is not None for panel in panels):
         yield 'peak', 'its peak', ink
     if any(len(panel.boxes) for panel in panels):

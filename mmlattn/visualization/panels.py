@@ -25,6 +25,7 @@ class Panel:
         title (str): Caption above the picture.
         outcome (str): Key of ``OUTCOME_COLORS``, the caption's colour.
         heat (Tensor, optional): Shape (h, w), non-negative; laid over the whole picture.
+        heat_text (str): What the colours of ``heat`` say, for the legend.
         peak (Tensor, optional): Shape (2,), (x, y) in [0, 1] of the picture.
         boxes (Tensor): Shape (K, 4), xyxy in [0, 1] of the picture, outlined.
         lines (tuple[tuple[str, str], ...]): (text, outcome) written on a blank cell in place of the picture.
@@ -33,6 +34,7 @@ class Panel:
     title: str
     outcome: str = 'predicted'
     heat: Tensor | None = None
+    heat_text: str = 'attention, none to most'
     peak: Tensor | None = None
     boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
     lines: tuple[tuple[str, str], ...] = ()
@@ -71,7 +73,7 @@ def sample_panels(
     draw_pred: bool = True,
     draw_score: bool = True,
 ) -> list[Panel]:
-    """All panels of one sample: the picture with its true boxes, then the evidence, or a list of labels.
+    """All panels of one sample: the picture with its true boxes, the evidence, and a list of labels not named there.
 
     Args:
         sample (DataSample): Prediction, ground truth and evidence, whatever of them there is.
@@ -102,9 +104,9 @@ def sample_panels(
         if draw_pred and name in sample
         for panel in make(sample, shown, caption, draw_gt)
     ]
-    if not evidence and outcomes:
+    if outcomes and not {panel.title for panel in evidence} & set(map(caption, outcomes)):
         lines = tuple((caption(label), outcome) for label, outcome in outcomes.items())
-        evidence = [Panel('labels', lines=lines)]
+        evidence = [Panel('labels', lines=lines), *evidence]
     return [Panel(title, boxes=boxes), *evidence]
 
 
@@ -119,9 +121,30 @@ def _attention_panels(
         if draw_gt and 'gt_boxes' in sample:
             boxes = torch.as_tensor(sample.gt_boxes)[torch.as_tensor(sample.gt_box_labels) == label]
         peak = attention_peaks(heat) if heat.any() else None
-        panels.append(Panel(caption(label), outcome, heat, peak, boxes))
+        panels.append(Panel(caption(label), outcome, heat, peak=peak, boxes=boxes))
+    return panels
+
+
+def _mask_panels(
+    sample: DataSample, shown: Sequence[tuple[int, str]], caption: Callable[[int], str], draw_gt: bool
+) -> list[Panel]:
+    """One panel for each attention module: the mean of its mask over the channels, from its lowest to its highest.
+
+    Such means stay close to 0.5, so they are stretched to the full range of colours; the caption gives the range.
+    """
+    names = sample.get('trunk_mask_names', tuple(f'mask {i + 1}' for i in range(len(sample.trunk_masks))))
+    panels = []
+    for name, mask in zip(names, sample.trunk_masks, strict=True):
+        mean = mask.detach().cpu().float().mean(dim=0)
+        low, high = mean.aminmax()
+        heat = (mean - low) / (high - low) if high > low else torch.zeros_like(mean)
+        short = name.removeprefix('backbone.').replace('.attention', '.')
+        title = f'{short}: {low:.2f} to {high:.2f}'
+        panels.append(Panel(title, heat=heat, heat_text='mean mask, its lowest to its highest'))
     return panels
 
 
 # One entry for each evidence field that can be drawn; a new system adds its own.
-EVIDENCE_PANELS: dict[str, Callable[..., list[Panel]]] = dict(attention_maps=_attention_panels)
+EVIDENCE_PANELS: dict[str, Callable[..., list[Panel]]] = dict(
+    attention_maps=_attention_panels, trunk_masks=_mask_panels
+)

@@ -125,6 +125,95 @@ def test_heads_without_evidence_say_so(repo_root, setting):
     assert 'attention_maps' not in linear(paths[0], with_evidence=False)[0]
 
 
+@pytest.fixture(scope='module')
+def masked(tmp_path_factory, repo_root):
+    """Config and checkpoint of a residual attention network with a linear head, whose test pipeline crops."""
+    folder = tmp_path_factory.mktemp('masked')
+    arch = dict(
+        stem_channels=8, channels=(16, 32), strides=(1, 2), modules=(1, 2), units=(0, 1), mask_depths=(2, 1)
+    )
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(
+                type='ImageClassifier',
+                backbone=dict(type='mmlattn.ResidualAttentionNet', arch=arch),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=10, in_channels=32, topk=1),
+            ),
+            data_preprocessor=dict(mean=[127.5] * 3, std=[64.0] * 3, to_rgb=True),
+            test_dataloader=dict(
+                dataset=dict(
+                    type='CustomDataset',
+                    pipeline=[
+                        dict(type='LoadImageFromFile'),
+                        dict(type='ResizeEdge', scale=64, edge='short'),
+                        dict(type='CenterCrop', crop_size=48),
+                        dict(type='PackInputs'),
+                    ],
+                )
+            ),
+        )
+    )
+    torch.manual_seed(0)
+    model = get_model(cfg, device='cpu')
+    model.init_weights()
+    checkpoint, config = folder / 'model.pth', folder / 'ran.py'
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=CLASSES))), checkpoint)
+    cfg.dump(str(config))
+    return config, checkpoint
+
+
+@pytest.mark.parametrize('batch_size', [1, 3])
+def test_soft_masks_are_evidence_on_request(setting, masked, batch_size):
+    """They come in network order, each picture its own, and predictions stay what they are."""
+    *_, paths, _ = setting
+    ran = MultiLabelInferencer(*map(str, masked), device='cpu')
+    plain = ran(paths[:3], batch_size=batch_size)
+    results = ran(paths[:3], batch_size=batch_size, with_evidence=True)
+    inputs = next(iter(ran.preprocess([str(path) for path in paths[:3]], 3)))
+    with torch.no_grad():
+        x = ran.model.backbone.stem(ran.model.data_preprocessor(inputs)['inputs'])
+        stage = ran.model.backbone.stage1
+        x = stage.attention1.pre(stage.transition(x))
+        expected = stage.attention1.mask(x, stage.attention1.trunk(x))
+    for before, after, mask in zip(plain, results, expected, strict=True):
+        np.testing.assert_array_equal(before['pred_scores'], after['pred_scores'])
+        assert 'trunk_masks' not in before
+        shapes = [(16, 12, 12), (32, 6, 6), (32, 6, 6)]
+        assert [m.shape for m in after['trunk_masks']] == shapes
+        np.testing.assert_allclose(after['trunk_masks'][0], mask, atol=1e-5)
+    assert 'trunk_masks' not in ran(paths[0], with_evidence=False)[0]
+
+
+def test_soft_masks_beside_what_the_head_tells(setting, masked):
+    *_, paths, _ = setting
+    cfg = Config.fromfile(masked[0])
+    cfg.model.neck = None
+    cfg.model.head = dict(type='mmlattn.CSRAHead', num_classes=10, in_channels=32, num_heads=1, lam=0.1)
+    both = MultiLabelInferencer(get_model(cfg, device='cpu'))
+    result = both(paths[0], with_evidence=True)[0]
+    assert result['attention_maps'].shape == (10, 6, 6) and len(result['trunk_masks']) == 3
+
+
+@pytest.mark.slow
+def test_show_evidence_draws_masks_of_whole_pictures(masked, repo_root, tmp_path):
+    """A network with a crop in its test pipeline, pictures of several sizes."""
+    pictures = []
+    for name, shape in dict(wide=(40, 90, 3), tall=(100, 30, 3)).items():
+        pictures.append(tmp_path / f'{name}.png')
+        mmcv.imwrite(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), str(pictures[-1]))
+    script = repo_root / 'tools' / 'visualization' / 'show_evidence.py'
+    command = [sys.executable, script, *masked, *pictures, '--cell-size', '100', '--out-dir']
+    refused = subprocess.run([*command, tmp_path / 'no'], capture_output=True, text=True, cwd=repo_root)
+    assert refused.returncode == 1 and 'crops, pads or resizes twice' in refused.stderr
+    run = subprocess.run(
+        [*command, tmp_path / 'shown', '--no-crop'], capture_output=True, text=True, cwd=repo_root
+    )
+    assert run.returncode == 0, run.stderr
+    assert sorted(path.name for path in (tmp_path / 'shown').iterdir()) == ['tall.png', 'wide.png']
+
+
 @pytest.mark.slow
 def test_show_evidence_draws_and_never_overwrites(setting, repo_root, tmp_path):
     config, checkpoint, paths, _ = setting

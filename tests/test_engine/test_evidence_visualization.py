@@ -6,6 +6,8 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mmlattn.engine import EvidenceVisualizationHook
+from mmlattn.models import ResidualAttentionNet_CIFAR
+from mmlattn.models.layers import AttentionModule
 from mmlattn.visualization import EvidenceVisualizer
 
 
@@ -24,3 +26,53 @@ def test_red_stays_red(tmp_path, mode, to_rgb):
     (file,) = tmp_path.iterdir()
     blue, _, red = (mmcv.imread(str(file))[..., channel] for channel in range(3))
     assert ((red > 200) & (blue < 50)).any() and not ((blue > 200) & (red < 50)).any()
+
+
+class Masked(torch.nn.Module):
+    """A backbone with soft masks, whose predictions do not matter."""
+
+    data_preprocessor = SimpleNamespace(to_rgb=True)
+
+    def __init__(self):
+        super().__init__()
+        arch = dict(
+            stem_channels=4, channels=(4, 8), strides=(1, 2), modules=(1, 1), units=(0, 0), mask_depths=(1, 1)
+        )
+        self.backbone = ResidualAttentionNet_CIFAR(arch)
+
+
+def test_masks_are_recorded_while_testing_and_no_longer(tmp_path):
+    """The samples get each their own masks, drawn in their own cells; afterwards nothing is hooked."""
+    EvidenceVisualizer.get_instance('masks', cell_size=100)
+    runner = SimpleNamespace(model=Masked().eval(), iter=0)
+    hook = EvidenceVisualizationHook(enable=True, out_dir=str(tmp_path), interval=1, trunk_masks=True)
+    pictures = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    hook.before_test(runner)
+    for batch_idx, batch in enumerate((pictures[:2], pictures[2:])):
+        samples = [DataSample().set_pred_score(torch.tensor([0.9])).set_pred_label([0]) for _ in batch]
+        with torch.no_grad():
+            runner.model.backbone(batch / 255)
+        hook.after_test_iter(runner, batch_idx, dict(inputs=batch), samples)
+        assert [len(sample.trunk_masks) for sample in samples] == [2] * len(batch)
+        for sample, picture in zip(samples, batch, strict=True):
+            trunk = runner.model.backbone.stem(picture[None] / 255)
+            module = runner.model.backbone.stage1
+            x = module.attention1.pre(module.transition(trunk))
+            expected = module.attention1.mask(x, module.attention1.trunk(x))[0]
+            torch.testing.assert_close(sample.trunk_masks[0], expected.detach(), rtol=1e-4, atol=1e-5)
+    hook.after_test(runner)
+    assert len(list(tmp_path.iterdir())) == 4
+    assert not any(m._forward_hooks for m in runner.model.modules())
+    assert sum(isinstance(m, AttentionModule) for m in runner.model.modules()) == 2
+
+
+@pytest.mark.parametrize('options', [dict(enable=False, trunk_masks=True), dict(enable=True)])
+def test_nothing_is_recorded_unasked(options):
+    EvidenceVisualizer.get_instance('unasked')
+    runner = SimpleNamespace(model=Masked().eval())
+    hook = EvidenceVisualizationHook(**options)
+    hook.before_test(runner)
+    assert not any(m._forward_hooks for m in runner.model.modules())
+    sample = DataSample()
+    hook._add_masks([sample])
+    assert 'trunk_masks' not in sample

@@ -59,6 +59,43 @@ def test_without_evidence_labels_are_listed():
     assert listed.lines == (('dog  0.90', 'wrong'), ('cat  0.70', 'correct'), ('bird  0.20', 'missed'))
 
 
+def make_masked_sample():
+    """Cat predicted, no attention maps, two masks; the second has the same value everywhere."""
+    sample = make_sample()
+    del sample.attention_maps
+    ramp = torch.arange(4.0).view(1, 2, 2)
+    sample.set_field(
+        [torch.cat([0.4 + ramp / 10, 0.4 - ramp / 30]), torch.full((3, 5, 5), 0.5)], 'trunk_masks'
+    )
+    sample.set_metainfo(dict(trunk_mask_names=('backbone.stage1.attention2', 'backbone.layer3')))
+    return sample
+
+
+def test_masks_are_stretched_and_say_their_range():
+    picture, listed, first, second = sample_panels(make_masked_sample(), CLASSES)
+    assert listed.title == 'labels', 'what the masks do not tell'
+    assert first.title == 'stage1.2: 0.40 to 0.50', 'from 0.4 to the mean of 0.4 + 0.3 and 0.4 - 0.1'
+    torch.testing.assert_close(first.heat, torch.arange(4.0).view(2, 2) / 3)
+    assert second.title == 'layer3: 0.50 to 0.50' and not second.heat.any()
+    assert 'lowest' in first.heat_text and picture.heat is None
+
+
+def test_masks_and_attention_maps_share_a_sheet(visualizer):
+    sample = make_masked_sample()
+    sample.set_field(make_sample().attention_maps, 'attention_maps')
+    titles = [panel.title for panel in sample_panels(sample, CLASSES)]
+    assert titles[1:] == [
+        'dog  0.90',
+        'cat  0.70',
+        'bird  0.20',
+        'stage1.2: 0.40 to 0.50',
+        'layer3: 0.50 to 0.50',
+    ]
+    visualizer.visualize_cls(np.zeros((64, 64, 3), np.uint8), sample, CLASSES)
+    written = [text.get_text() for text in visualizer.ax_save.texts]
+    assert {'attention, none to most', 'mean mask, its lowest to its highest'} <= set(written)
+
+
 def test_never_emitted_class_has_no_peak():
     sample = make_sample()
     sample.attention_maps[1] = 0

@@ -7,6 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmlattn.utils.launch import load_config
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -22,6 +24,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--topk', type=int, help='predict at most so many classes')
     parser.add_argument('--batch-size', type=int, default=8)
+    parser.add_argument(
+        '--no-crop',
+        action='store_true',
+        help='leave out the crop of the test pipeline, so that the network sees whole pictures, one at a time; '
+        'evidence is drawn on whole pictures only',
+    )
     parser.add_argument('--cell-size', type=int, help='side of a drawn cell in pixels')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--trust-checkpoint', action='store_true', help='open a checkpoint that can run code')
@@ -53,15 +61,19 @@ def main() -> None:
     """Draw."""
     args = parse_args()
     check_files(args.images, args.out_dir)
-    from mmlattn.apis import MultiLabelInferencer
+    from mmlattn.apis import MultiLabelInferencer, without_crops
 
+    cfg = load_config(args.config)
     inferencer = MultiLabelInferencer(
-        args.config, args.checkpoint, device=args.device, trust_checkpoint=args.trust_checkpoint
+        without_crops(cfg) if args.no_crop else cfg,
+        args.checkpoint,
+        device=args.device,
+        trust_checkpoint=args.trust_checkpoint,
     )
     args.out_dir.mkdir(parents=True, exist_ok=True)
     results = inferencer(
         args.images,
-        batch_size=args.batch_size,
+        batch_size=1 if args.no_crop else args.batch_size,
         with_evidence=True,
         threshold=args.threshold,
         topk=args.topk,

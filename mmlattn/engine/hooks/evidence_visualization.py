@@ -1,12 +1,16 @@
 """Drawing predictions and evidence during validation and testing."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from mmengine.model import is_model_wrapper
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.structures import DataSample
+from torch import nn
 
+from mmlattn.models.layers import record_masks
 from mmlattn.registry import HOOKS
+from mmlattn.structures import set_trunk_masks
 
 __all__ = ['EvidenceVisualizationHook']
 
@@ -17,22 +21,60 @@ class EvidenceVisualizationHook(VisualizationHook):
 
     The pictures of a batch are in the order in which they were loaded, BGR for mmcv, and the stock hook hands
     them to a visualiser that draws RGB. Here they are turned where the model's preprocessor turns them too.
-    Arguments are the parent's: ``enable``, ``interval``, ``show``, ``out_dir`` and the visualiser's.
+
+    Args:
+        *args: As for the parent.
+        trunk_masks (bool): Draw the soft masks of the model's attention modules too. They are recorded here, as
+            the backbone that makes them predicts nothing.
+        **kwargs: ``enable``, ``interval``, ``show``, ``out_dir`` and the visualiser's, as for the parent.
     """
+
+    def __init__(self, *args, trunk_masks: bool = False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.trunk_masks = trunk_masks
+        self._recording = ExitStack()
+        self._masks = None
+
+    def before_val(self, runner) -> None:
+        """Begin to record masks.
+
+        Raises:
+            ValueError: If ``trunk_masks`` is set and the model has none.
+        """
+        if self.enable and self.trunk_masks:
+            self._masks = self._recording.enter_context(record_masks(_unwrapped(runner)))
+
+    before_test = before_val
+
+    def after_val(self, runner) -> None:
+        """End it."""
+        self._recording.close()
+        self._masks = None
+
+    after_test = after_val
 
     def after_val_iter(self, runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]) -> None:
         """Draw every ``interval``-th sample of validation."""
+        self._add_masks(outputs)
         super().after_val_iter(runner, batch_idx, _in_rgb(runner, data_batch), outputs)
 
     def after_test_iter(
         self, runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]
     ) -> None:
         """Draw every ``interval``-th sample of testing."""
+        self._add_masks(outputs)
         super().after_test_iter(runner, batch_idx, _in_rgb(runner, data_batch), outputs)
+
+    def _add_masks(self, outputs: Sequence[DataSample]) -> None:
+        if self._masks:
+            set_trunk_masks(outputs, self._masks)
 
 
 def _in_rgb(runner, data_batch: dict) -> dict:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if not getattr(model.data_preprocessor, 'to_rgb', False):
+    if not getattr(_unwrapped(runner).data_preprocessor, 'to_rgb', False):
         return data_batch
     return {**data_batch, 'inputs': [image.flip(0) for image in data_batch['inputs']]}
+
+
+def _unwrapped(runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
