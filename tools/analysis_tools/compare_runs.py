@@ -2,8 +2,8 @@
 
     python tools/analysis_tools/compare_runs.py configs/A.py configs/B.py --seeds 0 1 2 --out work_dirs/compare
 
-Each run is `tools/train.py CONFIG` in OUT/CONFIG/seedN. Runs that have ended are read, not repeated, so an interrupted
-comparison goes on where it stopped; the run it stopped in starts anew in a fresh folder.
+Each run is `tools/train.py CONFIG` in OUT/CONFIG/seedN. Runs that have ended are read, not repeated, so an
+interrupted comparison goes on where it stopped; the run it stopped in starts anew in a fresh folder.
 """
 
 import argparse
