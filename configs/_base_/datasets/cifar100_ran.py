@@ -3,7 +3,7 @@ _base_ = './cifar10_ran.py'
 
 data_preprocessor = dict(num_classes=100, mean=[129.304, 124.070, 112.434])
 train_pipeline = [
-    dict(type='RandomCrop', crop_size=32, padding=4, pad_val=data_preprocessor['mean']),
+    dict(type='RandomCrop', crop_size=32, padding=4, pad_val=tuple(data_preprocessor['mean'])),
     *_base_.train_pipeline[1:],
 ]
 

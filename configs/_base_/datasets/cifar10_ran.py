@@ -8,7 +8,7 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type='RandomCrop', crop_size=32, padding=4, pad_val=data_preprocessor['mean']),
+    dict(type='RandomCrop', crop_size=32, padding=4, pad_val=tuple(data_preprocessor['mean'])),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
