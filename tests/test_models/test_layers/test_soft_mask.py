@@ -171,6 +171,30 @@ def test_fusions():
     assert torch.equal(mask, kept[1])
 
 
+@pytest.mark.parametrize('learning', FUSIONS)
+@pytest.mark.parametrize('needs', [(True, True), (True, False), (False, True)])
+def test_gradients_of_fusions(learning, needs):
+    """First and second derivatives against finite differences; without them the same values."""
+    inputs = [torch.rand(2, 3, 2, 2, dtype=F64, requires_grad=need) for need in needs]
+    assert torch.autograd.gradcheck(FUSIONS[learning], inputs)
+    assert torch.autograd.gradgradcheck(FUSIONS[learning], inputs)
+    with torch.no_grad():
+        plain = FUSIONS[learning](*inputs)
+    assert torch.equal(plain, FUSIONS[learning](*inputs))
+
+
+def test_gradients_of_fusions_in_mixed_precision():
+    """Under autocast the trunk may be a sum in single precision and the mask low."""
+    trunk = torch.randn(2, 3, 4, 4, requires_grad=True)
+    mask = torch.rand(2, 3, 4, 4).bfloat16().requires_grad_()
+    out = FUSIONS['arl'](trunk, mask)
+    torch.testing.assert_close(out, (1 + mask.float()) * trunk)
+    grads = torch.autograd.grad(out.sum(), [trunk, mask])
+    assert [g.dtype for g in grads] == [torch.float32, torch.bfloat16]
+    torch.testing.assert_close(grads[0], 1 + mask.float())
+    torch.testing.assert_close(grads[1], trunk.bfloat16())
+
+
 # --- sampling
 
 
