@@ -1,0 +1,154 @@
+"""Masks around the stages of other backbones: what they compute, what loads, what learns."""
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+
+import mmlattn.register  # noqa: F401
+
+RESNET = dict(
+    type='mmpretrain.ResNet', depth=18, base_channels=16, stem_channels=16, out_indices=(0, 1, 2, 3)
+)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_scope():
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
+
+
+def wrap(backbone=RESNET, stages=('layer3',), **kwargs):
+    torch.manual_seed(0)
+    return MODELS.build(
+        dict(type='mmlattn.ResidualAttentionWrapper', backbone=backbone, stages=stages, **kwargs)
+    )
+
+
+@pytest.fixture
+def pictures():
+    return torch.randn(2, 3, 65, 97, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize('learning', ['arl', 'nal'])
+def test_the_stage_is_the_fusion_of_trunk_and_mask(pictures, learning):
+    """By hand: first block, then the other blocks as trunk, times 1 + M or M; other stages untouched."""
+    model = wrap(stages=dict(layer2=2), learning=learning).eval()
+    net = model.backbone
+    with torch.no_grad():
+        x = net.layer1(net.maxpool(net.relu(net.norm1(net.conv1(pictures)))))
+        split = getattr(net.layer2, '0')(x)
+        trunk = getattr(net.layer2, '1')(split)
+        mask = net.layer2.mask(split, trunk)
+        fused = (1 + mask) * trunk if learning == 'arl' else mask * trunk
+        expected = (x, fused, net.layer3(fused), net.layer4(net.layer3(fused)))
+        for ours, theirs in zip(model(pictures), expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'stages', 'settings'),
+    [
+        (RESNET, dict(layer1=3, layer2=2, layer3=1, layer4=0), dict(mask_ratio=0.25, r=2)),
+        (dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1, 1, 2, 1], channels=[16, 16, 32, 32]),
+              gap_before_final_norm=False), {'stages.2': 1}, dict(pre=0)),
+        (dict(type='mmpretrain.RegNet', arch='regnetx_400mf'), ['layer2'], dict(unit='resnext', mask_ratio=1)),
+        (dict(type='mmpretrain.SEResNet', depth=50, base_channels=16, stem_channels=16), ['layer1'],
+         dict(attention='spatial', mask_bias=-2.0)),
+    ],
+)  # fmt: skip
+def test_weights_of_the_backbone_load_and_every_parameter_learns(pictures, backbone, stages, settings):
+    model = wrap(backbone, stages, **settings)
+    plain = MODELS.build(backbone)
+    result = model.backbone.load_state_dict(plain.state_dict(), strict=False)
+    assert not result.unexpected_keys
+    assert result.missing_keys and all('.mask.' in key for key in result.missing_keys)
+    with torch.no_grad():
+        shapes = [out.shape for out in plain(pictures)]
+    outs = model(pictures)
+    assert [out.shape for out in outs] == shapes
+    sum(out.square().mean() for out in outs).backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None]
+
+
+@pytest.mark.parametrize(
+    ('bias', 'factor'), [(None, 1.5), (-6.0, 1 + torch.sigmoid(torch.tensor(-6.0)).item())]
+)
+def test_zero_masks_scale_the_stage_and_leave_the_rest(pictures, bias, factor):
+    model = wrap(stages=['layer4'], mask_init='zero', mask_bias=bias)
+    model.init_weights()
+    plain = MODELS.build(RESNET)
+    plain.load_state_dict({k: v for k, v in model.backbone.state_dict().items() if '.mask.' not in k})
+    model.eval(), plain.eval()
+    with torch.no_grad():
+        for i, (ours, theirs) in enumerate(zip(model(pictures), plain(pictures), strict=True)):
+            torch.testing.assert_close(ours, theirs * factor if i == 3 else theirs)
+
+
+def test_pretrained_weights_survive_initialisation(tmp_path, pictures):
+    plain = MODELS.build(RESNET)
+    torch.manual_seed(3)
+    for parameter in plain.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    torch.save(
+        dict(state_dict={f'backbone.{k}': v for k, v in plain.state_dict().items()}), tmp_path / 'in.pth'
+    )
+    source = dict(type='Pretrained', checkpoint=str(tmp_path / 'in.pth'), prefix='backbone.')
+    model = wrap(dict(RESNET, init_cfg=source))
+    before = model.backbone.layer3.mask.head.conv1.weight.clone()
+    model.init_weights()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[key], value), key
+    std = model.backbone.layer3.mask.head.conv1.weight.std().item()
+    assert std == pytest.approx((2 / 64) ** 0.5, rel=0.05), 'He: sqrt(2 / fan out), 64 channels out of a 1x1'
+    assert not torch.equal(before, model.backbone.layer3.mask.head.conv1.weight)
+
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'whole.pth')
+    again = wrap(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'whole.pth')))
+    again.init_weights()
+    for key, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+
+
+def test_building_leaves_no_trace_in_statistics():
+    """The small picture that tells the channels must not count as data."""
+    model = wrap()
+    for name, value in model.named_buffers():
+        assert value.eq(1 if name.endswith('var') else 0).all(), name
+    assert model.training and model.backbone.layer3.mask.training
+
+
+def test_norm_eval_of_the_backbone_spares_the_masks():
+    model = wrap(dict(RESNET, norm_eval=True)).train()
+    assert not model.backbone.layer3[0].bn1.training
+    assert model.backbone.layer3.mask.head.norm2.training
+
+
+def test_a_narrow_mask_costs_about_a_sixth():
+    def size(ratio):
+        masks = wrap(dict(type='mmpretrain.ResNet', depth=50), mask_ratio=ratio).masks()
+        return sum(p.numel() for p in masks[0].parameters())
+
+    # Widths C = 1024 and w = 256: C w in, two units of 17/16 w^2, w^2 and w C in the head, BN aside.
+    assert size(0.25) / size(1) == pytest.approx(
+        (2 * 4 + 2 * 17 / 16 + 1) / (16 * (2 * 17 / 16 + 2)), rel=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(stages=['layer5']), "no stage 'layer5'"),
+        (dict(stages=['conv1']), 'must be an nn.Sequential'),
+        (dict(stages=[]), 'at least one stage'),
+        (dict(stages='layer3'), 'at least one stage'),
+        (dict(pre=2), 'at least one of the 2 blocks'),
+        (dict(pre=0), 'does not split after 0 blocks'),
+        (dict(mask_ratio=0), 'mask_ratio must be more than 0'),
+        (dict(learning='both'), "one of 'arl', 'nal', got 'both'"),
+        (dict(backbone=dict(RESNET, frozen_stages=3)), 'is frozen'),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        wrap(**arguments)
