@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 from mmpretrain.apis import get_model
@@ -47,7 +48,11 @@ def load_model(
         torch.manual_seed(seed)
     model = get_model(cfg, device='cpu')
     if checkpoint is None:
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel('WARNING')  # it would list every parameter
         model.init_weights()
+        logger.setLevel(level)
         for module in model.modules():
             module.training = isinstance(module, _BatchNorm)
         return model.to(device)

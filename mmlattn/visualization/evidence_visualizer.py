@@ -192,7 +192,8 @@ class EvidenceVisualizer(UniversalVisualizer):
                 self._write(_shorten(text, 24), x, y + (row + 1) * cell / 9, outcome, cell / 15, **text_cfg)
             return
         if panel.heat is not None:
-            picture = overlay(picture, panel.heat.numpy(), self.colormap, self.interpolation)
+            heat = panel.heat.numpy()
+            picture = overlay(picture, heat, self.colormap, self.interpolation, gamma=panel.heat_gamma)
         height, width = picture.shape[:2]
         x, y = x + (cell - width) // 2, y + (cell - height) // 2
         self.ax_save.imshow(picture, extent=(x, x + width, y + height, y), interpolation='none')

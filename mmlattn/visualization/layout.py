@@ -99,16 +99,18 @@ def overlay(
     colormap: str = 'inferno',
     interpolation: str = 'bilinear',
     strength: float = 0.85,
+    gamma: float = 0.5,
 ) -> np.ndarray:
     """Lay a map over a grey copy of the picture; the hotter, the less of the picture shows through.
 
     Args:
         picture (np.ndarray): Shape (H, W, 3), uint8.
-        heat (np.ndarray): Shape (h, w), non-negative; drawn as its square root over that of its maximum. All zero
-            leaves the grey picture.
+        heat (np.ndarray): Shape (h, w), non-negative, drawn as a share of its maximum. All zero leaves the grey
+            picture.
         colormap (str): Name of a matplotlib colour map.
         interpolation (str): 'bilinear' or 'nearest', from (h, w) to (H, W).
         strength (float): Opacity at the maximum, 0 to 1.
+        gamma (float): Power of the share; below 1 it keeps the flanks of a sharp peak visible.
 
     Returns:
         np.ndarray: Shape (H, W, 3), uint8.
@@ -117,7 +119,7 @@ def overlay(
     share = np.asarray(heat, dtype=np.float32) / max(float(heat.max()), np.finfo(np.float32).tiny)
     share = mmcv.imresize(share, (width, height), interpolation=interpolation)[..., None]
     grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
-    share = share**0.5  # keeps the flanks of a sharp peak visible
+    share = share**gamma
     color = matplotlib.colormaps[colormap](share[..., 0])[..., :3] * 255
     opacity = strength * share
     return (grey * (1 - opacity) + color * opacity).round().astype(np.uint8)

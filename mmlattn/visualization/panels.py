@@ -26,6 +26,7 @@ class Panel:
         outcome (str): Key of ``OUTCOME_COLORS``, the caption's colour.
         heat (Tensor, optional): Shape (h, w), non-negative; laid over the whole picture.
         heat_text (str): What the colours of ``heat`` say, for the legend.
+        heat_gamma (float): Power of ``heat`` that is drawn, see ``overlay``.
         peak (Tensor, optional): Shape (2,), (x, y) in [0, 1] of the picture.
         boxes (Tensor): Shape (K, 4), xyxy in [0, 1] of the picture, outlined.
         lines (tuple[tuple[str, str], ...]): (text, outcome) written on a blank cell in place of the picture.
@@ -35,6 +36,7 @@ class Panel:
     outcome: str = 'predicted'
     heat: Tensor | None = None
     heat_text: str = 'attention, none to most'
+    heat_gamma: float = 0.5
     peak: Tensor | None = None
     boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
     lines: tuple[tuple[str, str], ...] = ()
@@ -138,9 +140,9 @@ def _mask_panels(
         mean = mask.detach().cpu().float().mean(dim=0)
         low, high = mean.aminmax()
         heat = (mean - low) / (high - low) if high > low else torch.zeros_like(mean)
-        short = name.removeprefix('backbone.').replace('.attention', '.')
+        short = name.replace('backbone.', '').replace('.attention', '.')
         title = f'{short}: {low:.2f} to {high:.2f}'
-        panels.append(Panel(title, heat=heat, heat_text='mean mask, its lowest to its highest'))
+        panels.append(Panel(title, heat=heat, heat_text='mean mask, its lowest to its highest', heat_gamma=1))
     return panels
 
 

@@ -1,0 +1,102 @@
+"""Pictures as the network of a config sees them in tests: from files, or from its test data set."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import DATASETS, TRANSFORMS
+from torch import Tensor
+
+from mmlattn.utils.errors import UserError
+
+__all__ = ['dataset_items', 'file_items', 'shown_picture']
+
+
+def file_items(cfg: Config, files: Iterable[str | Path], channels: int = 3) -> list[dict]:
+    """Pass picture files through the test pipeline.
+
+    Where the pipeline does not load files itself, because the data set keeps arrays as CIFAR's does, it gets RGB
+    arrays as from there.
+
+    Args:
+        cfg (Config): With ``test_dataloader.dataset.pipeline``.
+        files (Iterable[str | Path]): Paths.
+        channels (int): Of the arrays, 3 or 1.
+
+    Returns:
+        list[dict]: ``inputs`` (Tensor, (C, H, W)) and ``data_samples`` for each.
+
+    Raises:
+        UserError: If a file is missing or no picture, or the config has no test pipeline.
+    """
+    pipeline_cfg = ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline')
+    if pipeline_cfg is None:
+        raise UserError(
+            'the config has no test_dataloader.dataset.pipeline, which says how to prepare a picture'
+        )
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        pipeline = Compose([TRANSFORMS.build(transform) for transform in pipeline_cfg])
+    return [pipeline(_read(file, _loads_files(cfg), channels)) for file in map(Path, files)]
+
+
+def _read(file: Path, loads_files: bool, channels: int) -> dict:
+    image = mmcv.imread(str(file), 'color' if channels == 3 else 'grayscale') if file.is_file() else None
+    if image is None:
+        raise UserError(f'{file} is {"no picture" if file.is_file() else "not there"}')
+    if loads_files:
+        return dict(img_path=str(file))
+    image = image[..., ::-1] if channels == 3 else image
+    return dict(img=image, img_path=str(file), img_shape=image.shape[:2], ori_shape=image.shape[:2])
+
+
+def dataset_items(
+    cfg: Config, indices: Iterable[int] | None = None, limit: int | None = None
+) -> Iterable[dict]:
+    """Items of the test data set, as :func:`file_items` gives them, one after the other.
+
+    Args:
+        cfg (Config): With ``test_dataloader.dataset``.
+        indices (Iterable[int], optional): Which; all by default.
+        limit (int, optional): At most so many of them, evenly spread.
+
+    Raises:
+        UserError: If the data set has no such item.
+    """
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    chosen = list(range(len(dataset)) if indices is None else indices)
+    outside = [index for index in chosen if not 0 <= index < len(dataset)]
+    if outside or not chosen:
+        raise UserError(
+            f'the test data set has {len(dataset)} items, counted from 0, so there is no {outside}'
+        )
+    if limit is not None and limit < len(chosen):
+        chosen = [chosen[round(i)] for i in np.linspace(0, len(chosen) - 1, limit)]
+    return (dataset[index] for index in chosen)
+
+
+def shown_picture(inputs: Tensor, cfg: Config, to_rgb: bool) -> np.ndarray:
+    """What the network sees, for the eye.
+
+    Args:
+        inputs (Tensor): Shape (C, H, W), 0 to 255, before the data preprocessor.
+        cfg (Config): Whose test pipeline made it.
+        to_rgb (bool): Whether the data preprocessor turns BGR to RGB.
+
+    Returns:
+        np.ndarray: Shape (H, W, 3), uint8, RGB.
+    """
+    if len(inputs) == 1:
+        inputs = inputs.expand(3, -1, -1)
+    elif to_rgb or _loads_files(cfg):
+        inputs = inputs.flip(0)
+    return inputs.permute(1, 2, 0).round().byte().numpy()
+
+
+def _loads_files(cfg: Config) -> bool:
+    types = [transform['type'] for transform in cfg.test_dataloader.dataset.pipeline]
+    return any(kind.rpartition('.')[2] == 'LoadImageFromFile' for kind in types)

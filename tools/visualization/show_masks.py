@@ -1,0 +1,153 @@
+"""Draw what the soft masks of a residual attention network do to a picture, as figure 1 of the paper does.
+
+For each attention module: the mean of its mask over the channels, and for the most telling channels the feature
+before the mask (T), the mask (M) and the feature after it ((1 + M) T). The first channel is the one whose mask varies
+most over the picture; each further one varies most in what the channels before do not explain linearly.
+
+python tools/visualization/show_masks.py CONFIG a.jpg b.jpg --checkpoint CHECKPOINT --out shown
+python tools/visualization/show_masks.py CONFIG --from-dataset 0 17 --checkpoint CHECKPOINT --out shown
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from mmengine.dataset import pseudo_collate
+from torch import Tensor, nn
+
+from mmlattn.apis import load_model, without_crops
+from mmlattn.apis.pictures import dataset_items, file_items, shown_picture
+from mmlattn.models.layers import FUSIONS, SoftMask
+from mmlattn.utils import launch
+from mmlattn.utils.errors import UserError
+from mmlattn.visualization.mask_figure import INK, AttentionMaps, draw_masks
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('images', nargs='*', type=Path, help='pictures')
+    parser.add_argument(
+        '--from-dataset', nargs='+', type=int, default=[], help='items of the test data set, from 0'
+    )
+    weights = parser.add_mutually_exclusive_group(required=True)
+    weights.add_argument('--checkpoint', help='path or URL of the checkpoint')
+    weights.add_argument(
+        '--random-weights', action='store_true', help='draw a network that has learned nothing'
+    )
+    parser.add_argument('--out', '--out-dir', type=Path, required=True, help='folder for one PNG per picture')
+    parser.add_argument('--channels', type=int, default=2, help='channels of each mask to draw; default 2')
+    parser.add_argument(
+        '--no-crop', action='store_true', help='leave out the crop of the test pipeline: draw whole pictures'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of random weights')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--trust-checkpoint', action='store_true', help='open a checkpoint that can run code')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=launch.DictAction,
+        default={},
+        help='settings to override, as key=value',
+    )
+    args = parser.parse_args()
+    if not args.images and not args.from_dataset:
+        parser.error('name pictures, or items of the test data set with --from-dataset')
+    if args.channels < 1:
+        parser.error(f'--channels must be at least 1, got {args.channels}')
+    return args
+
+
+@contextmanager
+def record_attention(model: nn.Module) -> Iterator[list[AttentionMaps]]:
+    """Record the attention modules in the order in which they run, for batches of one picture.
+
+    Raises:
+        UserError: If the model has none.
+    """
+    masks = {name: module for name, module in model.named_modules() if isinstance(module, SoftMask)}
+    if not masks:
+        raise UserError(
+            f'the backbone {type(model.backbone).__name__} has no soft masks to draw; ResidualAttentionNet and '
+            'ResidualAttentionWrapper have'
+        )
+    recorded = []
+
+    def keep(name: str, module: nn.Module, args: tuple[Tensor, Tensor], mask: Tensor) -> None:
+        trunk, fuse = args[1], model.get_submodule(name).fuse
+        maps = [part[0].float().cpu() for part in (trunk, mask, fuse(trunk, mask))]
+        recorded.append(AttentionMaps(name, *maps, naive=fuse is FUSIONS['nal']))
+
+    hooks = [m.register_forward_hook(partial(keep, name.removesuffix('.mask'))) for name, m in masks.items()]
+    try:
+        yield recorded
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def targets(args: argparse.Namespace) -> list[Path]:
+    """The files to write.
+
+    Raises:
+        UserError: If one is there already, or two pictures would share one.
+    """
+    names = [path.stem for path in args.images] + [f'{index}' for index in args.from_dataset]
+    files = [args.out / f'{name}.png' for name in names]
+    twice = sorted({str(file) for file in files if files.count(file) > 1})
+    if twice:
+        raise UserError(
+            f'several pictures would be drawn to {", ".join(twice)}; draw them into separate folders'
+        )
+    taken = [str(file) for file in files if file.exists()]
+    if taken:
+        raise UserError(f'{", ".join(taken)} exists already; choose another --out')
+    return files
+
+
+def describe(title: str, sample, model: nn.Module, args: argparse.Namespace) -> dict[str, str]:
+    """Lines of the heading with their colours: picture, network, weights, prediction."""
+    lines = {title: INK, f'network: {Path(args.config).stem}': INK}
+    if args.random_weights:
+        return lines | {f'RANDOM WEIGHTS (seed {args.seed}): this network has learned nothing': '#B03A00'}
+    classes = (getattr(model, '_dataset_meta', None) or {}).get('classes')
+    label = int(sample.pred_score.argmax())
+    name = classes[label] if classes else f'class {label}'
+    return lines | {
+        f'weights: {Path(args.checkpoint).name}': INK,
+        f'predicted: {name}, {sample.pred_score[label]:.2f}': INK,
+    }
+
+
+def main() -> None:
+    """Draw."""
+    args = parse_args()
+    files = targets(args)
+    cfg = launch.load_config(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    if args.no_crop:
+        cfg = without_crops(cfg)
+    model = load_model(cfg, args.checkpoint, seed=args.seed, device=args.device, trust=args.trust_checkpoint)
+    channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    items = file_items(cfg, args.images, channels)
+    if args.from_dataset:
+        with launch.explain_missing_data(cfg):
+            items += dataset_items(cfg, args.from_dataset)
+    args.out.mkdir(parents=True, exist_ok=True)
+    titles = [path.name for path in args.images] + [f'item {i} of the test data' for i in args.from_dataset]
+    for title, file, item in zip(titles, files, items, strict=True):
+        with record_attention(model) as attentions, torch.no_grad():
+            sample = model.test_step(pseudo_collate([item]))[0]
+        picture = shown_picture(item['inputs'], cfg, getattr(model.data_preprocessor, 'to_rgb', False))
+        draw_masks(picture, describe(title, sample, model, args), attentions, args.channels).savefig(file)
+        print(f'drawn to {file}')
+
+
+if __name__ == '__main__':
+    launch.run_tool(main)
