@@ -41,9 +41,10 @@ def convert(*args, cwd):
 
 @pytest.fixture
 def port(tmp_path):
-    """A file of the port as a training script with DataParallel leaves it."""
+    """A file of the port as a training script with DataParallel left it in the days of PyTorch 0.4."""
     path = tmp_path / 'model 92.pkl'
-    torch.save({f'module.{name}': tensor for name, tensor in port_net().state_dict().items()}, path)
+    state = {f'module.{name}': tensor for name, tensor in port_net().state_dict().items()}
+    torch.save(state, path, _use_new_zipfile_serialization=False)
     return path
 
 
@@ -114,7 +115,8 @@ def test_nothing_is_overwritten_and_nothing_half_written(port, tmp_path):
         ('none.pkl', None, 'there is no file none.pkl'),
         ('text.pkl', b'hello', 'cut off, damaged or no checkpoint'),
         ('text.npz', b'hello', 'damaged, or no .npz'),
-        ('list.pkl', [1, 2], 'holds no state dict'),
+        ('list.pkl', [1, 2], 'holds no state dict (but list)'),
+        ('more.pkl', {'net': {'a': torch.zeros(1)}, 'acc': 95}, 'holds no state dict (but net, acc)'),
         ('other.pkl', {'a.weight': torch.zeros(1)}, 'neither the names of the PyTorch port'),
         ('objects.npz', np.array([dict()]), 'allow_pickle=False'),
     ],

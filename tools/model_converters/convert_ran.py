@@ -71,7 +71,8 @@ def read(path: Path) -> tuple[dict, dict]:
     if isinstance(content, dict) and isinstance(content.get('state_dict'), dict):
         state, meta = content['state_dict'], content.get('meta')
     if not isinstance(state, dict) or not state or not all(map(torch.is_tensor, state.values())):
-        raise UserError(f'{path} holds no state dict: expected tensors by their names')
+        what = ', '.join(map(str, list(state)[:3])) if isinstance(state, dict) else type(state).__name__
+        raise UserError(f'{path} holds no state dict (but {what}): expected tensors by their names')
     return state, meta if isinstance(meta, dict) else {}
 
 
