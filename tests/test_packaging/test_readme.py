@@ -51,7 +51,7 @@ def test_every_page_is_in_the_index():
 
 
 def test_the_one_liner_builds_a_model(tmp_path):
-    (code,) = blocks('python')
+    code = next(block for block in blocks('python') if '_base_' in block)
     (tmp_path / 'mine.py').write_text(code)
     model = Config.fromfile(tmp_path / 'mine.py').model
     model = MODELS.build({'init_cfg': None, **model, 'type': f'mmpretrain.{model["type"]}'})
@@ -60,9 +60,10 @@ def test_the_one_liner_builds_a_model(tmp_path):
 
 
 def test_model_index_names_configs_and_says_what_is_published():
-    (name,) = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
-    index = yaml.safe_load((ROOT / name).read_text())
-    for model in index['Models']:
+    names = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    assert {ROOT / name for name in names} == set((ROOT / 'configs').glob('*_metafile.yml'))
+    models = [model for name in names for model in yaml.safe_load((ROOT / name).read_text())['Models']]
+    for model in models:
         assert (ROOT / model['Config']).stem == model['Name']
         assert (ROOT / model['Config']).is_file()
         for result in model['Results']:
@@ -74,3 +75,13 @@ def test_model_index_names_configs_and_says_what_is_published():
 
 def test_picture_is_small():
     assert (ROOT / 'docs/images/gallery.png').stat().st_size < 300_000
+
+
+def test_backbones_of_the_readme_build():
+    from mmengine.registry import DefaultScope
+
+    (code,) = (block for block in blocks('python') if block.startswith('backbone='))
+    backbones = [eval(f'dict({part})')['backbone'] for part in re.split(r'\n(?=backbone=)', code.strip())]
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        for backbone in backbones:
+            assert type(MODELS.build(backbone)).__name__ == backbone['type'].removeprefix('mmlattn.')

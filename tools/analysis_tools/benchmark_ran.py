@@ -1,0 +1,169 @@
+"""Training step of Attention-56 against torchvision's ResNet-152 and ResNet-50: time, time per multiply-add, memory.
+
+Every network runs in both memory formats and is judged by its faster one. The networks take turns, so that what else
+the machine does meets all of them; a ratio is the median over the rounds. Peak memory is what a step adds to a fresh
+process that holds the network (Linux; on a GPU what the allocator reports).
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from mmengine.analysis import FlopAnalyzer
+from torch import Tensor, nn
+
+from mmlattn.models import ResidualAttentionNet
+
+FORMATS = dict(channels_last=torch.channels_last, contiguous=torch.contiguous_format)
+
+
+class Attention(nn.Module):
+    """The backbone with its linear head."""
+
+    def __init__(self, arch: str, with_cp: bool = False) -> None:
+        super().__init__()
+        self.backbone = ResidualAttentionNet(arch, with_cp=with_cp)
+        self.fc = nn.Linear(2048, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.backbone(x)[0].mean(dim=(2, 3)))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    'Attention-56': lambda: Attention('56'),
+    'Attention-92': lambda: Attention('92'),
+    'Attention-56 with_cp': lambda: Attention('56', with_cp=True),
+    'ResNet-152': torchvision.models.resnet152,
+    'ResNet-50': torchvision.models.resnet50,
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--size', type=int, default=224)
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads (default %(default)s)')
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--amp', action='store_true', help='autocast to bfloat16')
+    parser.add_argument(
+        '--networks', nargs='+', choices=NETWORKS, default=['Attention-56', 'ResNet-152', 'ResNet-50']
+    )
+    parser.add_argument(
+        '--profile', action='store_true', help='also say where the first network spends its time'
+    )
+    parser.add_argument('--peak', nargs=2, metavar=('NETWORK', 'FORMAT'), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def make_step(name: str, memory_format: str, args: argparse.Namespace) -> Callable[[], None]:
+    """Forward and backward of one batch."""
+    model = NETWORKS[name]().to(args.device, memory_format=FORMATS[memory_format]).train()
+    x = torch.randn(args.batch, 3, args.size, args.size, device=args.device)
+    x = x.contiguous(memory_format=FORMATS[memory_format])
+    y = torch.randint(0, 1000, (args.batch,), device=args.device)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.amp):
+            loss = F.cross_entropy(model(x).float(), y)
+        loss.backward()
+
+    return step
+
+
+def seconds(step: Callable[[], None], device: str) -> float:
+    """Duration of one step."""
+    start = time.perf_counter()
+    step()
+    if device != 'cpu':
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def multiply_adds(name: str, size: int) -> int:
+    """Of convolutions and linear layers."""
+    counts = FlopAnalyzer(NETWORKS[name]().eval(), torch.zeros(1, 3, size, size))
+    counts.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    return sum(count for operator, count in counts.by_operator().items() if operator in ('conv', 'linear'))
+
+
+def peak_bytes(name: str, memory_format: str, args: argparse.Namespace) -> int:
+    """What one step needs beyond the network itself."""
+    step = make_step(name, memory_format, args)
+    if args.device != 'cpu':
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    before = int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+    step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+
+
+def peak_in_new_process(name: str, memory_format: str) -> int:
+    """``peak_bytes`` where nothing else has run, for memory once touched stays with a process."""
+    command = [sys.executable, *sys.argv, '--peak', name, memory_format]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def profile(name: str, memory_format: str, args: argparse.Namespace) -> str:
+    """Table of the operators that cost most."""
+    step = make_step(name, memory_format, args)
+    step()
+    with torch.profiler.profile() as record:
+        step()
+    column = 'self_cpu_time_total' if args.device == 'cpu' else 'self_device_time_total'
+    return record.key_averages().table(sort_by=column, row_limit=15, max_name_column_width=48)
+
+
+def main() -> None:
+    """Measure and print a table."""
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    if args.peak:
+        print(peak_bytes(*args.peak, args))
+        return
+    steps = {(name, layout): make_step(name, layout, args) for name in args.networks for layout in FORMATS}
+    for step in steps.values():
+        seconds(step, args.device)
+    times: dict[tuple, list[float]] = {key: [] for key in steps}
+    for _ in range(args.rounds):
+        for key, step in steps.items():
+            times[key].append(seconds(step, args.device))
+    best = {
+        name: min(FORMATS, key=lambda layout: statistics.median(times[name, layout]))
+        for name in args.networks
+    }
+    macs = {name: multiply_adds(name, args.size) for name in args.networks}
+    first = args.networks[0]
+
+    where = f'{args.threads} CPU threads' if args.device == 'cpu' else torch.cuda.get_device_name()
+    print(f'batch {args.batch}, {args.size} px, {where}, torch {torch.__version__}, {args.rounds} rounds')
+    columns = ('network', 'multiply-adds', 'channels_last', 'contiguous', 'peak memory of a step')
+    columns += tuple(f'{first} / it: {what}' for what in ('step', 'per multiply-add'))
+    print('| ' + ' | '.join(columns) + ' |\n' + '|---' * len(columns) + '|')
+    for name in args.networks:
+        rounds = zip(times[first, best[first]], times[name, best[name]], strict=True)
+        ratio = statistics.median(a / b for a, b in rounds)
+        cells = [name, f'{macs[name] / 1e9:.2f} G']
+        cells += [f'{statistics.median(times[name, layout]):.3f} s' for layout in FORMATS]
+        cells += [f'{peak_in_new_process(name, best[name]) / 2**30:.2f} GiB']
+        cells += [f'{ratio:.3f}', f'{ratio * macs[name] / macs[first]:.3f}']
+        print('| ' + ' | '.join(cells) + ' |')
+    if args.profile:
+        print(profile(first, best[first], args))
+
+
+if __name__ == '__main__':
+    main()
