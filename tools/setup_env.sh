@@ -8,12 +8,13 @@ Usage: bash tools/setup_env.sh [--stack onedl|openmmlab] [--det] [--venv DIR]
 
   --stack NAME   onedl (default): the maintained distribution of OpenMMLab 2.x
                  openmmlab: upstream OpenMMLab, for those who already use it
-  --det          add mmdet; compiles the operators of mmcv, which takes many minutes
+  --det          add mmdet; compiles the operators of mmcv once, which takes many minutes, and keeps the wheel in
+                 ~/.cache/mmlattn/wheels (under $XDG_CACHE_HOME, where that is set)
   --venv DIR     where the environment goes (default: .venv in the repository)
   -h, --help     this text
 
-PYTHON=/path/to/python chooses the Python (3.10 to 3.12). A second run takes seconds; an interrupted run goes on
-where it stopped.
+PYTHON=/path/to/python chooses the Python (3.10 to 3.12); MAX_JOBS=N limits the compilers that run at once. A second
+run takes seconds; an interrupted run goes on where it stopped.
 TEXT
 }
 
@@ -39,6 +40,7 @@ CONSTRAINTS=$ROOT/requirements/constraints-$STACK.txt
 MARKER=$VENV/.mmlattn-env  # says that this script made the folder, for which stack and which checkout
 STAMP=$VENV/.mmlattn-installed
 VPY=$VENV/bin/python
+WHEELS=${XDG_CACHE_HOME:-${HOME:?}/.cache}/mmlattn/wheels
 
 supported() { "$1" -c 'import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
 
@@ -100,18 +102,81 @@ install_stack() {
     fi
 }
 
-install_detection() {
-    local mmcv=onedl-mmcv mmdet=onedl-mmdetection
-    [[ $STACK == openmmlab ]] && mmcv=mmcv mmdet=mmdet
-    if ! "$VPY" -c 'import torch, mmcv._ext' 2>/dev/null; then
-        say "      compiling the operators of $mmcv $(pinned "$mmcv"): 10 to 60 minutes, needs a C++ compiler (nvcc as well for the GPU)"
-        pip_install -c "$CONSTRAINTS" setuptools wheel ninja psutil
+operators_work() { "$VPY" -c 'import torch, mmcv._ext' 2>/dev/null; }
+
+wheel_key() {  # of everything that a compiled mmcv depends on; $1: distribution
+    "$VPY" - "$1$(pinned "$1")" 2>/dev/null <<'PYTHON'
+import os, sys, sysconfig, torch
+
+kind = 'cpu'
+if torch.cuda.is_available() or os.environ.get('FORCE_CUDA') == '1':
+    cards = {'%d.%d' % torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
+    cards = os.environ.get('TORCH_CUDA_ARCH_LIST', '').replace(';', ' ').split() or sorted(cards)
+    kind = '_'.join(['cu' + (torch.version.cuda or torch.version.hip), *cards])
+print(sysconfig.get_config_var('SOABI'), 'torch' + torch.__version__, sys.argv[1], kind, sep='-')
+PYTHON
+}
+
+install_wheel() {  # from the cache folder $1; fails where there is none, or none that works
+    local wheel
+    wheel=$(find "$1" -name '*.whl' 2>/dev/null | head -n 1)
+    [[ -n $wheel ]] || return 1
+    if "$VPY" -c 'import sys, zipfile; sys.exit(zipfile.ZipFile(sys.argv[1]).testzip() is not None)' "$wheel" 2>/dev/null; then
         [[ $STACK == onedl ]] || "$VPY" -m pip uninstall -q -y mmcv-lite
-        MMCV_WITH_OPS=1 pip_install -v --no-build-isolation --no-deps --force-reinstall --no-cache-dir \
-            --no-binary "$mmcv" "$mmcv==$(pinned "$mmcv")"
-        "$VPY" -c 'import torch, mmcv._ext' || die "the operators of $mmcv did not build; the compiler's words are above"
+        if pip_install --no-deps --force-reinstall "$wheel" && operators_work; then return; fi
     fi
-    pip_install -c "$CONSTRAINTS" -r "$ROOT/requirements/$STACK-det.txt"
+    say "      $wheel is damaged or does not work here: removing it"
+    rm -f "$wheel"
+    return 1
+}
+
+build_wheel() {  # of the distribution $1, into the cache folder $2
+    local log=$VENV/mmcv-build.log jobs flags
+    "$VPY" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+        die "compiling mmcv needs the header files of Python (on Debian/Ubuntu: apt-get install python3-dev)"
+    command -v "${CXX:-c++}" >/dev/null ||
+        die "compiling mmcv needs a C++ compiler (on Debian/Ubuntu: apt-get install build-essential)"
+    if [[ $2 != *-cpu ]] && ! "$VPY" -c 'from torch.utils.cpp_extension import CUDA_HOME as home; assert home' 2>/dev/null; then
+        die "compiling mmcv for the GPU needs nvcc (set CUDA_HOME); CUDA_VISIBLE_DEVICES=-1 before the command compiles for the CPU only"
+    fi
+    jobs=${MAX_JOBS:-$("$VPY" -c 'import os; print(os.cpu_count())')}
+    say "      compiling the operators of $1 $(pinned "$1"), $jobs files at once, about 10 minutes of one core; log: $log"
+    pip_install -c "$CONSTRAINTS" setuptools wheel ninja psutil
+    mkdir -p "$WHEELS"
+    find "$WHEELS" -maxdepth 1 -name 'building-*' -mtime +0 -exec rm -rf {} +  # of runs that were killed
+    BUILDING=$(mktemp -d "$WHEELS/building-XXXXXX")
+    trap 'rm -rf "$BUILDING"' EXIT
+    # Debug information of torch's headers (Python's own flags ask for it) is 80 times as large as the code; torch 2.13
+    # warns in each file that its headers are C++20 and mmcv's flags C++17. Setuptools takes CFLAGS in place of Python's.
+    flags="${CFLAGS:-$("$VPY" -c 'import sysconfig; print(sysconfig.get_config_var("CFLAGS"))')} -g0 -w"
+    # pip's own cache may hold this version without operators.
+    if ! CFLAGS=$flags MAX_JOBS=$jobs MMCV_WITH_OPS=1 "$VPY" -m pip wheel -v --no-build-isolation --no-deps \
+        --no-cache-dir --no-binary "$1" --wheel-dir "$BUILDING" "$1==$(pinned "$1")" >"$log" 2>&1; then
+        grep -E -m 5 'error:|Error:|Killed' "$log" >&2 || tail -n 20 "$log" >&2
+        die "the operators of $1 did not compile; all of the compiler's words: $log (was it killed? MAX_JOBS=1 needs the least memory)"
+    fi
+    mkdir -p "$2"
+    mv -f "$BUILDING"/*.whl "$2"  # within one file system, so the cache never holds half a wheel
+}
+
+install_detection() {
+    local mmcv=onedl-mmcv mmdet=onedl-mmdetection entry
+    [[ $STACK == openmmlab ]] && mmcv=mmcv mmdet=mmdet
+    if ! operators_work; then
+        entry=$WHEELS/$(wheel_key "$mmcv")
+        if ! install_wheel "$entry"; then
+            build_wheel "$mmcv" "$entry"
+            install_wheel "$entry" || die "the operators of $mmcv compiled, but do not load: $VPY -c 'import torch, mmcv._ext'"
+        fi
+        say "      mmcv with operators from $entry"
+    fi
+    if [[ $STACK == onedl ]]; then
+        pip_install -c "$CONSTRAINTS" -r "$ROOT/requirements/onedl-det-deps.txt"
+        pip_install --no-deps "$mmdet==$(pinned "$mmdet")" "imaug==$(pinned imaug)"
+    else
+        pip_install -c "$CONSTRAINTS" -r "$ROOT/requirements/openmmlab-det.txt"
+    fi
+    "$VPY" -W ignore -c 'import mmdet.apis, mmdet.engine, mmpretrain.models' >/dev/null || die "mmdet and mmpretrain do not import together; see above"
 }
 
 install_project() {
@@ -132,14 +197,14 @@ elif [[ -d $VENV && -n $(ls -A "$VENV") ]]; then
     die "$VENV exists and was not made by this script, so it stays untouched: move it away or choose another folder with --venv"
 fi
 
+if [[ -f $STAMP && $(cat "$STAMP") == *det=yes ]]; then DET=yes; fi  # an update keeps mmdet
 print_done="$(fingerprint) det=$DET"
-if [[ -f $STAMP ]] && [[ $(cat "$STAMP") == "$print_done" || $(cat "$STAMP") == "${print_done%no}yes" ]]; then
+if [[ -f $STAMP && $(cat "$STAMP") == "$print_done" ]]; then
     say "ready: $VENV ($STACK), nothing to do"
     exit 0
 fi
 
 start=$SECONDS
-if [[ $DET == yes ]]; then say "--det compiles mmcv, which takes many minutes; everything else takes about two"; fi
 say "[1/4] virtual environment $VENV"
 mkdir -p "$VENV"
 echo "$want" >"$MARKER"  # before anything else, so that an interrupted run is recognised as ours
