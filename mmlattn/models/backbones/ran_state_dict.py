@@ -27,6 +27,7 @@ from torch import Tensor
 from mmlattn.utils.errors import UserError
 
 from .ran_layer_names import Layers, layer_names
+from .ran_settings import SETTINGS_KEY, decode_settings, encode_settings
 
 __all__ = ['LAYOUTS', 'Plan', 'detect_layout', 'from_mmlattn', 'model_config', 'to_mmlattn']
 
@@ -52,6 +53,7 @@ _CAUSE = dict(
     caffe='a definition other than the four released, BatchNorm and Scale as two layers, or a part of a file',
     mmlattn='another backbone or head, or other ptr, modules or mask_depths than this layout has names for',
 )
+_SETTINGS_NAME = f'backbone.{SETTINGS_KEY}'
 _VARIANCES = ('.running_var', '/bn.3')
 _LEAVES = ('weight', 'bias', 'running_mean', 'running_var')
 
@@ -119,7 +121,8 @@ def to_mmlattn(source: dict[str, Tensor], layout: str = 'auto') -> tuple[dict[st
         names = {key: name for key, name in names.items() if not _is_count(name)}
         shapes = {name: shape for name, shape in shapes.items() if not _is_count(name)}
     source = _checked(source, shapes, found)
-    return {key: source[names[key]] if key in names else torch.tensor(0) for key in own}, plan
+    state = {key: source[names[key]] if key in names else torch.tensor(0) for key in own}
+    return {**state, _SETTINGS_NAME: encode_settings(**_SETTINGS[plan.layout])}, plan
 
 
 def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
@@ -133,11 +136,12 @@ def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
         layout (str): ``'port'`` or ``'caffe'``.
 
     Raises:
-        UserError: If the layout has no names for such a network.
+        UserError: If the layout has no names for such a network, or it was trained with other settings.
     """
-    state = _without_prefix(state)
+    state = dict(_without_prefix(state))
     if detect_layout(state) != 'mmlattn':
         raise UserError(f'expected our names (backbone.*, head.fc.*), the file has {_some(state)}')
+    _check_settings(state.pop(_SETTINGS_NAME, None), layout)
     plan = _plan(state, 'mmlattn', layout)
     own, layers = _own_shapes(plan), _layers(plan)
     state = _checked(state, own, 'mmlattn')
@@ -217,7 +221,18 @@ def _own_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
             model = MODELS.build(model_config(plan))
         except ValueError as error:
             raise UserError(f'no network has the sizes found in the file, {plan}: {error}') from error
-    return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    return {key: tuple(t.shape) for key, t in model.state_dict().items() if key != _SETTINGS_NAME}
+
+
+def _check_settings(codes: Tensor | None, layout: str) -> None:
+    """Weights trained with other settings than the layout's would compute something else there."""
+    stored = {} if codes is None else decode_settings(codes)
+    wrong = {name: value for name, value in stored.items() if value != _SETTINGS[layout][name]}
+    if wrong:
+        raise UserError(
+            f'these weights were trained with {wrong}, and networks of the layout {layout} have '
+            f'{ {name: _SETTINGS[layout][name] for name in wrong} }: they would compute something else'
+        )
 
 
 def _layers(plan: Plan) -> Layers:

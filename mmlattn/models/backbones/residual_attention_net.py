@@ -22,6 +22,8 @@ from mmlattn.models.layers import (
 )
 from mmlattn.registry import MODELS
 
+from .ran_settings import StoresSettings
+
 __all__ = ['RESIDUAL_UNITS', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'make_unit']
 
 RESIDUAL_UNITS = dict(preact=PreActUnit, resnext=ResNeXtUnit, inception=InceptionUnit)
@@ -33,7 +35,7 @@ HE_INIT = (
 
 
 @MODELS.register_module()
-class ResidualAttentionNet(BaseBackbone):
+class ResidualAttentionNet(StoresSettings, BaseBackbone):
     """Residual Attention Network (CVPR 2017), Attention-56 and Attention-92 and their relatives.
 
     The attention module is in ``mmlattn/models/layers/attention_module.py``, the mask in ``soft_mask.py``, the
@@ -71,7 +73,8 @@ class ResidualAttentionNet(BaseBackbone):
         init_cfg (dict | list[dict], optional): Defaults to He initialisation.
 
     Raises:
-        ValueError: For an unknown name or lengths that do not fit each other.
+        ValueError: For an unknown name or lengths that do not fit each other, or on loading weights that were
+            trained with another learning, attention, mask_skip, pool_style or align_corners.
     """
 
     arch_settings = {
@@ -123,6 +126,10 @@ class ResidualAttentionNet(BaseBackbone):
             ('pool_style', pool_style, ('torch', 'caffe')),
         ):
             check_choice(name, value, known)
+        if attention == 'channel' and mask_init == 'zero':
+            raise ValueError(
+                "mask_init='zero' leaves attention='channel' nothing to normalise: use mask_init='he'"
+            )
         plan = self._plan(arch, ptr=ptr, modules=modules, mask_depths=mask_depths)
         self.channels, self.strides = plan['channels'], plan['strides']
         self.out_indices = _stage_indices(out_indices, len(self.channels))
@@ -167,6 +174,13 @@ class ResidualAttentionNet(BaseBackbone):
         ]
         for i in self._normed:
             self.add_module(f'norm{i}', nn.Sequential(norm(self.channels[i]), nn.ReLU(inplace=True)))
+        self.store_settings(
+            learning=learning,
+            attention=attention,
+            mask_skip=mask_skip,
+            pool_style=pool_style,
+            align_corners=bool(align_corners),
+        )
         self._freeze()
 
     def _plan(self, arch: str | dict, **overrides) -> dict:
@@ -208,8 +222,9 @@ class ResidualAttentionNet(BaseBackbone):
 
     def init_weights(self) -> None:
         """He initialisation; with ``mask_init='zero'`` each mask starts as 0.5, unless weights were loaded."""
+        first = not self.is_init
         super().init_weights()
-        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+        if not first or loads_weights(self.init_cfg):
             return
         for module in self.modules():
             if isinstance(module, MaskHead):
@@ -236,6 +251,9 @@ class ResidualAttentionNet(BaseBackbone):
     def _freeze(self) -> None:
         frozen = [self.stem] if self.frozen_stages >= 0 else []
         frozen += [getattr(self, f'stage{k}') for k in range(1, self.frozen_stages + 1)]
+        if self.frozen_stages == len(self.channels):
+            # The closing one belongs to the network; those of out_norm are new in a detector and must learn.
+            frozen += [getattr(self, f'norm{i}') for i in self._normed if i == len(self.channels) - 1]
         for module in frozen:
             module.eval()
             module.requires_grad_(False)
@@ -284,6 +302,12 @@ class ResidualAttentionNet_CIFAR(ResidualAttentionNet):  # noqa: N801 (the name 
     def _make_stem(self, in_channels: int, channels: int, norm, pool_style: str) -> nn.Sequential:
         conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         return nn.Sequential(OrderedDict(conv=conv, norm=norm(channels), relu=nn.ReLU(inplace=True)))
+
+
+def loads_weights(init_cfg: dict | list[dict] | None) -> bool:
+    """Whether weights of others are among the initialisers."""
+    initialisers = [init_cfg] if isinstance(init_cfg, dict) else init_cfg or []
+    return any(initialiser['type'] == 'Pretrained' for initialiser in initialisers)
 
 
 def make_norm(norm_cfg: dict, channels: int) -> nn.Module:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mmlattn.models.layers import FUSIONS, MASK_ACTIVATIONS, AttendedStage, SoftMask
 from mmlattn.registry import MODELS
 
-from .residual_attention_net import HE_INIT, check_choice, make_norm, make_unit
+from .ran_settings import StoresSettings
+from .residual_attention_net import HE_INIT, check_choice, loads_weights, make_norm, make_unit
 
 __all__ = ['ResidualAttentionWrapper']
 
@@ -22,7 +23,7 @@ WIDTH_STEP = (
 
 
 @MODELS.register_module()
-class ResidualAttentionWrapper(BaseBackbone):
+class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
     """Gives stages of a backbone the soft masks of the Residual Attention Network (CVPR 2017).
 
     The first blocks of a stage, which change resolution and channels, stay before the split; the others become the
@@ -50,7 +51,8 @@ class ResidualAttentionWrapper(BaseBackbone):
             masks get He initialisation and the backbone its own ``init_cfg``.
 
     Raises:
-        ValueError: For a stage that does not exist, has too few blocks or is frozen.
+        ValueError: For a stage that does not exist, has too few blocks or is frozen, or on loading weights that
+            were trained with another learning or attention.
 
     Example:
         >>> model = dict(
@@ -79,6 +81,10 @@ class ResidualAttentionWrapper(BaseBackbone):
         check_choice('learning', learning, FUSIONS)
         check_choice('attention', attention, MASK_ACTIVATIONS)
         check_choice('mask_init', mask_init, ('he', 'zero'))
+        if attention == 'channel' and (mask_init == 'zero' or mask_bias is not None):
+            raise ValueError(
+                "attention='channel' normalises mask_init='zero' and mask_bias away: leave them out"
+            )
         if not 0 < mask_ratio <= 1:
             raise ValueError(f'mask_ratio must be more than 0 and at most 1, got {mask_ratio}')
         if not stages or isinstance(stages, str):
@@ -99,6 +105,7 @@ class ResidualAttentionWrapper(BaseBackbone):
             parent, _, child = name.rpartition('.')
             stage = AttendedStage(blocks, mask=mask, pre=pre, learning=learning)
             setattr(self.backbone.get_submodule(parent), child, stage)
+        self.store_settings(learning=learning, attention=attention)
 
     def _blocks(self, name: str, pre: int) -> nn.Sequential:
         """The stage of that name, checked."""
@@ -151,8 +158,9 @@ class ResidualAttentionWrapper(BaseBackbone):
 
     def init_weights(self) -> None:
         """The backbone by its own ``init_cfg``, then the masks."""
+        first = not self.is_init
         super().init_weights()
-        if isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained':
+        if not first or loads_weights(self.init_cfg):
             return
         for mask in self.masks():
             initialize(mask, list(HE_INIT))

@@ -26,7 +26,8 @@ class ResidualUnit(nn.Module):
 
     Args:
         with_cp (bool): Recompute the unit in the backward pass instead of keeping what it computed. Outputs,
-            gradients and running statistics stay the same to the last bit.
+            gradients and running statistics stay the same to the last bit. Without effect under torch.compile,
+            which decides by itself what to keep.
     """
 
     preactivation: bool
@@ -41,7 +42,7 @@ class ResidualUnit(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp and x.requires_grad:
+        if self.with_cp and x.requires_grad and not torch.compiler.is_compiling():
             return checkpoint(self.transform, x, use_reentrant=False, context_fn=self._passes)
         return self.transform(x)
 

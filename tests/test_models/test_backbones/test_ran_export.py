@@ -38,10 +38,7 @@ def make(**options):
         DEFAULT,
         POST_ACTIVATED,
         PORT,
-        pytest.param(
-            dict(with_cp=True),
-            marks=pytest.mark.xfail(strict=True, reason='the context of the recomputation does not compile'),
-        ),
+        dict(with_cp=True),
     ],
     ids=['default', 'post-activated', 'port', 'with_cp'],
 )
