@@ -82,7 +82,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         """Draw one sample; mmpretrain's ``VisualizationHook`` calls this.
 
         Args:
-            image (np.ndarray): Shape (H, W, 3), uint8, RGB.
+            image (np.ndarray): Shape (H, W, 3), uint8, RGB; or (H, W, 1), grey.
             data_sample (DataSample): Prediction, ground truth and evidence, whatever of them there is.
             classes (Sequence[str], optional): Class names; those of the data set by default.
             draw_gt (bool): Whether to draw the ground truth.
@@ -136,7 +136,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         """Draw many samples on one sheet with one legend.
 
         Args:
-            images (Sequence[np.ndarray]): Each (H, W, 3), uint8, RGB; sizes may differ.
+            images (Sequence[np.ndarray]): Each (H, W, 3), uint8, RGB, or (H, W, 1), grey; sizes may differ.
             data_samples (Sequence[DataSample]): One for each image.
             classes (Sequence[str], optional): Class names; those of the data set by default.
             title (str): Heading of the sheet.

@@ -79,13 +79,15 @@ def fit_picture(image: np.ndarray, side: int) -> np.ndarray:
     Small pictures keep their hard pixel edges; large ones are averaged down.
 
     Args:
-        image (np.ndarray): Shape (H, W, 3), uint8.
+        image (np.ndarray): Shape (H, W, 3), or (H, W, 1) for grey, uint8.
         side (int): Side of the cell, pixels.
 
     Returns:
         np.ndarray: Shape (h, w, 3) with max(h, w) = ``side``.
     """
     height, width = image.shape[:2]
+    if image.shape[2] == 1:
+        image = image.repeat(3, axis=2)
     scale = side / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     return mmcv.imresize(

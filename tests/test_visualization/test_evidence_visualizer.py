@@ -121,6 +121,15 @@ def test_pictures_fit_their_cell(shape, fitted):
     assert fit_picture(np.zeros((*shape, 3), np.uint8), 100).shape == (*fitted, 3)
 
 
+def test_grey_pictures_are_drawn_as_such(visualizer):
+    grey = np.random.default_rng(0).integers(0, 256, (28, 20, 1), dtype=np.uint8)
+    drawn = [
+        visualizer.visualize_cls(image, make_sample(), CLASSES)
+        for image in (grey, np.repeat(grey, 3, axis=2))
+    ]
+    assert np.array_equal(*drawn)
+
+
 def test_small_pictures_keep_hard_edges():
     image = np.zeros((2, 2, 3), np.uint8)
     image[0, 0] = 255
