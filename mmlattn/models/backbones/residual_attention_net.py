@@ -1,5 +1,6 @@
 """The Residual Attention Network as a backbone, for ImageNet-sized and for CIFAR-sized pictures."""
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
@@ -22,6 +23,7 @@ from mmlattn.models.layers import (
 )
 from mmlattn.registry import MODELS
 
+from .ran_plan import check_choice, make_plan
 from .ran_settings import StoresSettings
 
 __all__ = ['RESIDUAL_UNITS', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'make_unit']
@@ -41,7 +43,7 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
     The attention module is in ``mmlattn/models/layers/attention_module.py``, the mask in ``soft_mask.py``, the
     units in ``residual_units.py``. Layer for layer the authors' released network definitions
     (github.com/fwang91/residual-attention-network @ bc207a8); with a linear head of 1000 classes Attention-56 has
-    31,810,728 parameters. Inputs of any height and width are taken; no parameter is ever unused.
+    31,810,728 parameters. Inputs of any height and width from 32 pixels on are taken; no parameter is ever unused.
 
     Args:
         arch (str | dict): ``'56'`` or ``'92'``, or a dict with the keys ``stem_channels`` (int), ``channels``
@@ -130,13 +132,15 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
             raise ValueError(
                 "mask_init='zero' leaves attention='channel' nothing to normalise: use mask_init='he'"
             )
-        plan = self._plan(arch, ptr=ptr, modules=modules, mask_depths=mask_depths)
+        plan = make_plan(
+            arch, self.arch_settings, self.arch_defaults, ptr=ptr, modules=modules, mask_depths=mask_depths
+        )
         self.channels, self.strides = plan['channels'], plan['strides']
         self.out_indices = _stage_indices(out_indices, len(self.channels))
         self.mask_init = mask_init
         self.norm_eval = norm_eval
         last = max(self.out_indices)
-        if not -1 <= frozen_stages <= last + 1:
+        if not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= last + 1:
             raise ValueError(
                 f'frozen_stages must lie between -1 and {last + 1}, the built stages, got {frozen_stages}'
             )
@@ -183,37 +187,6 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
         )
         self._freeze()
 
-    def _plan(self, arch: str | dict, **overrides) -> dict:
-        """The numbers of the network: those of ``arch``, what it leaves out by default, and the overrides."""
-        if isinstance(arch, dict):
-            if unknown := arch.keys() - self.arch_defaults.keys():
-                raise ValueError(
-                    f'unknown keys in arch: {sorted(unknown)}, it takes {sorted(self.arch_defaults)}'
-                )
-            chosen = arch
-        else:
-            check_choice('arch', str(arch), self.arch_settings)
-            chosen = self.arch_settings[str(arch)]
-        given = {key: value for key, value in overrides.items() if value is not None}
-        plan = {**self.arch_defaults, **chosen, **given}
-        stages = len(plan['channels'])
-        for key in ('modules', 'mask_depths', 'units'):
-            plan[key] = tuple(plan[key]) + (0,) * (stages - len(plan[key]))
-        for key in ('strides', 'modules', 'mask_depths', 'units'):
-            if len(plan[key]) != stages:
-                raise ValueError(
-                    f'{key} has {len(plan[key])} entries for {stages} stages: {tuple(plan[key])}'
-                )
-        if len(plan['ptr']) != 3 or min(plan['ptr']) < 0 or plan['ptr'][1] < 1 or plan['ptr'][2] < 1:
-            raise ValueError(
-                f'ptr must be three numbers with p >= 0, t >= 1 and r >= 1, got {tuple(plan["ptr"])}'
-            )
-        if min(plan['modules']) < 0 or min(plan['mask_depths']) < 0:
-            raise ValueError(
-                f'modules and mask_depths must be 0 or more: {plan["modules"]}, {plan["mask_depths"]}'
-            )
-        return plan
-
     def _make_stem(self, in_channels: int, channels: int, norm, pool_style: str) -> nn.Sequential:
         conv = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
         return nn.Sequential(
@@ -238,7 +211,7 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
 
         Returns:
             tuple[Tensor]: Shape (B, channels[i], H / s, W / s) with s = 4, 8, 16, 32 for stage i (1, 2, 4 in the
-            CIFAR family), rounded up for odd sizes.
+            CIFAR family); what odd sizes are rounded to is up to ``pool_style``.
         """
         x = self.stem(x)
         outs = []
@@ -320,13 +293,9 @@ def make_unit(unit: str | dict, **kwargs) -> partial:
     settings = dict(unit) if isinstance(unit, dict) else dict(type=unit)
     name = settings.pop('type', None)
     check_choice('unit', name, RESIDUAL_UNITS)
+    if unknown := settings.keys() - inspect.signature(RESIDUAL_UNITS[name]).parameters.keys():
+        raise ValueError(f'unit={name!r} takes no {sorted(unknown)}')
     return partial(RESIDUAL_UNITS[name], **settings, **kwargs)
-
-
-def check_choice(name: str, value, known) -> None:
-    """Raises ``ValueError`` for a value that is not among the known."""
-    if value not in known:
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, known))}, got {value!r}')
 
 
 def _stage_indices(out_indices: Sequence[int], stages: int) -> tuple[int, ...]:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from mmlattn.models.layers import FUSIONS, MASK_ACTIVATIONS, AttendedStage, SoftMask
 from mmlattn.registry import MODELS
 
+from .ran_plan import check_choice
 from .ran_settings import StoresSettings
-from .residual_attention_net import HE_INIT, check_choice, loads_weights, make_norm, make_unit
+from .residual_attention_net import HE_INIT, loads_weights, make_norm, make_unit
 
 __all__ = ['ResidualAttentionWrapper']
 

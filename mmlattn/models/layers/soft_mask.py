@@ -89,7 +89,7 @@ def channel_attention(x: Tensor) -> Tensor:
     Args:
         x (Tensor): Shape (B, C, h, w).
     """
-    return F.normalize(x.float(), dim=1).to(x.dtype)
+    return F.normalize(_widen(x), dim=1).to(x.dtype)
 
 
 def spatial_attention(x: Tensor, eps: float = 1e-5) -> Tensor:
@@ -99,7 +99,7 @@ def spatial_attention(x: Tensor, eps: float = 1e-5) -> Tensor:
         x (Tensor): Shape (B, C, h, w).
         eps (float): Added to the variance.
     """
-    wide = x.float()
+    wide = _widen(x)
     centred = wide - wide.mean(dim=(2, 3), keepdim=True)
     variance = centred.square().mean(dim=(2, 3), keepdim=True)
     return (centred * (variance + eps).rsqrt()).sigmoid().to(x.dtype)
@@ -282,3 +282,8 @@ class SoftMask(nn.Module):
 
 def _units(unit: Unit, channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(unit(channels, channels) for _ in range(count)))
+
+
+def _widen(x: Tensor) -> Tensor:
+    """In float32 at least, for sums over channels or positions."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

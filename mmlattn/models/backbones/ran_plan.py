@@ -1,0 +1,68 @@
+"""The numbers of a residual attention network: preset, what a config changes, and whether they go together."""
+
+from collections.abc import Mapping
+from numbers import Integral
+
+__all__ = ['check_choice', 'make_plan']
+
+_LEAST = dict(stem_channels=1, channels=1, strides=1, modules=0, units=0, mask_depths=0)
+
+
+def make_plan(arch: str | Mapping, presets: Mapping[str, Mapping], defaults: Mapping, **changes) -> dict:
+    """All numbers of a network.
+
+    Args:
+        arch (str | Mapping): Key of ``presets``, or some of the numbers themselves.
+        presets (Mapping[str, Mapping]): What differs from the defaults, by name.
+        defaults (Mapping): ``stem_channels`` (int); for each stage ``channels``, ``strides``, ``modules``, ``units``,
+            ``mask_depths``; and ``ptr``.
+        **changes: Numbers that replace those of ``arch``; None leaves them.
+
+    Returns:
+        dict: With the keys of ``defaults``; for each stage a tuple as long as ``channels``. ``modules``, ``units``
+        and ``mask_depths`` may be given for the first stages alone and are filled up with 0.
+
+    Raises:
+        ValueError: For an unknown arch or key, no whole numbers, or lengths that do not agree.
+    """
+    if isinstance(arch, Mapping):
+        if unknown := arch.keys() - defaults.keys():
+            raise ValueError(f'unknown keys in arch: {sorted(unknown)}, it takes {sorted(defaults)}')
+        chosen = arch
+    else:
+        check_choice('arch', str(arch), presets)
+        chosen = presets[str(arch)]
+    changes = {key: value for key, value in changes.items() if value is not None}
+    plan = {**defaults, **chosen, **changes}
+    for key, least in _LEAST.items():
+        plan[key] = _whole_numbers(key, plan[key], least)
+    (plan['stem_channels'],) = plan['stem_channels']
+    stages = len(plan['channels'])
+    for key in ('modules', 'units', 'mask_depths'):
+        plan[key] += (0,) * (stages - len(plan[key]))
+    for key in ('strides', 'modules', 'units', 'mask_depths'):
+        if len(plan[key]) != stages:
+            given = '' if key in {**chosen, **changes} else f', which are the default: give {key} as well'
+            raise ValueError(
+                f'{key} has {len(plan[key])} entries for the {stages} stages of channels={plan["channels"]}: '
+                f'{plan[key]}{given}'
+            )
+    plan['ptr'] = ptr = _whole_numbers('ptr', plan['ptr'], 0)
+    if len(ptr) != 3 or min(ptr[1:]) < 1:
+        raise ValueError(f'ptr must be three numbers with p >= 0, t >= 1 and r >= 1, got {ptr}')
+    return plan
+
+
+def check_choice(name: str, value, known) -> None:
+    """Raises ``ValueError`` for a value that is not among the known."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f'{name} must be one of {", ".join(map(repr, known))}, got {value!r}')
+
+
+def _whole_numbers(name: str, values, least: int) -> tuple[int, ...]:
+    """A sequence, or one number, as a tuple of numbers of at least ``least``."""
+    numbers = (values,) if isinstance(values, Integral) else values
+    wrong = isinstance(numbers, (str, Mapping)) or not hasattr(numbers, '__iter__') or not numbers
+    if wrong or not all(isinstance(n, Integral) and n >= least for n in numbers):
+        raise ValueError(f'{name} takes whole numbers of {least} or more, got {values!r}')
+    return tuple(int(n) for n in numbers)
