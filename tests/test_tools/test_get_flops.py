@@ -9,14 +9,17 @@ import re
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmpretrain.apis import get_model
 
 from mmlattn.models.layers import AttentionModule, ResidualUnit
 
 TOOL = 'tools/analysis_tools/get_flops.py'
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 @pytest.fixture(scope='module')
@@ -25,31 +28,28 @@ def count(repo_root):
     return runpy.run_path(str(repo_root / TOOL))['count']
 
 
-def classifier(num_classes=1000, **backbone):
-    channels = 256 if 'CIFAR' in backbone['type'] else 2048
-    head = dict(type='LinearClsHead', num_classes=num_classes, in_channels=channels)
-    neck = dict(type='GlobalAveragePooling')
-    return Config(dict(model=dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)))
-
-
-def ran(arch='56', unit='preact'):
-    return get_model(classifier(type='mmlattn.ResidualAttentionNet', arch=arch, unit=unit))
+def build(config, **backbone):
+    """The model of one of our configs, with other settings of the backbone if given; without data, which is fast."""
+    cfg = Config.fromfile(CONFIGS / f'{config}.py')
+    cfg.model.backbone.update(backbone)
+    with torch.device('meta'):
+        return get_model(cfg)
 
 
 @pytest.mark.parametrize(
-    ('arch', 'unit', 'convolutions', 'backbone', 'parameters', 'with_statistics', 'multiply_adds'),
+    ('config', 'arch', 'convolutions', 'backbone', 'parameters', 'with_statistics', 'multiply_adds'),
     [
-        ('56', 'preact', 110, 29_761_728, 31_810_728, 31_883_432, 6_270_836_736),
-        ('92', 'preact', 179, 50_417_344, 52_466_344, 52_599_976, 10_533_789_696),
-        ('56', 'resnext', 110, 29_269_824, 31_318_824, 31_417_256, 6_419_106_816),
-        ('92', 'resnext', 179, 50_053_952, 52_102_952, 52_274_088, 10_704_337_920),
-        ('56', 'inception', None, None, 31_787_440, 31_872_952, None),
+        ('ran_attention56_in1k', '56', 110, 29_761_728, 31_810_728, 31_883_432, 6_270_836_736),
+        ('ran_attention92_in1k', '92', 179, 50_417_344, 52_466_344, 52_599_976, 10_533_789_696),
+        ('ran_attentionnext56_in1k', '56', 110, 29_269_824, 31_318_824, 31_417_256, 6_419_106_816),
+        ('ran_attentionnext56_in1k', '92', 179, 50_053_952, 52_102_952, 52_274_088, 10_704_337_920),
+        ('ran_attentioninception56_in1k', '56', None, None, 31_787_440, 31_872_952, None),
     ],
 )
 def test_released_networks(
-    count, arch, unit, convolutions, backbone, parameters, with_statistics, multiply_adds
+    count, config, arch, convolutions, backbone, parameters, with_statistics, multiply_adds
 ):
-    costs = count(ran(arch, unit), 224, 224)
+    costs = count(build(config, arch=arch), 224, 224)
     whole = costs['']
     assert (whole.parameters, whole.parameters + whole.statistics) == (parameters, with_statistics)
     if backbone is None:
@@ -74,13 +74,14 @@ def test_released_networks(
 )
 def test_other_sizes(count, arch, unit, size, giga):
     digits = 3 if size == (299, 299) else 2 if size == (320, 320) else 1
-    assert round(count(ran(arch, unit), *size)[''].multiply_adds / 1e9, digits) == giga
+    model = build('ran_attention56_in1k', arch=arch, unit=unit)
+    assert round(count(model, *size)[''].multiply_adds / 1e9, digits) == giga
 
 
 @pytest.mark.parametrize('arch', ['56', '92'])
 def test_attention_modules_of_each_stage(count, arch):
     """12, 9 and 6 units; parameters and multiply-adds in units of 1e6 and 1e9, equal in both networks."""
-    model = ran(arch)
+    model = build('ran_attention56_in1k', arch=arch)
     costs = count(model, 224, 224)
     expected = {'stage1': (12, 0.977, 1.496), 'stage2': (9, 3.047, 1.476), 'stage3': (6, 8.804, 1.394)}
     modules = {name: m for name, m in model.named_modules() if isinstance(m, AttentionModule)}
@@ -104,15 +105,14 @@ def test_attention_modules_of_each_stage(count, arch):
     ],
 )
 def test_cifar_networks(count, arch, parameters, giga):
-    cfg = classifier(10, type='mmlattn.ResidualAttentionNet_CIFAR', arch=arch)
-    whole = count(get_model(cfg), 32, 32)['']
+    whole = count(build('ran_attention92_cifar10', arch=arch), 32, 32)['']
     assert whole.parameters == parameters
     assert round(whole.multiply_adds / 1e9, 3) == giga
 
 
-def test_attention_products_and_heads_without_neck_count(count, repo_root):
+def test_attention_products_and_heads_without_neck_count(count):
     """ViT-L/16 with CSRA: 24 blocks of 12 d^2 N + 2 N^2 d over N = 28^2 + 1 tokens, patches, head maps and sums."""
-    cfg = Config.fromfile(repo_root / 'configs' / 'csra_vit-l16_coco.py')
+    cfg = Config.fromfile(CONFIGS / 'csra_vit-l16_coco.py')
     costs = count(get_model(cfg), 448, 448)
     d, patches = 1024, 28**2
     n = patches + 1
@@ -123,18 +123,13 @@ def test_attention_products_and_heads_without_neck_count(count, repo_root):
 
 
 def test_frozen_parameters_and_one_channel_count(count):
-    backbone = dict(type='mmlattn.ResidualAttentionNet', frozen_stages=4, in_channels=1)
-    whole = count(get_model(classifier(**backbone)), 224, 224)['']
+    whole = count(build('ran_attention56_in1k', frozen_stages=4, in_channels=1), 224, 224)['']
     assert whole.parameters == 31_810_728 - 2 * 64 * 7 * 7
     assert whole.multiply_adds == 6_270_836_736 - 2 * 64 * 7 * 7 * 112 * 112
 
 
 @pytest.mark.slow
 def test_command_line(repo_root, tmp_path):
-    config = tmp_path / 'ran.py'
-    config.write_text(
-        "default_scope = 'mmpretrain'\n" + classifier(type='mmlattn.ResidualAttentionNet').pretty_text
-    )
     detector = tmp_path / 'detector.py'
     detector.write_text("default_scope = 'mmdet'\nmodel = dict(type='FasterRCNN')")
 
@@ -143,7 +138,9 @@ def test_command_line(repo_root, tmp_path):
         command = [sys.executable, str(repo_root / TOOL), *map(str, args)]
         return subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
 
-    result = run(config, '--by-module', '--cfg-options', 'model.backbone.arch=92')
+    result = run(
+        CONFIGS / 'ran_attention56_in1k.py', '--by-module', '--cfg-options', 'model.backbone.arch=92'
+    )
     assert result.returncode == 0, result.stderr
     assert re.search(
         r'parameters +52,466,344\n.*statistics 52,599,976\n.*-adds +10,533,789,696', result.stdout
