@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,12 @@ def tool_environment(**extra: str) -> dict:
     paths = [str(tests.parent), str(tests), os.environ.get('PYTHONPATH', '')]
     environ = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths)), 'OMP_NUM_THREADS': '1'}
     return {**environ, 'PYTHON': sys.executable, **extra}
+
+
+def free_port() -> str:
+    """A port for the processes of a test; the usual one may be another run's."""
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        return str(server.getsockname()[1])
 
 
 def run_script(script: str, *args, cwd: Path, **extra: str) -> subprocess.CompletedProcess:

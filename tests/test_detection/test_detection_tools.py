@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mmengine
 import pytest
-from tiny_run import differing, final_state, run_script, run_tool, tool_environment
+from tiny_run import differing, final_state, free_port, run_script, run_tool, tool_environment
 
 ANNOTATIONS = 'annotations/instances_train2017.json'
 CONFIG = Path(__file__).parents[2] / 'configs' / 'faster-rcnn_attention-mini_fpn_coco128.py'
@@ -102,7 +102,8 @@ def test_mim_and_the_tool_test_alike_and_draw(trained, settings, tmp_path):
 def test_two_processes_leave_no_parameter_unused(settings, tmp_path):
     """Torch's DDP raises at the second step if a parameter took no part in the first."""
     options = [*settings, 'train_cfg.max_epochs=1']
-    done = run_script('dist_train.sh', CONFIG, 2, '--work-dir', tmp_path / 'run', *options, cwd=tmp_path)
+    args = [CONFIG, 2, '--work-dir', tmp_path / 'run', *options]
+    done = run_script('dist_train.sh', *args, cwd=tmp_path, PORT=free_port())
     assert done.returncode == 0, done.stderr
     assert len([line for line in scalars(tmp_path / 'run') if 'loss' in line]) == 2
 

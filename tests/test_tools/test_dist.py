@@ -1,7 +1,6 @@
 """Several processes on CPU, over gloo."""
 
 import json
-import socket
 import subprocess
 import sys
 
@@ -9,14 +8,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
-from tiny_run import TOOLS, run_script, tool_environment, write_tiny_run
+from tiny_run import TOOLS, free_port, run_script, tool_environment, write_tiny_run
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
-
-
-def free_port() -> str:
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        return str(server.getsockname()[1])
 
 
 @pytest.fixture(scope='module')
