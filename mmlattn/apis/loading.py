@@ -1,7 +1,7 @@
 """Models for the tools that look inside: trained, or as training would start."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmlattn.utils.checkpoint import safe_loading
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.init_cfg import loads_weights
 
 __all__ = ['load_model', 'without_crops']
 
@@ -73,16 +74,11 @@ def without_pretrained(cfg: Any) -> Any:
         return {
             key: without_pretrained(value)
             for key, value in cfg.items()
-            if key != 'pretrained' and not (key == 'init_cfg' and _is_pretrained(value))
+            if key != 'pretrained' and not (key == 'init_cfg' and loads_weights(value))
         }
     if isinstance(cfg, (list, tuple)):
         return type(cfg)(without_pretrained(value) for value in cfg)
     return cfg
-
-
-def _is_pretrained(init_cfg: Mapping | Sequence[Mapping] | None) -> bool:
-    parts = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or []
-    return any(part.get('type') == 'Pretrained' for part in parts)
 
 
 def without_crops(cfg: Config) -> Config:

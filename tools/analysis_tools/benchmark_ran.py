@@ -6,7 +6,7 @@ process that holds the network (Linux; on a GPU what the allocator reports).
 """
 
 import argparse
-import resource
+import os
 import statistics
 import subprocess
 import sys
@@ -105,15 +105,25 @@ def peak_bytes(name: str, memory_format: str, args: argparse.Namespace) -> int:
         before = torch.cuda.memory_allocated()
         step()
         return torch.cuda.max_memory_allocated() - before
-    before = int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+    before = resident_bytes('VmRSS')
     step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return resident_bytes('VmHWM') - before
+
+
+def resident_bytes(field: str) -> int:
+    """Memory of this process, now (VmRSS) or at most (VmHWM); getrusage's maximum counts the parent's as well."""
+    status = dict(line.split(':', 1) for line in Path('/proc/self/status').read_text().splitlines())
+    return int(status[field].split()[0]) * 1024
 
 
 def peak_in_new_process(name: str, memory_format: str) -> int:
     """``peak_bytes`` where nothing else has run, for memory once touched stays with a process."""
     command = [sys.executable, *sys.argv, '--peak', name, memory_format]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    # glibc's default, which gives memory back, whatever this process runs with.
+    env = {key: value for key, value in os.environ.items() if not key.startswith('MALLOC_')}
+    return int(
+        subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.split()[-1]
+    )
 
 
 def profile(name: str, memory_format: str, args: argparse.Namespace) -> str:

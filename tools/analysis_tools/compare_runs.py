@@ -7,6 +7,7 @@ interrupted comparison goes on where it stopped; the run it stopped in starts an
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -23,7 +24,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('configs', nargs='+', type=Path)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--out', type=Path, required=True, help='folder of all runs and of compare.json')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='folder of all runs and of the report, compare.json'
+    )
     parser.add_argument(
         '--metric', default='accuracy/top1', help='key of the final score (default %(default)s)'
     )
@@ -37,9 +40,20 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def final_score(folder: Path, metric: str) -> float | None:
-    """The last value of ``metric`` that a finished run in ``folder`` wrote; None if no run there has finished."""
+def recipe(config: Path, options: list[str]) -> str:
+    """The whole config with the options of the call, as text."""
+    from mmengine.config import Config
+
+    return Config.fromfile(config).pretty_text + f'\n# {options}\n'
+
+
+def final_score(folder: Path, metric: str, wanted: str) -> float | None:
+    """The last value of ``metric`` that a finished run of that recipe wrote; None if there is none."""
     for done in sorted(folder.glob('try*/finished')):
+        if done.read_text() != wanted:
+            raise SystemExit(
+                f'{done.parent} was run with another config or other --cfg-options: choose a new folder with --out'
+            )
         lines = [json.loads(line) for path in done.parent.rglob('scalars.json') for line in path.open()]
         scores = [line[metric] for line in lines if metric in line]
         if not scores:
@@ -50,7 +64,7 @@ def final_score(folder: Path, metric: str) -> float | None:
 
 
 def train(config: Path, seed: int, folder: Path, options: list[str]) -> None:
-    """One run in a new folder; what it prints goes to a file there."""
+    """One run in a new folder; what it prints goes to a file there, and what was run to ``finished``."""
     work_dir = folder / f'try{len(list(folder.glob("try*"))) + 1}'
     work_dir.mkdir(parents=True)
     command = [sys.executable, str(TRAIN), str(config), '--work-dir', str(work_dir)]
@@ -59,7 +73,13 @@ def train(config: Path, seed: int, folder: Path, options: list[str]) -> None:
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
     if code:
         raise SystemExit(f'{" ".join(command)} ended with {code}; its output is in {work_dir / "output.txt"}')
-    (work_dir / 'finished').touch()
+    (work_dir / 'finished').write_text(recipe(config, options))
+
+
+def unused(path: Path) -> Path:
+    """``path``, or where that exists, the same with the first free number."""
+    names = (path if n == 1 else path.with_stem(f'{path.stem}-{n}') for n in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def main() -> None:
@@ -69,18 +89,19 @@ def main() -> None:
     for seed in args.seeds:
         for config in args.configs:
             folder = args.out / config.stem / f'seed{seed}'
-            if final_score(folder, args.metric) is None:
+            wanted = recipe(config, args.cfg_options)
+            if final_score(folder, args.metric, wanted) is None:
                 train(config, seed, folder, args.cfg_options)
-            scores[config.stem][seed] = final_score(folder, args.metric)
+            scores[config.stem][seed] = final_score(folder, args.metric, wanted)
             print(f'{config.stem} seed {seed}: {scores[config.stem][seed]:.2f}', flush=True)
     print(f'\n| config | {args.metric}: mean | standard deviation | runs |\n|---|---|---|---|')
     for name, runs in scores.items():
         spread = f'{statistics.stdev(runs.values()):.2f}' if len(runs) > 1 else 'one run'
         each = ', '.join(f'{score:.2f}' for score in runs.values())
         print(f'| {name} | {statistics.mean(runs.values()):.2f} | {spread} | {each} |')
-    (args.out / 'compare.json').write_text(
-        json.dumps(dict(metric=args.metric, scores=scores), indent=2) + '\n'
-    )
+    report = unused(args.out / 'compare.json')
+    report.write_text(json.dumps(dict(metric=args.metric, scores=scores), indent=2) + '\n')
+    print(f'\nwritten to {report}')
 
 
 if __name__ == '__main__':

@@ -66,7 +66,7 @@ class EvidenceVisualizationHook(VisualizationHook):
         super().after_test_iter(runner, batch_idx, _in_rgb(runner, data_batch), outputs)
 
     def _add_masks(self, outputs: Sequence[DataSample]) -> None:
-        if self._masks:
+        if self._masks is not None:
             set_trunk_masks(outputs, self._masks)
 
 

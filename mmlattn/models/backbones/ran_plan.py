@@ -1,9 +1,10 @@
 """The numbers of a residual attention network: preset, what a config changes, and whether they go together."""
 
 from collections.abc import Mapping
-from numbers import Integral
 
-__all__ = ['check_choice', 'make_plan']
+from mmlattn.utils.arguments import check_choice, whole_numbers
+
+__all__ = ['make_plan']
 
 _LEAST = dict(stem_channels=1, channels=1, strides=1, modules=0, units=0, mask_depths=0)
 
@@ -35,7 +36,7 @@ def make_plan(arch: str | Mapping, presets: Mapping[str, Mapping], defaults: Map
     changes = {key: value for key, value in changes.items() if value is not None}
     plan = {**defaults, **chosen, **changes}
     for key, least in _LEAST.items():
-        plan[key] = _whole_numbers(key, plan[key], least)
+        plan[key] = whole_numbers(key, plan[key], least)
     (plan['stem_channels'],) = plan['stem_channels']
     stages = len(plan['channels'])
     for key in ('modules', 'units', 'mask_depths'):
@@ -47,22 +48,7 @@ def make_plan(arch: str | Mapping, presets: Mapping[str, Mapping], defaults: Map
                 f'{key} has {len(plan[key])} entries for the {stages} stages of channels={plan["channels"]}: '
                 f'{plan[key]}{given}'
             )
-    plan['ptr'] = ptr = _whole_numbers('ptr', plan['ptr'], 0)
+    plan['ptr'] = ptr = whole_numbers('ptr', plan['ptr'], 0)
     if len(ptr) != 3 or min(ptr[1:]) < 1:
         raise ValueError(f'ptr must be three numbers with p >= 0, t >= 1 and r >= 1, got {ptr}')
     return plan
-
-
-def check_choice(name: str, value, known) -> None:
-    """Raises ``ValueError`` for a value that is not among the known."""
-    if not isinstance(value, str) or value not in known:
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, known))}, got {value!r}')
-
-
-def _whole_numbers(name: str, values, least: int) -> tuple[int, ...]:
-    """A sequence, or one number, as a tuple of numbers of at least ``least``."""
-    numbers = (values,) if isinstance(values, Integral) else values
-    wrong = isinstance(numbers, (str, Mapping)) or not hasattr(numbers, '__iter__') or not numbers
-    if wrong or not all(isinstance(n, Integral) and n >= least for n in numbers):
-        raise ValueError(f'{name} takes whole numbers of {least} or more, got {values!r}')
-    return tuple(int(n) for n in numbers)

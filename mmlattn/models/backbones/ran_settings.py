@@ -26,8 +26,20 @@ def encode_settings(**settings) -> Tensor:
 
 
 def decode_settings(codes: Tensor) -> dict:
-    """The inverse of :func:`encode_settings`."""
-    return {name: known[int(code)] for (name, known), code in zip(SETTINGS.items(), codes, strict=True)}
+    """The inverse of :func:`encode_settings`; codes of an older version, which had fewer, mean the first choices.
+
+    Raises:
+        UserError: For codes that are not known here.
+    """
+    numbers = codes.flatten().tolist()
+    known = list(SETTINGS.values())
+    if len(numbers) > len(known) or any(n >= len(names) for n, names in zip(numbers, known, strict=False)):
+        raise UserError(
+            f'{SETTINGS_KEY}={numbers} of these weights is not known here: they were written by a newer version of '
+            'mmlattn, which can read them'
+        )
+    numbers += [0] * (len(known) - len(numbers))
+    return {name: names[int(n)] for (name, names), n in zip(SETTINGS.items(), numbers, strict=True)}
 
 
 class StoresSettings(nn.Module):
@@ -43,9 +55,16 @@ class StoresSettings(nn.Module):
         self.register_buffer(SETTINGS_KEY, codes)
         self._settings = decode_settings(codes)
 
+    def init_weights(self) -> None:
+        """Write the settings anew: a network that was built on the meta device has lost them."""
+        super().init_weights()
+        getattr(self, SETTINGS_KEY).copy_(encode_settings(**self._settings))
+
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         key = prefix + SETTINGS_KEY
-        stored = decode_settings(state_dict[key]) if key in state_dict else self._settings
+        stored = self._settings
+        if key in state_dict and not state_dict[key].is_meta:
+            stored = decode_settings(state_dict[key])
         for name, value in self._settings.items():
             if stored[name] != value:
                 raise UserError(

@@ -22,8 +22,10 @@ from mmlattn.models.layers import (
     pooling,
 )
 from mmlattn.registry import MODELS
+from mmlattn.utils.arguments import check_choice, check_whole
+from mmlattn.utils.init_cfg import loads_weights
 
-from .ran_plan import check_choice, make_plan
+from .ran_plan import make_plan
 from .ran_settings import StoresSettings
 
 __all__ = ['RESIDUAL_UNITS', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'make_unit']
@@ -128,6 +130,7 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
             ('pool_style', pool_style, ('torch', 'caffe')),
         ):
             check_choice(name, value, known)
+        check_whole('in_channels', in_channels, 1)
         if attention == 'channel' and mask_init == 'zero':
             raise ValueError(
                 "mask_init='zero' leaves attention='channel' nothing to normalise: use mask_init='he'"
@@ -221,6 +224,25 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
                 outs.append(getattr(self, f'norm{i}')(x) if i in self._normed else x)
         return tuple(outs)
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """For learning rates that decay by layer: a transition, attention module or unit is a layer.
+
+        Args:
+            param_name (str): Name of a parameter.
+            prefix (str): What precedes the backbone's own names.
+
+        Returns:
+            tuple[int, int]: Depth of the layer, 0 for the stem, and their number, all that follows counted as one.
+        """
+        parts = [name for name, _ in self.named_children() if name.startswith('stage')]
+        layers = [
+            'stem',
+            *(f'{part}.{child}' for part in parts for child, _ in getattr(self, part).named_children()),
+        ]
+        name = param_name.removeprefix(prefix)
+        depth = next((i for i, layer in enumerate(layers) if name.startswith(f'{layer}.')), len(layers))
+        return depth, len(layers) + 1
+
     def _freeze(self) -> None:
         frozen = [self.stem] if self.frozen_stages >= 0 else []
         frozen += [getattr(self, f'stage{k}') for k in range(1, self.frozen_stages + 1)]
@@ -277,12 +299,6 @@ class ResidualAttentionNet_CIFAR(ResidualAttentionNet):  # noqa: N801 (the name 
         return nn.Sequential(OrderedDict(conv=conv, norm=norm(channels), relu=nn.ReLU(inplace=True)))
 
 
-def loads_weights(init_cfg: dict | list[dict] | None) -> bool:
-    """Whether weights of others are among the initialisers."""
-    initialisers = [init_cfg] if isinstance(init_cfg, dict) else init_cfg or []
-    return any(initialiser['type'] == 'Pretrained' for initialiser in initialisers)
-
-
 def make_norm(norm_cfg: dict, channels: int) -> nn.Module:
     """A normalisation layer from mmcv's config."""
     return build_norm_layer(norm_cfg, channels)[1]
@@ -293,15 +309,24 @@ def make_unit(unit: str | dict, **kwargs) -> partial:
     settings = dict(unit) if isinstance(unit, dict) else dict(type=unit)
     name = settings.pop('type', None)
     check_choice('unit', name, RESIDUAL_UNITS)
-    if unknown := settings.keys() - inspect.signature(RESIDUAL_UNITS[name]).parameters.keys():
-        raise ValueError(f'unit={name!r} takes no {sorted(unknown)}')
+    free = inspect.signature(RESIDUAL_UNITS[name]).parameters.keys() - {
+        'in_channels',
+        'channels',
+        'stride',
+        *kwargs,
+    }
+    if unknown := settings.keys() - free:
+        raise ValueError(f'unit={name!r} takes no {sorted(unknown)}, only {sorted(free) or "its name"}')
     return partial(RESIDUAL_UNITS[name], **settings, **kwargs)
 
 
 def _stage_indices(out_indices: Sequence[int], stages: int) -> tuple[int, ...]:
     """Counted from 0, sorted, negative ones resolved."""
-    out_indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-    resolved = sorted({i + stages if i < 0 else i for i in out_indices})
+    try:
+        out_indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+        resolved = sorted({i + stages if i < 0 else i for i in out_indices})
+    except TypeError:
+        resolved = []
     if not resolved or not 0 <= resolved[0] <= resolved[-1] < stages or len(resolved) != len(out_indices):
         raise ValueError(
             f'out_indices must be different stages between 0 and {stages - 1}, got {out_indices}'

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from mmlattn.models.layers import FUSIONS, MASK_ACTIVATIONS, AttendedStage, SoftMask
 from mmlattn.registry import MODELS
+from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.init_cfg import loads_weights
 
-from .ran_plan import check_choice
 from .ran_settings import StoresSettings
-from .residual_attention_net import HE_INIT, loads_weights, make_norm, make_unit
+from .residual_attention_net import HE_INIT, make_norm, make_unit
 
 __all__ = ['ResidualAttentionWrapper']
 
@@ -38,7 +39,7 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
             number of poolings in its mask. Names alone get 1. The paper's rule: until 7x7 at an input of 224, so
             ``dict(layer1=3, layer2=2, layer3=1)`` for a ResNet.
         mask_ratio (float): Channels inside the mask, as a share of the stage's. At 1 the mask is the paper's; at
-            0.25 it has about a sixth of the parameters.
+            0.25 it has about a seventh of the parameters and a fifth of the multiply-adds.
         mask_bias (float, optional): Gives the masks' logits a bias that starts here; the paper has none.
         mask_init (str): ``'he'``, or ``'zero'``: the masks start as sigmoid(mask_bias), 0.5 without a bias. With a
             ``mask_bias`` of -6 that is 0.0025, so a pretrained backbone starts as good as unchanged.
@@ -86,14 +87,17 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
             raise ValueError(
                 "attention='channel' normalises mask_init='zero' and mask_bias away: leave them out"
             )
+        check_number('mask_ratio', mask_ratio)
         if not 0 < mask_ratio <= 1:
             raise ValueError(f'mask_ratio must be more than 0 and at most 1, got {mask_ratio}')
-        if not stages or isinstance(stages, str):
+        check_whole('pre', pre, 0)
+        if not stages or not isinstance(stages, (Mapping, Sequence)) or isinstance(stages, str):
             raise ValueError(f'stages must name at least one stage, e.g. dict(layer3=1), got {stages!r}')
         self.backbone = MODELS.build(backbone)
         self.mask_init = mask_init
         norm = partial(make_norm, norm_cfg)
         unit = make_unit(unit, norm=norm)
+        self._attended: list[AttendedStage] = []  # a list, so that they are no second time children
         depths = dict(stages) if isinstance(stages, Mapping) else dict.fromkeys(stages, 1)
         for name, depth in depths.items():
             blocks = self._blocks(name, pre)
@@ -106,6 +110,7 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
             parent, _, child = name.rpartition('.')
             stage = AttendedStage(blocks, mask=mask, pre=pre, learning=learning)
             setattr(self.backbone.get_submodule(parent), child, stage)
+            self._attended.append(stage)
         self.store_settings(learning=learning, attention=attention)
 
     def _blocks(self, name: str, pre: int) -> nn.Sequential:
@@ -117,7 +122,7 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
             raise ValueError(
                 f'{type(self.backbone).__name__} has no stage {name!r}; it has {names[:20]}'
             ) from None
-        if not isinstance(blocks, nn.Sequential) or isinstance(blocks, AttendedStage):
+        if not isinstance(blocks, nn.Sequential):
             raise ValueError(
                 f'{name!r} is a {type(blocks).__name__}; a stage must be an nn.Sequential of blocks'
             )
@@ -125,37 +130,52 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
             raise ValueError(
                 f'pre must leave at least one of the {len(blocks)} blocks of {name!r}, got {pre}'
             )
-        if not all(parameter.requires_grad for parameter in blocks.parameters()):
+        if not any(parameter.requires_grad for parameter in blocks.parameters()):
             raise ValueError(f'{name!r} is frozen, so its mask would never learn: lower frozen_stages')
         return blocks
 
-    @torch.no_grad()
     def _trunk_channels(self, name: str, blocks: nn.Sequential, pre: int) -> int:
-        """Channels of a stage, from what it makes of a small picture; input and output of the trunk must agree."""
+        """Channels of a stage, from what it makes of a small picture.
+
+        Trunk input and output must agree, and the backbone's output must depend on the stage.
+        """
         seen = {}
+
+        def cut(module: nn.Module, args: tuple, out: Tensor) -> Tensor:
+            seen.update(trunk=out, leaf=out.detach().requires_grad_())
+            return seen['leaf'].clone()
+
         hooks = [
             blocks[pre].register_forward_pre_hook(lambda module, args: seen.update(x=args[0])),
-            blocks[-1].register_forward_hook(lambda module, args, out: seen.update(trunk=out)),
+            blocks[-1].register_forward_hook(cut),
         ]
+        channels = next((m.in_channels for m in self.backbone.modules() if isinstance(m, nn.Conv2d)), 3)
         training = self.backbone.training
         self.backbone.eval()
         try:
-            self.backbone(torch.zeros(1, getattr(self.backbone, 'in_channels', 3), 64, 64))
+            with torch.enable_grad():
+                outs = self.backbone(torch.zeros(1, channels, 64, 64))
         finally:
             self.backbone.train(training)
             for hook in hooks:
                 hook.remove()
-        shapes = {key: tuple(getattr(value, 'shape', ())) for key, value in seen.items()}
-        if len(shapes) != 2 or shapes['x'] != shapes['trunk'] or len(shapes['x']) != 4:
+        shapes = {key: tuple(getattr(seen.get(key), 'shape', ())) for key in ('x', 'trunk')}
+        if shapes['x'] != shapes['trunk'] or len(shapes['x']) != 4:
             raise ValueError(
                 f'{name!r} does not split after {pre} blocks: the rest must keep the shape (B, C, h, w), got '
                 f'{shapes}. Set pre to the number of blocks that change resolution or channels'
             )
+        used = sum(out.sum() for out in (outs if isinstance(outs, (tuple, list)) else [outs]))
+        if torch.autograd.grad(used, seen['leaf'], allow_unused=True)[0] is None:
+            raise ValueError(
+                f'nothing that {type(self.backbone).__name__} returns depends on {name!r}, so its mask would never '
+                'learn: leave it out, or add a later stage to out_indices'
+            )
         return shapes['trunk'][1]
 
     def masks(self) -> list[SoftMask]:
-        """The masks, in network order."""
-        return [module for module in self.backbone.modules() if isinstance(module, SoftMask)]
+        """The masks that the wrapper added, in the order of ``stages``."""
+        return [stage.mask for stage in self._attended]
 
     def init_weights(self) -> None:
         """The backbone by its own ``init_cfg``, then the masks."""
@@ -181,3 +201,11 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
         for mask in self.masks():
             mask.train(mode)
         return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """The backbone's own; a mask is as deep as the last block of its stage."""
+        name, mask, _ = param_name.removeprefix(f'{prefix}backbone.').partition('.mask.')
+        if mask:
+            blocks = [key for key, _ in self.backbone.get_submodule(name).named_children() if key != 'mask']
+            name = f'{name}.{blocks[-1]}.weight'
+        return self.backbone.get_layer_depth(name)

@@ -6,6 +6,8 @@ section 3 and figure 2.
 
 from torch import Tensor, nn
 
+from mmlattn.utils.arguments import check_choice, check_whole
+
 from .soft_mask import FUSIONS, SoftMask, Unit
 
 __all__ = ['AttendedStage', 'AttentionModule']
@@ -31,6 +33,9 @@ class AttentionModule(nn.Module):
         self, channels: int, p: int = 1, t: int = 2, *, mask: SoftMask, unit: Unit, learning: str = 'arl'
     ) -> None:
         super().__init__()
+        check_choice('learning', learning, FUSIONS)
+        check_whole('p', p, 0)
+        check_whole('t', t, 1)
         self.pre = nn.Sequential(*(unit(channels, channels) for _ in range(p)))
         self.trunk = nn.Sequential(*(unit(channels, channels) for _ in range(t)))
         self.mask = mask
@@ -43,10 +48,11 @@ class AttentionModule(nn.Module):
         return self.post(self.fuse(trunk, self.mask(x, trunk)))
 
 
-class AttendedStage(nn.Sequential):
+class AttendedStage(nn.Module):
     """A stage of another network whose first blocks are ``pre`` and whose rest is the trunk of an attention module.
 
-    The blocks keep their places and names, so that the stage's weights load as before; the mask is one more child.
+    The blocks keep their names, so that the stage's weights load as before; the mask is one more child. It is no
+    sequence any more: whoever took the last item of the stage for its output would miss the fusion.
 
     Args:
         blocks (nn.Sequential): The stage, at least ``pre`` + 1 blocks.
@@ -57,9 +63,11 @@ class AttendedStage(nn.Sequential):
 
     def __init__(self, blocks: nn.Sequential, *, mask: SoftMask, pre: int = 1, learning: str = 'arl') -> None:
         super().__init__()
+        check_choice('learning', learning, FUSIONS)
+        names = [name for name, _ in blocks.named_children()]
         for name, block in blocks.named_children():
             self.add_module(name, block)
-        self._blocks, self._pre = len(self), pre
+        self._pre, self._trunk = names[:pre], names[pre:]
         self.mask = mask
         self.fuse = FUSIONS[learning]
 
@@ -70,10 +78,9 @@ class AttendedStage(nn.Sequential):
                 child.init_weights()
 
     def forward(self, x: Tensor) -> Tensor:
-        blocks = list(self.children())[: self._blocks]
-        for block in blocks[: self._pre]:
-            x = block(x)
+        for name in self._pre:
+            x = getattr(self, name)(x)
         trunk = x
-        for block in blocks[self._pre :]:
-            trunk = block(trunk)
+        for name in self._trunk:
+            trunk = getattr(self, name)(trunk)
         return self.fuse(trunk, self.mask(x, trunk))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from .soft_mask import SoftMask
@@ -20,7 +21,8 @@ def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     Yields:
         dict[str, Tensor]: The masks of the latest forward pass, detached, shape (B, C', h, w), by the name of the
-        attention module (``'backbone.stage1.attention1'``), in network order; empty before the first.
+        attention module (``'backbone.stage1.attention1'``), in network order; empty before the first. Compiled models
+        run eagerly meanwhile.
 
     Raises:
         ValueError: If the model has no soft mask.
@@ -43,11 +45,17 @@ def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         masks[name] = mask.detach()
 
     handles = [
-        module.register_forward_hook(partial(keep, name.removesuffix('.mask')))
-        for name, module in named.items()
+        module.register_forward_hook(partial(keep, _module_name(name))) for name, module in named.items()
     ]
     try:
-        yield masks
+        # What was compiled before would run without the hooks.
+        with torch.compiler.set_stance('force_eager'):
+            yield masks
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _module_name(mask: str) -> str:
+    """Of the module that holds a mask; ``'attention'`` where the model itself is that module."""
+    return mask.removeprefix('_orig_mod.').removesuffix('mask').removesuffix('.') or 'attention'

@@ -7,13 +7,15 @@ The widths, the places of normalisation and stride and the projections are those
 No convolution has a bias, and a unit has a projection only where shapes differ, so no parameter is ever unused.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from mmlattn.utils.arguments import check_whole
 
 __all__ = ['InceptionUnit', 'PreActUnit', 'ResNeXtUnit', 'ResidualUnit']
 
@@ -48,7 +50,7 @@ class ResidualUnit(nn.Module):
 
     def _passes(self) -> tuple:
         """What surrounds the forward pass and its repetition, which must not count the batch a second time."""
-        return nullcontext(), _unchanged_statistics(self)
+        return nullcontext(), _UnchangedStatistics(self)
 
 
 class PreActUnit(ResidualUnit):
@@ -141,6 +143,7 @@ class ResNeXtUnit(_PostActUnit):
     ) -> None:
         super().__init__(in_channels, channels, stride, norm, with_cp)
         width = _share(channels, 1, 2, 'ResNeXtUnit')
+        check_whole('groups', groups, 1)
         if width % groups:
             raise ValueError(
                 f'ResNeXtUnit with {channels} channels convolves {width} of them in groups={groups}, which does not '
@@ -211,23 +214,24 @@ def _share(channels: int, part: int, whole: int, unit: str) -> int:
     return channels * part // whole
 
 
-@contextmanager
-def _unchanged_statistics(module: nn.Module) -> Iterator[None]:
+class _UnchangedStatistics:
     """Batch normalisation runs as ever, but updates copies of its running statistics, which are then dropped.
 
     Turning ``track_running_stats`` off instead would make it save fewer tensors than the pass it repeats, which
-    PyTorch's checkpointing refuses.
+    PyTorch's checkpointing refuses. Enterable again and again, as a graph can be walked more than once.
     """
-    norms = [
-        m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats
-    ]
-    kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
-    for norm, buffers in zip(norms, kept, strict=True):
-        for name, buffer in buffers.items():
-            setattr(norm, name, buffer.clone())
-    try:
-        yield
-    finally:
-        for norm, buffers in zip(norms, kept, strict=True):
+
+    def __init__(self, module: nn.Module) -> None:
+        self.norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+
+    def __enter__(self) -> None:
+        tracking = [norm for norm in self.norms if norm.training and norm.track_running_stats]
+        self.kept = [(norm, dict(norm.named_buffers(recurse=False))) for norm in tracking]
+        for norm, buffers in self.kept:
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer.clone())
+
+    def __exit__(self, *error) -> None:
+        for norm, buffers in self.kept:
             for name, buffer in buffers.items():
                 setattr(norm, name, buffer)

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmlattn.utils.arguments import check_choice, check_number, check_whole
+
 from .residual_units import Norm
 
 __all__ = [
@@ -116,6 +118,7 @@ def pooling(style: str) -> nn.MaxPool2d:
         style (str): ``'torch'`` pads by one pixel and rounds down; ``'caffe'`` pads nothing and rounds up, as the
             authors' files do, and needs at least two pixels. Sizes are equal for even inputs, values are not.
     """
+    check_choice('pool_style', style, ('torch', 'caffe'))
     return nn.MaxPool2d(3, 2, padding=1) if style == 'torch' else nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
@@ -144,6 +147,8 @@ class EncoderDecoder(nn.Module):
         skip: str = 'official',
     ) -> None:
         super().__init__()
+        check_whole('r', r, 1)
+        check_choice('skip', skip, ('official', 'port'))
         levels = range(depth - 1)
         self.down = nn.ModuleList(_units(unit, channels, r) for _ in levels)
         self.bottom = _units(unit, channels, 2 * r)
@@ -197,6 +202,8 @@ class MaskHead(nn.Module):
         self, width: int, channels: int, *, norm: Norm, preactivation: bool, bias: float | None = None
     ) -> None:
         super().__init__()
+        if bias is not None:
+            check_number('bias', bias)
         self.norm1 = norm(width) if preactivation else None
         self.conv1 = nn.Conv2d(width, width, 1, bias=False)
         self.norm2 = norm(width)
@@ -256,7 +263,11 @@ class SoftMask(nn.Module):
         bias: float | None = None,
     ) -> None:
         super().__init__()
-        width = width or channels
+        check_choice('attention', attention, MASK_ACTIVATIONS)
+        check_choice('structure', structure, ('encdec', 'conv'))
+        check_whole('the depth of a mask', depth, 0)
+        width = channels if width is None else width
+        check_whole('the width of a mask', width, 1)
         self.enter = nn.Conv2d(channels, width, 1, bias=False) if width != channels else nn.Identity()
         sampling = dict(pool_style=pool_style, align_corners=align_corners, skip=skip)
         if structure == 'encdec':

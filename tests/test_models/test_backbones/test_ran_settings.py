@@ -59,3 +59,21 @@ def test_no_layout_gets_weights_of_other_settings():
     network = torch.nn.ModuleDict(dict(backbone=ResidualAttentionNet(SMALL, learning='nal')))
     with pytest.raises(ValueError, match='they would compute something else'):
         from_mmlattn(network.state_dict(), 'caffe')
+
+
+def test_codes_of_other_versions():
+    network = ResidualAttentionNet(SMALL)
+    older = dict(network.state_dict(), ran_settings=torch.zeros(3, dtype=torch.uint8))
+    network.load_state_dict(older)
+    for codes in ([9, 0, 0, 0, 0], [0] * 6):
+        with pytest.raises(ValueError, match='newer version'):
+            network.load_state_dict({**older, 'ran_settings': torch.tensor(codes, dtype=torch.uint8)})
+
+
+def test_a_network_from_the_meta_device_regains_them():
+    with torch.device('meta'):
+        network = ResidualAttentionNet(SMALL, learning='nal')
+    network.to_empty(device='cpu')
+    network.ran_settings.fill_(7)
+    network.init_weights()
+    assert decode_settings(network.ran_settings)['learning'] == 'nal'

@@ -120,7 +120,7 @@ def test_building_leaves_no_trace_in_statistics():
 
 def test_norm_eval_of_the_backbone_spares_the_masks():
     model = wrap(dict(RESNET, norm_eval=True)).train()
-    assert not model.backbone.layer3[0].bn1.training
+    assert not getattr(model.backbone.layer3, '0').bn1.training
     assert model.backbone.layer3.mask.head.norm2.training
 
 
@@ -147,8 +147,52 @@ def test_a_narrow_mask_costs_about_a_sixth():
         (dict(mask_ratio=0), 'mask_ratio must be more than 0'),
         (dict(learning='both'), "one of 'arl', 'nal', got 'both'"),
         (dict(backbone=dict(RESNET, frozen_stages=3)), 'is frozen'),
+        (dict(backbone=dict(RESNET, out_indices=(1,))), 'nothing that ResNet returns depends on'),
+        (dict(stages=3), 'at least one stage'),
+        (dict(stages=dict(layer3=-1)), 'the depth of a mask must be a whole number of 0 or more, got -1'),
+        (dict(r=0), 'r must be a whole number of 1 or more, got 0'),
+        (dict(pre=1.0), r'pre must be a whole number of 0 or more, got 1\.0'),
+        (dict(mask_bias='a'), "bias must be a finite number, got 'a'"),
+        (dict(mask_ratio='a'), "mask_ratio must be a finite number, got 'a'"),
+        (dict(attention='channel', mask_bias=1.0), "attention='channel' normalises"),
     ],
 )
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         wrap(**arguments)
+
+
+def test_masks_of_the_backbone_itself_are_left_alone(tmp_path):
+    """A residual attention network inside: its own masks load, freeze and start as it says."""
+    arch = dict(stem_channels=4, channels=(8, 8, 8, 8))
+    inside = dict(type='mmlattn.ResidualAttentionNet', arch=arch, norm_eval=True)
+    trained = MODELS.build(inside)
+    torch.save(dict(state_dict=trained.state_dict()), tmp_path / 'in.pth')
+    source = dict(type='Pretrained', checkpoint=str(tmp_path / 'in.pth'))
+    model = wrap(dict(inside, init_cfg=source), ['stage4'], mask_init='zero')
+    model.init_weights()
+    for key, value in trained.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[key], value), key
+    model.train()
+    assert not model.backbone.stage1.attention1.mask.head.norm2.training
+    assert model.backbone.stage4.mask.head.norm2.training
+    assert len(model.masks()) == 1
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'stage'),
+    [
+        (dict(RESNET, norm_cfg=dict(type='BN', requires_grad=False)), 'layer3'),
+        (dict(RESNET, in_channels=1), 'layer3'),
+        (dict(type='mmpretrain.MobileNetV2'), 'layer3'),
+    ],
+)
+def test_backbones_with_ways_of_their_own(backbone, stage):
+    assert wrap(backbone, [stage]).masks()
+
+
+def test_layer_depth_follows_the_backbone():
+    model = wrap(dict(type='mmpretrain.ResNet', depth=50), ['layer3'])
+    last = model.get_layer_depth('backbone.layer3.5.conv3.weight')
+    assert model.get_layer_depth('backbone.layer3.mask.head.conv1.weight') == last
+    assert model.get_layer_depth('x.backbone.layer3.5.conv3.weight', 'x.') == last

@@ -62,3 +62,14 @@ def test_only_within_the_context_and_the_latest_pass(model):
 def test_a_model_without_masks_is_refused():
     with pytest.raises(ValueError, match='Linear has no soft mask to record'), record_masks(nn.Linear(1, 1)):
         pass
+
+
+def test_a_model_compiled_before_runs_with_hooks():
+    net = ResidualAttentionNet(dict(stem_channels=4, channels=(8, 8, 8, 8))).eval()
+    compiled = torch.compile(net, backend='eager')
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        compiled(x)
+        with record_masks(compiled) as masks:
+            compiled(x)
+    assert list(masks) == ['stage1.attention1', 'stage2.attention1', 'stage3.attention1']

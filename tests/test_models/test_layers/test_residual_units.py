@@ -147,3 +147,25 @@ def test_recomputation_happens_and_only_where_it_saves(kind):
 def test_channels_that_do_not_divide(kind, channels, kwargs, match):
     with pytest.raises(ValueError, match=match):
         kind(channels, channels, **kwargs)
+
+
+@pytest.mark.parametrize('create_graph', [False, True])
+def test_a_recomputed_unit_can_be_walked_twice(create_graph):
+    """Several losses over one graph, or a gradient penalty, as without recomputation."""
+    torch.manual_seed(0)
+    plain = PreActUnit(8, 8).double()
+    again = PreActUnit(8, 8, with_cp=True).double()
+    again.load_state_dict(plain.state_dict())
+    results = []
+    for unit in (plain, again):
+        x = torch.linspace(-1, 1, 2 * 8 * 16, dtype=torch.double).reshape(2, 8, 4, 4).sin().requires_grad_()
+        out = unit(x)
+        if create_graph:
+            (grad,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+            grad.square().sum().backward()
+        else:
+            out.sum().backward(retain_graph=True)
+            out.square().sum().backward()
+        results.append([x.grad, *(p.grad for p in unit.parameters()), *unit.buffers()])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)

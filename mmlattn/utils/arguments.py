@@ -1,0 +1,38 @@
+"""Checks of arguments that say what came, what was expected and what to change."""
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+
+__all__ = ['check_choice', 'check_number', 'check_whole', 'whole_numbers']
+
+
+def check_choice(name: str, value, known) -> None:
+    """Raises ``ValueError`` for a value that is not among the names known."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f'{name} must be one of {", ".join(map(repr, known))}, got {value!r}')
+
+
+def check_whole(name: str, value, least: int) -> None:
+    """Raises ``ValueError`` for anything but a whole number of at least ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f'{name} must be a whole number of {least} or more, got {value!r}')
+
+
+def check_number(name: str, value) -> None:
+    """Raises ``ValueError`` for anything but a finite number."""
+    if not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f'{name} must be a finite number, got {value!r}')
+
+
+def whole_numbers(name: str, values, least: int) -> tuple[int, ...]:
+    """A sequence, or one number, as a tuple.
+
+    Raises:
+        ValueError: If it is empty, or has anything but whole numbers of at least ``least``.
+    """
+    numbers = (values,) if isinstance(values, Integral) else values
+    wrong = isinstance(numbers, (str, Mapping)) or not hasattr(numbers, '__iter__') or not numbers
+    if wrong or not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= least for n in numbers):
+        raise ValueError(f'{name} takes whole numbers of {least} or more, got {values!r}')
+    return tuple(int(n) for n in numbers)
