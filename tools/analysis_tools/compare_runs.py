@@ -22,8 +22,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('configs', nargs='+', type=Path)
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('configs', nargs='+', type=Path, help='config files, each trained with every seed')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='default 0 1 2')
     parser.add_argument(
         '--out', type=Path, required=True, help='folder of all runs and of the report, compare.json'
     )
@@ -35,6 +35,8 @@ def parse_args() -> argparse.Namespace:
     for config in args.configs:
         if not config.is_file():
             parser.error(f'no such config: {config}')
+    if any(option.partition('=')[0] == 'randomness.seed' for option in args.cfg_options):
+        parser.error('give the seeds by --seeds')
     if len({config.stem for config in args.configs}) < len(args.configs):
         parser.error('two configs have the same name, so their runs would share a folder')
     return args
