@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmpretrain.apis import ImageClassificationInferencer
+from mmengine.model import BaseModel
+from mmpretrain.apis import ImageClassificationInferencer, get_model
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mmlattn.apis.loading import load_trained
 from mmlattn.evaluation.metrics.pointing_game import check_frame
 from mmlattn.models.layers import SoftMask, record_masks
 from mmlattn.structures import EVIDENCE_FIELDS, set_trunk_masks
@@ -31,6 +33,9 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         trust_checkpoint (bool): Open checkpoints that can run code on this machine.
         **kwargs: As for ``ImageClassificationInferencer``.
 
+    Raises:
+        UserError: If the checkpoint does not have all weights of the model.
+
     Example:
         >>> inferencer = MultiLabelInferencer('configs/csra_r101_coco.py', 'csra.pth')
         >>> inferencer(['a.jpg', 'b.jpg'], batch_size=2, threshold=0.4, topk=3)
@@ -48,6 +53,15 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         trust_checkpoint: bool = False,
         **kwargs,
     ) -> None:
+        if isinstance(pretrained, (str, Path)):
+            # Mmpretrain loads what fits, reports the rest in hundreds of lines, and goes on.
+            if not isinstance(model, BaseModel):
+                placing = {
+                    name: kwargs.pop(name) for name in ('device_map', 'offload_folder') if name in kwargs
+                }
+                model, kwargs = get_model(model, device='cpu', **kwargs), placing
+            load_trained(model, str(pretrained), trust=trust_checkpoint)
+            pretrained = False
         with safe_loading(trust=trust_checkpoint):
             super().__init__(model=model, pretrained=pretrained, device=device, classes=classes, **kwargs)
 

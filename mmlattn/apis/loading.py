@@ -8,15 +8,15 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader
 from mmpretrain.apis import get_model
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmlattn.utils.checkpoint import safe_loading
-from mmlattn.utils.errors import UserError
 from mmlattn.utils.init_cfg import loads_weights
+from mmlattn.utils.weights import load_all_weights
 
-__all__ = ['load_model', 'without_crops']
+__all__ = ['load_model', 'load_trained', 'without_crops']
 
 
 def load_model(
@@ -31,9 +31,9 @@ def load_model(
 
     Args:
         cfg (Config): The config of a classifier.
-        checkpoint (str, optional): Path or URL; it must hold all weights of the model and no others. Without one
-            the weights are random, as the config initialises them, pretrained ones left out, and batch
-            normalisation takes the statistics of each batch, as there are no others.
+        checkpoint (str, optional): Path or URL; see :func:`load_trained`. Without one the weights are random, as
+            the config initialises them, pretrained ones left out, and batch normalisation takes the statistics of
+            each batch, as there are no others.
         seed (int): Of random weights.
         device (str | torch.device): Where to run.
         trust (bool): Open a checkpoint that can run code.
@@ -57,15 +57,29 @@ def load_model(
         for module in model.modules():
             module.training = isinstance(module, _BatchNorm)
         return model.to(device)
-    with safe_loading(trust=trust):
-        try:
-            content = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-        except RuntimeError as error:
-            raise UserError(
-                f'{checkpoint} holds the weights of another model than the config: {error}'
-            ) from error
-    model._dataset_meta = content.get('meta', {}).get('dataset_meta', model._dataset_meta)
+    load_trained(model, checkpoint, trust=trust)
     return model.to(device)
+
+
+def load_trained(model: BaseModel, checkpoint: str, *, trust: bool = False) -> None:
+    """Load a checkpoint that has all weights of a model, and the names of the classes if it has them.
+
+    Args:
+        model (BaseModel): Changed in place.
+        checkpoint (str): Path or URL.
+        trust (bool): Open a checkpoint that can run code.
+
+    Raises:
+        UserError: If the checkpoint does not fit the model.
+    """
+    with safe_loading(trust=trust):
+        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    load_all_weights(model, content, checkpoint)
+    meta = content.get('meta') or {}
+    if meta.get('dataset_meta'):
+        model._dataset_meta = meta['dataset_meta']
+    elif 'CLASSES' in meta:  # of mmcls 0.x
+        model._dataset_meta = dict(classes=meta['CLASSES'])
 
 
 def without_pretrained(cfg: Any) -> Any:

@@ -13,6 +13,7 @@ from mmpretrain.apis import get_model
 
 from mmlattn.apis import MultiLabelInferencer
 from mmlattn.apis.inferencer import resolve_threshold, select_labels
+from mmlattn.utils.errors import UserError
 
 CLASSES = tuple('0123456789')
 
@@ -66,6 +67,30 @@ def test_agrees_with_the_model(setting, inferencer, batch_size):
         )
         assert result['pred_labels'] == expected
         assert result['pred_classes'] == [CLASSES[c] for c in expected]
+
+
+def test_weights_of_another_network_are_refused_in_one_line(setting, repo_root, tmp_path):
+    """And a teacher beside the weights does no harm."""
+    config, checkpoint, paths, model = setting
+    state = model.state_dict()
+    taught = tmp_path / 'taught.pth'
+    torch.save(dict(state_dict=state | {f'teacher.{k}': v for k, v in state.items()}), taught)
+    taught_scores = MultiLabelInferencer(str(config), taught, device='cpu')(paths[0])[0]['pred_scores']
+    np.testing.assert_allclose(taught_scores, by_hand(model, paths[0])[0], atol=1e-5)
+    other = str(repo_root / 'configs' / 'linear_mobilenet-v2_stampscenes.py')
+    with pytest.raises(
+        UserError, match=r'model\.pth holds the weights of another model.*missing are .* in all\)'
+    ):
+        MultiLabelInferencer(other, str(checkpoint), device='cpu')
+    with pytest.raises(UserError, match='another model'):
+        MultiLabelInferencer(get_model(other, device='cpu'), str(checkpoint))
+    script = repo_root / 'tools' / 'visualization' / 'show_evidence.py'
+    command = [sys.executable, script, other, checkpoint, paths[0], '--out-dir', tmp_path / 'shown']
+    run = subprocess.run(command, capture_output=True, text=True, cwd=repo_root)
+    assert run.returncode == 1 and 'Traceback' not in run.stderr
+    assert run.stderr.splitlines()[-1].startswith('error: '), run.stderr
+    assert run.stderr.count('backbone.') == 3, run.stderr
+    assert not (tmp_path / 'shown').exists()
 
 
 def test_evidence_only_on_request(setting, inferencer):
