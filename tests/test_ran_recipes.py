@@ -173,7 +173,7 @@ noisy = dict(type='mmlattn.NoisyLabels', level=0.8, seed=1)
 train = dict(type='FashionMNIST', data_root={str(tmp_path)!r}, split='train')
 train_dataloader = dict(batch_size=3, sampler=dict(type='mmlattn.StreamSampler'), dataset=dict(
     _delete_=True, **noisy, dataset=dict(**train, pipeline=_base_.train_pipeline)))
-test_pipeline = [_base_.test_pipeline[0], dict(type='PackInputs', algorithm_keys=('clean_label',))]
+test_pipeline = [*_base_.test_pipeline[:-1], dict(type='PackInputs', algorithm_keys=('clean_label',))]
 val_dataloader = dict(dataset=dict(_delete_=True, **noisy, dataset=dict(**train, pipeline=test_pipeline)))
 test_dataloader = val_dataloader
 param_scheduler = dict(milestones=[2, 3])

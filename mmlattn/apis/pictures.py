@@ -13,14 +13,32 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['dataset_items', 'file_items', 'shown_picture']
+__all__ = ['check_pictures', 'dataset_items', 'file_items', 'shown_picture']
+
+# Height and width of the arrays that data sets without picture files keep.
+_SIDES = dict(CIFAR10=32, CIFAR100=32, MNIST=28, FashionMNIST=28)
+
+
+def check_pictures(files: Iterable[str | Path]) -> None:
+    """See that all files are pictures, before anything slow is done for them.
+
+    Raises:
+        UserError: Naming the first that is not.
+    """
+    for file in map(Path, files):
+        if file.is_dir():
+            raise UserError(f'{file} is a folder: name the pictures, for example {file}/*.jpg')
+        if not file.is_file():
+            raise UserError(f'{file} is not there')
+        if mmcv.imread(str(file), 'unchanged') is None:
+            raise UserError(f'{file} is no picture')
 
 
 def file_items(cfg: Config, files: Iterable[str | Path], channels: int = 3) -> list[dict]:
     """Pass picture files through the test pipeline.
 
     Where the pipeline does not load files itself, because the data set keeps arrays as CIFAR's does, it gets RGB
-    arrays as from there.
+    arrays as from there: of the same size too, where that is known, as what follows is made for it.
 
     Args:
         cfg (Config): With ``test_dataloader.dataset.pipeline``.
@@ -40,17 +58,20 @@ def file_items(cfg: Config, files: Iterable[str | Path], channels: int = 3) -> l
         )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         pipeline = Compose([TRANSFORMS.build(transform) for transform in pipeline_cfg])
-    return [pipeline(_read(file, _loads_files(cfg), channels)) for file in map(Path, files)]
+    files = [Path(file) for file in files]
+    check_pictures(files)
+    if _loads_files(cfg):
+        return [pipeline(dict(img_path=str(file))) for file in files]
+    side = _SIDES.get(cfg.test_dataloader.dataset.type.rpartition('.')[2])
+    return [pipeline(_array(file, channels, side)) for file in files]
 
 
-def _read(file: Path, loads_files: bool, channels: int) -> dict:
-    image = mmcv.imread(str(file), 'color' if channels == 3 else 'grayscale') if file.is_file() else None
-    if image is None:
-        raise UserError(f'{file} is {"no picture" if file.is_file() else "not there"}')
-    if loads_files:
-        return dict(img_path=str(file))
-    image = image[..., ::-1] if channels == 3 else image
-    return dict(img=image, img_path=str(file), img_shape=image.shape[:2], ori_shape=image.shape[:2])
+def _array(file: Path, channels: int, side: int | None) -> dict:
+    image = mmcv.imread(str(file), 'color' if channels == 3 else 'grayscale')
+    image, original = image[..., ::-1] if channels == 3 else image, image.shape[:2]
+    if side is not None:
+        image = mmcv.imresize(image, (side, side), interpolation='area')
+    return dict(img=image, img_path=str(file), img_shape=image.shape[:2], ori_shape=original)
 
 
 def dataset_items(

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import TRANSFORMS
 
 from mmlattn.apis.pictures import dataset_items, file_items, shown_picture
 from mmlattn.utils.errors import UserError
@@ -50,6 +53,27 @@ def test_one_channel(folder):
     assert grey.shape == (8, 8, 3) and np.ptp(grey, axis=-1).max() == 0 and grey[0, 0, 0] > grey[7, 0, 0] > 0
 
 
+@pytest.mark.parametrize(('config', 'side', 'border'), [('fashion-mnist_32', 28, 2), ('cifar10_ran', 32, 0)])
+def test_pictures_of_any_size_come_in_that_of_the_arrays(repo_root, tmp_path, config, side, border):
+    """Whole and the same each time; one of the right size keeps every pixel."""
+    cfg = Config.fromfile(repo_root / 'configs' / '_base_' / 'datasets' / f'{config}.py')
+    channels = 3 - 2 * bool(border)
+    own = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+    mmcv.imwrite(own, str(tmp_path / 'own.png'))
+    blocks = np.kron(own, np.ones((20, 30), np.uint8))
+    mmcv.imwrite(blocks, str(tmp_path / 'large.png'))
+    expected = torch.from_numpy(np.pad(own, border)).expand(channels, -1, -1)
+    for file in ('own.png', 'large.png', 'large.png'):
+        (item,) = file_items(cfg, [tmp_path / file], channels)
+        assert torch.equal(item['inputs'], expected)
+    # The pipeline by itself, as mmpretrain's inferencer and the data set call it.
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        pipeline = Compose([TRANSFORMS.build(transform) for transform in cfg.test_pipeline])
+    for image in (own, blocks)[: 1 + bool(border)]:
+        inputs = pipeline(dict(img=image, img_shape=image.shape, ori_shape=image.shape))['inputs']
+        assert torch.equal(inputs, expected[:1])
+
+
 def test_items_of_the_data_set(folder):
     cfg = make_cfg(folder)
     assert [item['data_samples'].gt_label.item() for item in dataset_items(cfg)] == [0, 0, 1, 1, 1]
@@ -69,5 +93,7 @@ def test_what_is_not_there_is_named(folder):
     (folder / 'text.png').write_text('no picture')
     with pytest.raises(UserError, match=r'text\.png is no picture'):
         file_items(cfg, [folder / 'text.png'])
+    with pytest.raises(UserError, match=r'a is a folder: name the pictures'):
+        file_items(cfg, [folder / 'a'])
     with pytest.raises(UserError, match='pipeline'):
         file_items(Config(dict(model=dict())), [])

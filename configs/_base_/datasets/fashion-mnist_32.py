@@ -8,6 +8,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
+    dict(type='Resize', scale=(28, 28), interpolation='area'),  # for pictures from elsewhere
     dict(type='RandomCrop', crop_size=32, padding=2),  # has one place to crop
     dict(type='PackInputs'),
 ]
