@@ -9,7 +9,7 @@ import os
 import os.path as osp
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,8 +20,8 @@ from mmengine.config import DictAction as _DictAction
 from .errors import UserError
 
 __all__ = [
-    'DictAction', 'add_common_arguments', 'build_runner', 'explain_missing_data', 'load_config', 'make_reproducible',
-    'merge_common', 'merge_options', 'process_group', 'run_tool', 'set_dataloader_defaults',
+    'DictAction', 'add_common_arguments', 'apply_options', 'build_runner', 'explain_missing_data', 'load_config',
+    'make_reproducible', 'merge_common', 'merge_options', 'process_group', 'run_tool', 'set_dataloader_defaults',
 ]  # fmt: skip
 
 # How each launcher tells a process its place.
@@ -45,6 +45,16 @@ class DictAction(_DictAction):
         if ',' in plain or plain.startswith(('(', '[')):
             return _DictAction._parse_iterable(val)
         return _DictAction._parse_int_float_bool(plain)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Collect the pairs; what is none ends the program with one line."""
+        for pair in values:
+            if not pair.partition('=')[0] or '=' not in pair:
+                raise argparse.ArgumentError(self, f'expected key=value, got {pair!r}')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +84,8 @@ def load_config(path: str) -> Config:
     """Read a config file.
 
     Raises:
-        UserError: If there is no such file; names files of similar name.
+        UserError: If there is no such file, naming files of similar name, or it is no config, or it builds on mmdet
+            and that is missing.
     """
     if not osp.isfile(path):
         folders = {Path(path).parent, Path('configs'), Path(__file__).parents[1] / '.mim' / 'configs'}
@@ -82,7 +93,28 @@ def load_config(path: str) -> Config:
         near = difflib.get_close_matches(Path(path).name, known, n=3)
         hint = ': did you mean ' + ' or '.join(str(known[name]) for name in near) + '?' if near else ''
         raise UserError(f'there is no config file {path}{hint}')
-    return Config.fromfile(path)
+    if Path(path).suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise UserError(f'{path} is no config file: expected one that ends in .py')
+    try:
+        return Config.fromfile(path)
+    except ModuleNotFoundError as error:
+        if 'mmdet' not in str(error):
+            raise
+        raise UserError(
+            f'{path} builds on mmdet, which is not installed: bash tools/setup_env.sh --det'
+        ) from error
+
+
+def apply_options(cfg: Config, options: dict | None) -> None:
+    """Write ``--cfg-options`` into the config.
+
+    Raises:
+        UserError: If an option does not fit the structure of the config.
+    """
+    try:
+        cfg.merge_from_dict(options or {})
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(f'--cfg-options does not fit the config: {error}') from error
 
 
 def merge_common(cfg: Config, args: argparse.Namespace) -> None:
@@ -107,7 +139,7 @@ def merge_common(cfg: Config, args: argparse.Namespace) -> None:
             'run would overwrite: give another --work-dir'
         )
     if args.launcher != 'none':
-        _add_hook(cfg, 'mmlattn.CollectDirHook')
+        add_hook(cfg, 'mmlattn.CollectDirHook')
 
 
 def set_dataloader_defaults(cfg: Config, fields: list[str], args: argparse.Namespace, **defaults) -> None:
@@ -135,9 +167,8 @@ def merge_options(cfg: Config, options: dict | None, fields: list[str]) -> None:
     """Apply ``--cfg-options`` last, and drop what the machine at hand cannot do."""
     from mmengine.device import get_device
 
-    if options is not None:
-        cfg.merge_from_dict(options)
-    _add_hook(cfg, 'mmlattn.ClassNamesHook')  # a config that replaces custom_hooks drops it unawares
+    apply_options(cfg, options)
+    add_hook(cfg, 'mmlattn.ClassNamesHook')  # a config that replaces custom_hooks drops it unawares
     for loader in filter(None, map(cfg.get, fields)):
         if not loader.get('num_workers'):
             loader.persistent_workers = False  # there is nothing to keep; torch makes it an error
@@ -153,7 +184,7 @@ def make_reproducible(cfg: Config) -> None:
     loader = cfg.get('train_dataloader')
     if loader is None:
         return
-    _add_hook(cfg, 'mmlattn.ReproducibilityHook')
+    add_hook(cfg, 'mmlattn.ReproducibilityHook')
     if _type_name(loader.dataset) != 'SeededDataset':
         loader.dataset = ConfigDict(type='mmlattn.SeededDataset', dataset=loader.dataset)
     loop = cfg.train_cfg
@@ -172,7 +203,8 @@ def _type_name(cfg: dict) -> str:
     return (kind if isinstance(kind, str) else kind.__name__).rsplit('.', 1)[-1]
 
 
-def _add_hook(cfg: Config, kind: str) -> None:
+def add_hook(cfg: Config, kind: str) -> None:
+    """Add a hook of ours to ``custom_hooks``, unless it is there."""
     hooks = list(cfg.get('custom_hooks') or [])
     if kind.rsplit('.', 1)[-1] not in map(_type_name, hooks):
         cfg.custom_hooks = [*hooks, dict(type=kind)]
@@ -222,8 +254,12 @@ def build_runner(cfg: Config):
 
 
 @contextmanager
-def explain_missing_data(cfg: Config) -> Iterator[None]:
-    """Say which setting of the config names a file or folder that is not there.
+def explain_missing_data(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -> Iterator[None]:
+    """Say which settings of the config name a file or folder that is not there.
+
+    Args:
+        cfg (Config): With data loaders and evaluators.
+        splits (Sequence[str]): Which of ``'train'``, ``'val'`` and ``'test'`` the tool reads.
 
     Raises:
         UserError: In place of a ``FileNotFoundError`` under one of the config's data folders.
@@ -231,21 +267,29 @@ def explain_missing_data(cfg: Config) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        for key, path in _data_paths(cfg):
+        paths = list(_data_paths(cfg, splits))
+        for key, path in paths:
             if path in str(error):
                 state = 'exists' if osp.exists(path) else 'does not exist'
+                concerned = [
+                    osp.join(f'{other}=...', osp.relpath(place, path)).removesuffix('/.')
+                    for other, place in paths
+                    if Path(place).is_relative_to(path)
+                ]
                 raise UserError(
                     f'data are missing: {error}. {key}={path!r} {state}; '
-                    f'point to yours with --cfg-options {key}=...'
+                    f'point to yours with --cfg-options {" ".join(concerned)}'
                 ) from error
         raise
 
 
-def _data_paths(cfg: Config) -> Iterator[tuple[str, str]]:
+def _data_paths(cfg: Config, splits: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Every folder of data and every metric's file of annotations, with the key a user would type."""
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        yield from _data_roots((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset')
-    for key in ('val_evaluator', 'test_evaluator'):
+    for split in splits:
+        yield from _data_roots(
+            (cfg.get(f'{split}_dataloader') or {}).get('dataset'), f'{split}_dataloader.dataset'
+        )
+    for key in (f'{split}_evaluator' for split in splits):
         metrics = cfg.get(key) or []
         numbered = enumerate(metrics) if isinstance(metrics, (list, tuple)) else [(None, metrics)]
         for number, metric in numbered:

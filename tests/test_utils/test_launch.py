@@ -1,10 +1,13 @@
 """Parts of the launcher that need no run."""
 
 import argparse
+from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
-from mmlattn.utils.launch import DictAction
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch import DictAction, apply_options, explain_missing_data, load_config
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,67 @@ def test_options_keep_spaces_and_types(text, value):
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     assert parser.parse_args(['--cfg-options', f'key.name={text}']).cfg_options == {'key.name': value}
+
+
+@pytest.mark.parametrize(
+    ('pair', 'said'), [('foo', "got 'foo'"), ('=1', "got '=1'"), ('key=[(1, 2]', 'brackets')]
+)
+def test_options_that_are_no_pairs_end_in_one_line(pair, said, capsys):
+    parser = argparse.ArgumentParser(prog='tool')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(['--cfg-options', 'a=1', pair])
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith('tool: error: argument --cfg-options: ') and said in last
+
+
+def test_options_that_do_not_fit_the_config_are_named():
+    with pytest.raises(UserError, match=r'--cfg-options does not fit.*arch'):
+        apply_options(Config(dict(model=dict(arch='56'))), {'model.arch.depth': 3})
+
+
+def test_files_that_are_no_config_are_refused(tmp_path):
+    (tmp_path / 'README.md').write_text('# Read me')
+    with pytest.raises(UserError, match=r'README\.md is no config file'):
+        load_config(str(tmp_path / 'README.md'))
+
+
+def test_configs_on_missing_mmdet_say_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmengine.config.config.is_installed', lambda package: False)
+    config = tmp_path / 'detector.py'
+    config.write_text("_base_ = ['mmdet::_base_/default_runtime.py']")
+    with pytest.raises(UserError, match=r'detector\.py builds on mmdet, .*setup_env\.sh --det$'):
+        load_config(str(config))
+    config.write_text("_base_ = ['mmseg::_base_/default_runtime.py']")
+    with pytest.raises(ModuleNotFoundError, match='mmseg'):
+        load_config(str(config))
+
+
+@pytest.mark.parametrize(
+    ('splits', 'keys'),
+    [
+        (('test',), ['test_dataloader.dataset.data_root=...', 'test_evaluator.1.ann_file=.../val.json']),
+        (
+            ('train', 'val'),
+            ['train_dataloader.dataset.dataset.data_root=...', 'val_evaluator.ann_file=.../val.json'],
+        ),
+    ],
+)
+def test_missing_data_name_every_setting_of_the_loaders_in_use(tmp_path, splits, keys):
+    root, other = str(tmp_path / 'coco'), str(tmp_path / 'coco128')
+    metric = dict(ann_file=f'{root}/val.json')
+    cfg = Config(
+        dict(
+            train_dataloader=dict(dataset=dict(type='RepeatDataset', dataset=dict(data_root=root))),
+            val_dataloader=dict(dataset=dict(data_root=other)),
+            test_dataloader=dict(dataset=dict(data_root=root)),
+            val_evaluator=metric,
+            test_evaluator=[dict(type='Accuracy'), metric],
+        )
+    )
+    with pytest.raises(UserError) as error, explain_missing_data(cfg, splits):
+        Path(root, 'train.json').read_text()
+    assert str(error.value).endswith(f'does not exist; point to yours with --cfg-options {" ".join(keys)}')
+    with pytest.raises(FileNotFoundError), explain_missing_data(cfg, splits):
+        Path(tmp_path, 'elsewhere').read_text()
