@@ -34,6 +34,7 @@ EXAMPLES = {
     'PointingGame': dict(),
     'ReproducibilityHook': dict(),
     'CollectDirHook': dict(),
+    'CompleteWeightsHook': dict(),
     'ClassNamesHook': dict(),
     'EvidenceVisualizer': dict(name='contract'),
     'EvidenceVisualizationHook': dict(),

@@ -114,6 +114,7 @@ def main() -> None:
     from mmlattn.utils.checkpoint import use_safe_loading
 
     use_safe_loading(trust=args.trust_checkpoint)
+    launch.add_hook(cfg, 'mmlattn.CompleteWeightsHook')  # or random weights would get a score
     with launch.process_group(cfg), launch.explain_missing_data(cfg):
         runner = launch.build_runner(cfg)
         if args.out and args.out_item != 'metrics':

@@ -1,9 +1,16 @@
-from .hooks import ClassNamesHook, CollectDirHook, EvidenceVisualizationHook, ReproducibilityHook
+from .hooks import (
+    ClassNamesHook,
+    CollectDirHook,
+    CompleteWeightsHook,
+    EvidenceVisualizationHook,
+    ReproducibilityHook,
+)
 from .loops import StreamTrainLoop
 
 __all__ = [
     'ClassNamesHook',
     'CollectDirHook',
+    'CompleteWeightsHook',
     'EvidenceVisualizationHook',
     'ReproducibilityHook',
     'StreamTrainLoop',

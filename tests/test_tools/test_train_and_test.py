@@ -139,6 +139,20 @@ def test_mistake_gets_one_readable_message(config, tmp_path, mistake):
 
 
 @pytest.mark.slow
+def test_weights_of_another_network_get_no_score(config, trained, tmp_path):
+    checkpoint = torch.load(next(trained.glob('epoch_*.pth')), weights_only=False)
+    name = 'backbone.conv1.weight'
+    narrower = checkpoint['state_dict'][name][:-1]  # mmengine alone would go on with random weights
+    checkpoint['state_dict'][name] = narrower
+    torch.save(checkpoint, tmp_path / 'part.pth')
+    without_ema = ['--cfg-options', 'custom_hooks=[]']
+    done = run_tool('test.py', config, str(tmp_path / 'part.pth'), *without_ema, cwd=tmp_path)
+    assert done.returncode == 1
+    assert name in done.stderr and 'Traceback' not in done.stderr
+    assert 'accuracy' not in done.stdout
+
+
+@pytest.mark.slow
 def test_bug_keeps_its_traceback(config, tmp_path):
     done = run_tool('train.py', config, '--cfg-options', 'model.head.in_channels=33', cwd=tmp_path)
     assert done.returncode == 1 and 'Traceback' in done.stderr

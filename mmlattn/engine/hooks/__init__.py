@@ -1,6 +1,13 @@
 from .class_names import ClassNamesHook
 from .collect_dir import CollectDirHook
+from .complete_weights import CompleteWeightsHook
 from .evidence_visualization import EvidenceVisualizationHook
 from .reproducibility import ReproducibilityHook
 
-__all__ = ['ClassNamesHook', 'CollectDirHook', 'EvidenceVisualizationHook', 'ReproducibilityHook']
+__all__ = [
+    'ClassNamesHook',
+    'CollectDirHook',
+    'CompleteWeightsHook',
+    'EvidenceVisualizationHook',
+    'ReproducibilityHook',
+]
