@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['check_pictures', 'dataset_items', 'file_items', 'shown_picture']
+__all__ = ['ARRAY_SIDES', 'check_pictures', 'dataset_items', 'file_items', 'shown_picture']
 
-# Height and width of the arrays that data sets without picture files keep.
-_SIDES = dict(CIFAR10=32, CIFAR100=32, MNIST=28, FashionMNIST=28)
+#: Height and width, in pixels, of the arrays that data sets without picture files keep.
+ARRAY_SIDES = dict(CIFAR10=32, CIFAR100=32, MNIST=28, FashionMNIST=28)
 
 
 def check_pictures(files: Iterable[str | Path]) -> None:
@@ -62,7 +62,7 @@ def file_items(cfg: Config, files: Iterable[str | Path], channels: int = 3) -> l
     check_pictures(files)
     if _loads_files(cfg):
         return [pipeline(dict(img_path=str(file))) for file in files]
-    side = _SIDES.get(cfg.test_dataloader.dataset.type.rpartition('.')[2])
+    side = ARRAY_SIDES.get(cfg.test_dataloader.dataset.type.rpartition('.')[2])
     return [pipeline(_array(file, channels, side)) for file in files]
 
 

@@ -11,10 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmpretrain.apis import get_model
+from mmpretrain.registry import TRANSFORMS
+from tiny_run import run_tool
 
 from mmlattn.models.layers import AttentionModule, ResidualUnit
 
@@ -126,6 +130,62 @@ def test_frozen_parameters_and_one_channel_count(count):
     whole = count(build('ran_attention56_in1k', frozen_stages=4, in_channels=1), 224, 224)['']
     assert whole.parameters == 31_810_728 - 2 * 64 * 7 * 7
     assert whole.multiply_adds == 6_270_836_736 - 2 * 64 * 7 * 7 * 112 * 112
+
+
+@pytest.mark.parametrize(
+    ('config', 'size', 'origin'),
+    [
+        ('ran_attention56_in1k_320', (320, 320), 'CenterCrop'),
+        ('csra_r101_coco', (448, 448), 'Resize'),
+        ('ran_attention-mini_fashion-mnist', (32, 32), 'RandomCrop'),
+        ('ran_attention92_cifar10', (32, 32), 'CIFAR10'),
+    ],
+)
+def test_size_is_that_of_the_test_pipeline(repo_root, config, size, origin):
+    input_size = runpy.run_path(str(repo_root / TOOL))['input_size']
+    *found, why = input_size(Config.fromfile(CONFIGS / f'{config}.py'))
+    assert tuple(found) == size and origin in why
+
+
+@pytest.mark.parametrize(
+    ('transform', 'size'),
+    [
+        (dict(type='mmpretrain.Resize', scale=(30, 20)), (20, 30)),  # width, height
+        (dict(type='RandomCrop', crop_size=(20, 30)), (20, 30)),  # height, width
+        (dict(type='Albumentations'), (224, 224)),
+    ],
+)
+def test_size_has_the_order_of_the_transform(repo_root, transform, size):
+    """And sizes of the transform are those that it gives."""
+    input_size = runpy.run_path(str(repo_root / TOOL))['input_size']
+    pipeline = [transform, dict(type='PackInputs')]
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=pipeline))))
+    assert input_size(cfg)[:2] == size
+    if 'Albu' not in transform['type']:
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            results = TRANSFORMS.build(transform)(dict(img=np.zeros((50, 60, 3), np.uint8)))
+        assert results['img'].shape[:2] == size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['README.md'], r'README\.md is no config file'),
+        (['--cfg-options', 'foo'], "expected key=value, got 'foo'"),
+        (['--cfg-options', 'model.backbone.arch=57'], 'arch must be one of .*57'),
+        (['--cfg-options', 'model.backbone.arh=56'], "unexpected keyword argument 'arh'"),
+        (['--cfg-options', 'model.backbone.arch.depth=56'], '--cfg-options does not fit'),
+        (['--cfg-options', 'model.head.in_channels=7'], r'at 224 x 224 pixels: .*\[7, 1000\]'),
+    ],
+)
+def test_mistakes_get_one_line(tmp_path, arguments, said):
+    (tmp_path / 'README.md').write_text('# Read me')
+    config = [] if arguments[0] == 'README.md' else [CONFIGS / 'ran_attention56_in1k.py']
+    done = run_tool(TOOL.removeprefix('tools/'), *config, *arguments, cwd=tmp_path)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode in (1, 2) and 'Traceback' not in done.stderr
+    assert 'error: ' in last and re.search(said, last), done.stderr
 
 
 @pytest.mark.slow

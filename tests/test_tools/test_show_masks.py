@@ -82,6 +82,35 @@ def test_networks_without_masks_are_refused(record_attention):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ('picture', 'out', 'said'),
+    [
+        ('folder', 'shown', 'folder is a folder: name the pictures'),
+        ('none.png', 'shown', 'none.png is not there'),
+        ('text.png', 'shown', 'text.png is no picture'),
+        ('a.png', 'text.png', 'text.png is a file; give the folder'),
+    ],
+)
+@pytest.mark.parametrize('tool', [TOOL, 'analysis_tools/mean_response.py', 'visualization/show_evidence.py'])
+def test_paths_are_checked_before_the_checkpoint_is_read(tmp_path, tool, picture, out, said):
+    """There is no checkpoint, so that a tool which opened it first would say that."""
+    make_cfg(RAN).dump(str(tmp_path / 'ran.py'))
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'text.png').write_text('no picture')
+    mmcv.imwrite(np.zeros((64, 64, 3), np.uint8), str(tmp_path / 'a.png'))
+    if 'mean_response' in tool:
+        out = out if out == 'text.png' else 'shown.png'
+        said = 'text.png exists already' if out == 'text.png' else said
+        arguments = ['ran.py', '--images', picture, '--checkpoints', 'none.pth', '--out', out]
+    elif 'show_masks' in tool:
+        arguments = ['ran.py', picture, '--checkpoint', 'none.pth', '--out', out]
+    else:
+        arguments = ['ran.py', 'none.pth', picture, '--out-dir', out]
+    done = run_tool(tool, *arguments, cwd=tmp_path)
+    assert done.returncode == 1 and said in done.stderr.splitlines()[-1], done.stderr
+
+
+@pytest.mark.slow
 def test_command_line(repo_root, tmp_path):
     """Pictures of several sizes, whole; nothing is written twice; random weights only where asked for."""
     sys.path.insert(0, str(repo_root))

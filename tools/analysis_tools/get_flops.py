@@ -9,6 +9,7 @@ python tools/analysis_tools/get_flops.py configs/ran_attention56_in1k.py --shape
 
 import argparse
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mmlattn.utils import launch
@@ -22,7 +23,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='path of the config file')
     parser.add_argument(
-        '--shape', nargs='+', type=int, default=[224], help='height and width of the input; 224 by default'
+        '--shape',
+        nargs='+',
+        type=int,
+        help='height and width of the input; by default what the test pipeline of the config ends with, else 224',
     )
     parser.add_argument(
         '--by-module', action='store_true', help='one row for each module inside the stages too'
@@ -35,7 +39,7 @@ def parse_args() -> argparse.Namespace:
         help='settings to override, as key=value',
     )
     args = parser.parse_args()
-    if len(args.shape) > 2 or min(args.shape) < 1:
+    if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
         parser.error(f'--shape takes height and width in pixels, or one number for both, got {args.shape}')
     return args
 
@@ -95,6 +99,25 @@ def count(model, height: int, width: int) -> dict[str, Cost]:
     return costs
 
 
+def input_size(cfg) -> tuple[int, int, str]:
+    """Height and width of a square picture after the test pipeline of a config, and where they come from."""
+    from mmlattn.apis.pictures import ARRAY_SIDES
+
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    for transform in reversed(dataset.get('pipeline') or []):
+        kind = transform['type'].rpartition('.')[2]
+        size = transform.get('crop_size') or transform.get('scale')
+        if size is None or not kind.startswith(('Center', 'Random', 'Resize')):
+            continue
+        first, second = (size, size) if isinstance(size, int) else size
+        # mmcv takes (width, height), mmpretrain's random crop the other way round.
+        return *((first, second) if kind == 'RandomCrop' else (second, first)), f'{kind} of the test pipeline'
+    kind = str(dataset.get('type')).rpartition('.')[2]
+    if kind in ARRAY_SIDES:
+        return ARRAY_SIDES[kind], ARRAY_SIDES[kind], f'the pictures of {kind}'
+    return 224, 224, 'the config names no size; choose with --shape'
+
+
 def rows(costs: dict[str, Cost], by_module: bool) -> Iterator[str]:
     """Names of the modules to list: backbone, neck and head and their children, and with ``by_module`` theirs."""
     for name in costs:
@@ -103,11 +126,25 @@ def rows(costs: dict[str, Cost], by_module: bool) -> Iterator[str]:
             yield name
 
 
+@contextmanager
+def explain_config(where: str = '') -> Iterator[None]:
+    """Whatever a setting makes a network stumble over is for the one who wrote it.
+
+    Raises:
+        UserError: With the first line of the message.
+    """
+    try:
+        yield
+    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        message = str(error.args[0] if error.args else type(error).__name__).partition('\n')[0]
+        raise UserError(f'the model of this config does not work{where}: {message}') from error
+
+
 def main() -> None:
     """Print the counts."""
     args = parse_args()
     cfg = launch.load_config(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    launch.apply_options(cfg, args.cfg_options)
     if cfg.get('default_scope', 'mmpretrain') != 'mmpretrain' or 'model' not in cfg:
         raise UserError(
             f'{args.config} is no config of a classifier; count its backbone with the config of a classifier that '
@@ -117,9 +154,13 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    model = get_model(cfg, device='cpu')
-    height, width = args.shape * 2 if len(args.shape) == 1 else args.shape
-    costs = count(model, height, width)
+    with explain_config():
+        model = get_model(cfg, device='cpu')
+    height, width, origin = (
+        input_size(cfg) if args.shape is None else (args.shape[0], args.shape[-1], '--shape')
+    )
+    with explain_config(f' at {height} x {width} pixels'):
+        costs = count(model, height, width)
     whole = costs['']
 
     table = Table('module', box=None)
@@ -132,7 +173,7 @@ def main() -> None:
     console = Console(markup=False, highlight=False)
     console.print(table)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    print(f'\ninput                   {height} x {width}')
+    print(f'\ninput                   {height} x {width} ({origin})')
     print(f'convolutions            {whole.convolutions:,}')
     also = f', {frozen:,} of them frozen' if frozen else ''
     print(f'parameters              {whole.parameters:,}{also}')

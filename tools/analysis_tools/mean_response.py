@@ -26,7 +26,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
 from mmlattn.apis import load_model
-from mmlattn.apis.pictures import dataset_items, file_items
+from mmlattn.apis.pictures import check_pictures, dataset_items, file_items
 from mmlattn.utils import launch
 from mmlattn.utils.errors import UserError
 
@@ -147,12 +147,12 @@ def networks(args: argparse.Namespace) -> list[tuple[str, str, Config, str | Non
     found = []
     for path in args.configs:
         cfg = launch.load_config(path)
-        cfg.merge_from_dict(args.cfg_options)
+        launch.apply_options(cfg, args.cfg_options)
         if not values:
             found.append((Path(path).stem, path, cfg))
         for value in values:
             varied = copy.deepcopy(cfg)
-            varied.merge_from_dict({key: launch.DictAction._parse_iterable(value)})
+            launch.apply_options(varied, {key: launch.DictAction._parse_iterable(value)})
             found.append((value, path, varied))
     labels = args.labels or [label for label, *_ in found]
     checkpoints = args.checkpoints or [None] * len(found)
@@ -231,11 +231,12 @@ def main() -> None:
     taken = [str(file) for file in (args.out, numbers) if file.exists()]
     if taken:
         raise UserError(f'{", ".join(taken)} exists already; choose another --out')
+    check_pictures(args.images or [])
     results = []
     for label, path, cfg, checkpoint in networks(args):
         model = load_model(cfg, checkpoint, seed=args.seed, device=args.device, trust=args.trust_checkpoint)
         channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
-        with launch.explain_missing_data(cfg):
+        with launch.explain_missing_data(cfg, ['test']):
             items = (
                 file_items(cfg, args.images, channels)
                 if args.images

@@ -37,14 +37,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def check_files(images: list[Path], out_dir: Path) -> None:
-    """See that every picture is there and none of the drawings would replace a file.
+    """See that none of the drawings would replace a file.
 
     Raises:
         ValueError: Naming the file in question.
     """
-    missing = [str(path) for path in images if not path.is_file()]
-    if missing:
-        raise ValueError(f'no such picture: {", ".join(missing)}')
+    if out_dir.exists() and not out_dir.is_dir():
+        raise ValueError(f'--out-dir {out_dir} is a file; give the folder to draw into')
     # The names that mmpretrain's inferencer gives: what follows a second dot is lost.
     targets = [(out_dir / path.stem).with_suffix('.png') for path in images]
     twice = sorted({str(path) for path in targets if targets.count(path) > 1})
@@ -62,6 +61,9 @@ def main() -> None:
     args = parse_args()
     check_files(args.images, args.out_dir)
     from mmlattn.apis import MultiLabelInferencer, without_crops
+    from mmlattn.apis.pictures import check_pictures
+
+    check_pictures(args.images)
 
     cfg = load_config(args.config)
     inferencer = MultiLabelInferencer(

@@ -19,7 +19,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
 from mmlattn.apis import load_model, without_crops
-from mmlattn.apis.pictures import dataset_items, file_items, shown_picture
+from mmlattn.apis.pictures import check_pictures, dataset_items, file_items, shown_picture
 from mmlattn.models.layers import FUSIONS, SoftMask
 from mmlattn.utils import launch
 from mmlattn.utils.errors import UserError
@@ -96,8 +96,10 @@ def targets(args: argparse.Namespace) -> list[Path]:
     """The files to write.
 
     Raises:
-        UserError: If one is there already, or two pictures would share one.
+        UserError: If one is there already, two pictures would share one, or the folder is a file.
     """
+    if args.out.exists() and not args.out.is_dir():
+        raise UserError(f'--out {args.out} is a file; give the folder to draw into')
     names = [path.stem for path in args.images] + [f'{index}' for index in args.from_dataset]
     files = [args.out / f'{name}.png' for name in names]
     twice = sorted({str(file) for file in files if files.count(file) > 1})
@@ -129,15 +131,16 @@ def main() -> None:
     """Draw."""
     args = parse_args()
     files = targets(args)
+    check_pictures(args.images)
     cfg = launch.load_config(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    launch.apply_options(cfg, args.cfg_options)
     if args.no_crop:
         cfg = without_crops(cfg)
     model = load_model(cfg, args.checkpoint, seed=args.seed, device=args.device, trust=args.trust_checkpoint)
     channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
     items = file_items(cfg, args.images, channels)
     if args.from_dataset:
-        with launch.explain_missing_data(cfg):
+        with launch.explain_missing_data(cfg, ['test']):
             items += dataset_items(cfg, args.from_dataset)
     args.out.mkdir(parents=True, exist_ok=True)
     titles = [path.name for path in args.images] + [f'item {i} of the test data' for i in args.from_dataset]
