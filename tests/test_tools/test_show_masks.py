@@ -62,7 +62,9 @@ def test_records_what_runs_through_the_network(record_attention, backbone, learn
             module.trunk.register_forward_hook(lambda m, args, out, name=name: trunks.update({name: out}))
         else:
             module.register_forward_hook(lambda m, args, out, name=name: fused.update({name: out}))
-            module[1].register_forward_hook(lambda m, args, out, name=name: trunks.update({name: out}))
+            module.get_submodule('1').register_forward_hook(
+                lambda m, args, out, name=name: trunks.update({name: out})
+            )
     with record_attention(model) as attentions, torch.no_grad():
         model(torch.randn(1, 3, 70, 45))
     assert [attention.name for attention in attentions] == list(modules)

@@ -64,7 +64,6 @@ def main() -> None:
     from mmlattn.apis.pictures import check_pictures
 
     check_pictures(args.images)
-
     cfg = load_config(args.config)
     inferencer = MultiLabelInferencer(
         without_crops(cfg) if args.no_crop else cfg,
