@@ -1,0 +1,71 @@
+"""Several configs, several seeds, one table; finished runs are read again, but only those of the same recipe."""
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+
+import pytest
+from tiny_run import TOOLS, tool_environment, write_tiny_run
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    return write_tiny_run(tmp_path_factory.mktemp('compare'))
+
+
+def compare(config, out, *args):
+    command = [
+        sys.executable,
+        '-W',
+        'ignore',
+        TOOLS / 'analysis_tools/compare_runs.py',
+        config,
+        *args,
+        '--out',
+        out,
+    ]
+    return subprocess.run(
+        list(map(str, command)), cwd=config.parent, env=tool_environment(), capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+def test_table_of_two_seeds(config, tmp_path):
+    short = ['--cfg-options', 'train_dataloader.num_workers=0']
+    first = compare(config, tmp_path, '--seeds', '0', '1', *short)
+    assert first.returncode == 0, first.stderr
+    scores = json.loads((tmp_path / 'compare.json').read_text())['scores']['tiny']
+    assert scores.keys() == {'0', '1'}
+    for seed, score in scores.items():
+        lines = [
+            json.loads(line)
+            for path in (tmp_path / f'tiny/seed{seed}').rglob('scalars.json')
+            for line in path.open()
+        ]
+        assert score == [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line][-1]
+    row = re.search(r'\| tiny \| (\S+) \| (\S+) \|', first.stdout)
+    expected = statistics.mean(scores.values()), statistics.stdev(scores.values())
+    assert [float(x) for x in row.groups()] == pytest.approx(expected, abs=0.006)
+
+    again = compare(config, tmp_path, '--seeds', '0', '1', *short)
+    assert row.group() in again.stdout
+    assert len(list(tmp_path.glob('tiny/seed*/try*'))) == 2, 'finished runs are read'
+    assert (tmp_path / 'compare-2.json').is_file(), 'and no report is overwritten'
+
+    other = compare(config, tmp_path, '--seeds', '0', '--cfg-options', 'train_cfg.max_epochs=1')
+    assert other.returncode != 0 and 'another config or other --cfg-options' in other.stderr
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['--cfg-options', 'randomness.seed=3'], 'give the seeds by --seeds'),
+        (['none.py'], 'no such config: none.py'),
+    ],
+)
+def test_mistakes_cost_no_training(config, tmp_path, args, message):
+    done = compare(config, tmp_path / 'out', *args)
+    assert done.returncode == 2 and message in done.stderr
+    assert not (tmp_path / 'out').exists()
