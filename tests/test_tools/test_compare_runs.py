@@ -12,7 +12,10 @@ from tiny_run import TOOLS, tool_environment, write_tiny_run
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
-    return write_tiny_run(tmp_path_factory.mktemp('compare'))
+    tiny = write_tiny_run(tmp_path_factory.mktemp('compare'))
+    logged = tiny.with_name('logged.py')
+    logged.write_text("_base_ = 'tiny.py'\nvisualizer = dict(vis_backends=[dict(type='LocalVisBackend')])\n")
+    return logged
 
 
 def compare(config, out, *args):
@@ -36,22 +39,22 @@ def test_table_of_two_seeds(config, tmp_path):
     short = ['--cfg-options', 'train_dataloader.num_workers=0']
     first = compare(config, tmp_path, '--seeds', '0', '1', *short)
     assert first.returncode == 0, first.stderr
-    scores = json.loads((tmp_path / 'compare.json').read_text())['scores']['tiny']
+    scores = json.loads((tmp_path / 'compare.json').read_text())['scores']['logged']
     assert scores.keys() == {'0', '1'}
     for seed, score in scores.items():
         lines = [
             json.loads(line)
-            for path in (tmp_path / f'tiny/seed{seed}').rglob('scalars.json')
+            for path in (tmp_path / f'logged/seed{seed}').rglob('scalars.json')
             for line in path.open()
         ]
         assert score == [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line][-1]
-    row = re.search(r'\| tiny \| (\S+) \| (\S+) \|', first.stdout)
+    row = re.search(r'\| logged \| (\S+) \| (\S+) \|', first.stdout)
     expected = statistics.mean(scores.values()), statistics.stdev(scores.values())
     assert [float(x) for x in row.groups()] == pytest.approx(expected, abs=0.006)
 
     again = compare(config, tmp_path, '--seeds', '0', '1', *short)
     assert row.group() in again.stdout
-    assert len(list(tmp_path.glob('tiny/seed*/try*'))) == 2, 'finished runs are read'
+    assert len(list(tmp_path.glob('logged/seed*/try*'))) == 2, 'finished runs are read'
     assert (tmp_path / 'compare-2.json').is_file(), 'and no report is overwritten'
 
     other = compare(config, tmp_path, '--seeds', '0', '--cfg-options', 'train_cfg.max_epochs=1')

@@ -60,7 +60,12 @@ def final_score(folder: Path, metric: str, wanted: str) -> float | None:
         scores = [line[metric] for line in lines if metric in line]
         if not scores:
             known = sorted({key for line in lines for key in line if '/' in key})
-            raise SystemExit(f'{done.parent} has no {metric!r}; choose --metric among {known}')
+            hint = (
+                f'choose --metric among {known}'
+                if known
+                else 'its visualizer needs the backend LocalVisBackend'
+            )
+            raise SystemExit(f'{done.parent} has no {metric!r}: {hint}')
         return scores[-1]
     return None
 
