@@ -59,6 +59,21 @@ def test_trained_weights_are_all_loaded_or_none(tmp_path):
         load_model(make_cfg(), str(part))
 
 
+def test_files_from_before_settings_were_stored_keep_loading(tmp_path):
+    """Those of residual attention networks and of CSRA heads."""
+    arch = dict(stem_channels=4, channels=(8,), strides=(1,), modules=(1,), units=(0,), mask_depths=(1,))
+    cfg = make_cfg()
+    cfg.model.backbone = dict(type='mmlattn.ResidualAttentionNet', arch=arch)
+    cfg.model.neck = None
+    cfg.model.head = dict(type='mmlattn.CSRAHead', num_classes=3, in_channels=8, num_heads=2, lam=0.1)
+    state = load_model(cfg, seed=3).state_dict()
+    settings = [name for name in state if name.rpartition('.')[2].startswith(('ran_settings', 'csra_'))]
+    assert len(settings) == 4
+    torch.save({name: value for name, value in state.items() if name not in settings}, tmp_path / 'old.pth')
+    loaded = load_model(cfg, str(tmp_path / 'old.pth')).state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in loaded.items())
+
+
 def test_crops_alone_are_left_out():
     cfg = make_cfg()
     types = [transform['type'] for transform in without_crops(cfg).test_dataloader.dataset.pipeline]
