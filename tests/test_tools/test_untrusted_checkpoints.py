@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmpretrain.apis import get_model
 from tiny_run import MarkWhenOpened, run_tool, write_tiny_run
 
 
@@ -58,6 +59,8 @@ def test_refused(config, evil, tmp_path, way):
 @pytest.mark.slow
 def test_opened_if_trusted(config, evil, tmp_path):
     path, marker = evil
+    weights = get_model(str(config), device='cpu').state_dict()  # without them there would be nothing to test
+    torch.save(dict(state_dict=weights, meta=dict(note=MarkWhenOpened(marker))), path)
     done = run_tool('test.py', config, path, '--trust-checkpoint', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert marker.exists()
