@@ -115,7 +115,7 @@ def main() -> None:
 
     use_safe_loading(trust=args.trust_checkpoint)
     launch.add_hook(cfg, 'mmlattn.CompleteWeightsHook')  # or random weights would get a score
-    with launch.process_group(cfg), launch.explain_missing_data(cfg):
+    with launch.process_group(cfg), launch.explain_missing_data(cfg, ('test',)):
         runner = launch.build_runner(cfg)
         if args.out and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

@@ -83,7 +83,7 @@ def main() -> None:
     from mmlattn.utils.checkpoint import use_safe_loading
 
     use_safe_loading(trust=args.trust_checkpoint, run_dir=cfg.work_dir if cfg.get('resume') else None)
-    with launch.process_group(cfg), launch.explain_missing_data(cfg):
+    with launch.process_group(cfg), launch.explain_missing_data(cfg, ('train', 'val')):
         launch.build_runner(cfg).train()
 
 
