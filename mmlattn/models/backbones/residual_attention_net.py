@@ -2,7 +2,7 @@
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from mmcv.cnn import build_norm_layer
@@ -94,7 +94,6 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
         ptr=(1, 2, 1),
         mask_depths=(3, 2, 1),
     )
-    stem_stride = 4
 
     def __init__(
         self,
@@ -156,25 +155,14 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
             raise ValueError(
                 "out_norm=True is for unit='preact': the outputs of the other units are normalised already"
             )
-        sampling = dict(pool_style=pool_style, align_corners=align_corners, skip=mask_skip)
-        p, t, r = plan['ptr']
-
-        def attention_module(channels: int, depth: int) -> AttentionModule:
-            mask = SoftMask(
-                channels, depth, r, unit=unit, norm=norm, preactivation=preactivation, attention=attention,
-                structure=mask_struct, **sampling,
-            )  # fmt: skip
-            return AttentionModule(channels, p, t, mask=mask, unit=unit, learning=learning)
-
+        mask = partial(
+            SoftMask, r=plan['ptr'][2], unit=unit, norm=norm, preactivation=preactivation, attention=attention,
+            structure=mask_struct, skip=mask_skip, pool_style=pool_style, align_corners=align_corners,
+        )  # fmt: skip
         self.stem = self._make_stem(in_channels, plan['stem_channels'], norm, pool_style)
         c_in = plan['stem_channels']
         for i, channels in enumerate(self.channels[: last + 1]):
-            stage = OrderedDict(transition=unit(c_in, channels, plan['strides'][i]))
-            for m in range(plan['modules'][i]):
-                stage[f'attention{m + 1}'] = attention_module(channels, plan['mask_depths'][i])
-            for u in range(plan['units'][i]):
-                stage[f'unit{u + 1}'] = unit(channels, channels)
-            self.add_module(f'stage{i + 1}', nn.Sequential(stage))
+            self.add_module(f'stage{i + 1}', _make_stage(c_in, i, plan, unit, mask, learning))
             c_in = channels
         self._normed = [
             i for i in self.out_indices if preactivation and (out_norm or i == len(self.channels) - 1)
@@ -292,11 +280,24 @@ class ResidualAttentionNet_CIFAR(ResidualAttentionNet):  # noqa: N801 (the name 
         ptr=(1, 2, 1),
         mask_depths=(3, 2, 1),
     )
-    stem_stride = 1
 
     def _make_stem(self, in_channels: int, channels: int, norm, pool_style: str) -> nn.Sequential:
         conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         return nn.Sequential(OrderedDict(conv=conv, norm=norm(channels), relu=nn.ReLU(inplace=True)))
+
+
+def _make_stage(
+    c_in: int, i: int, plan: dict, unit: Callable, mask: Callable, learning: str
+) -> nn.Sequential:
+    """Transition to the channels of stage ``i``, its attention modules, its closing units."""
+    channels, (p, t, _) = plan['channels'][i], plan['ptr']
+    stage = OrderedDict(transition=unit(c_in, channels, plan['strides'][i]))
+    for m in range(1, plan['modules'][i] + 1):
+        branch = mask(channels, plan['mask_depths'][i])
+        stage[f'attention{m}'] = AttentionModule(channels, p, t, mask=branch, unit=unit, learning=learning)
+    for u in range(1, plan['units'][i] + 1):
+        stage[f'unit{u}'] = unit(channels, channels)
+    return nn.Sequential(stage)
 
 
 def make_norm(norm_cfg: dict, channels: int) -> nn.Module:
