@@ -130,7 +130,12 @@ def test_killing_the_demo_stops_its_jobs(tmp_path, number):
         f'job = jobs.Job("long", [sys.executable, "-c", {child!r}], pathlib.Path({str(tmp_path / "log")!r}))\n'
         'run_demo.new_run_folder = lambda *_: jobs.run_jobs([job], "running")\nrun_demo.main()'
     )
-    demo = subprocess.Popen([sys.executable, '-c', start], cwd=REPO / 'tools/demo', stderr=subprocess.DEVNULL)
+    demo = subprocess.Popen(
+        [sys.executable, '-c', start],
+        cwd=REPO / 'tools/demo',
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell in the background ignores some
+    )
     deadline = time.monotonic() + 60
     while not beat.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
