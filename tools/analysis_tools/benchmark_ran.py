@@ -1,11 +1,13 @@
 """Training step of Attention-56 against torchvision's ResNet-152 and ResNet-50: time, time per multiply-add, memory.
 
 Every network runs in both memory formats and is judged by its faster one. The networks take turns, so that what else
-the machine does meets all of them; a ratio is the median over the rounds. Peak memory is what a step adds to a fresh
-process that holds the network (Linux; on a GPU what the allocator reports).
+the machine does meets all of them; a ratio is the median over the rounds. On a CPU they run with an allocator that
+keeps memory for the next step, as docs/training.md advises; --give-back takes glibc's default instead. Peak memory is
+what a step adds to a fresh process that holds the network (Linux, default allocator; on a GPU what PyTorch reports).
 """
 
 import argparse
+import ctypes
 import os
 import statistics
 import subprocess
@@ -59,6 +61,11 @@ def parse_args() -> argparse.Namespace:
         '--networks', nargs='+', choices=NETWORKS, default=['Attention-56', 'ResNet-152', 'ResNet-50']
     )
     parser.add_argument(
+        '--give-back',
+        action='store_true',
+        help="glibc's default: freed memory goes back and is faulted in again",
+    )
+    parser.add_argument(
         '--profile', action='store_true', help='also say where the first network spends its time'
     )
     parser.add_argument('--peak', nargs=2, metavar=('NETWORK', 'FORMAT'), help=argparse.SUPPRESS)
@@ -88,6 +95,13 @@ def seconds(step: Callable[[], None], device: str) -> float:
     if device != 'cpu':
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def keep_memory() -> bool:
+    """Tell glibc never to give memory back: no mmap for large tensors, no trimming. False without glibc."""
+    mmap_max, trim_threshold = -4, -1  # of malloc.h
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    return mallopt is not None and mallopt(mmap_max, 0) == 1 and mallopt(trim_threshold, -1) == 1
 
 
 def multiply_adds(name: str, size: int) -> int:
@@ -144,6 +158,7 @@ def main() -> None:
     if args.peak:
         print(peak_bytes(*args.peak, args))
         return
+    kept = args.device == 'cpu' and not args.give_back and keep_memory()
     steps = {(name, layout): make_step(name, layout, args) for name in args.networks for layout in FORMATS}
     for step in steps.values():
         seconds(step, args.device)
@@ -158,7 +173,9 @@ def main() -> None:
     macs = {name: multiply_adds(name, args.size) for name in args.networks}
     first = args.networks[0]
 
-    where = f'{args.threads} CPU threads' if args.device == 'cpu' else torch.cuda.get_device_name()
+    allocator = 'memory kept' if kept else 'default allocator'
+    cpu = f'{args.threads} CPU threads, {allocator}'
+    where = cpu if args.device == 'cpu' else torch.cuda.get_device_name()
     print(f'batch {args.batch}, {args.size} px, {where}, torch {torch.__version__}, {args.rounds} rounds')
     columns = ('network', 'multiply-adds', 'channels_last', 'contiguous', 'peak memory of a step')
     columns += tuple(f'{first} / it: {what}' for what in ('step', 'per multiply-add'))
