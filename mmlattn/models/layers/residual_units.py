@@ -7,6 +7,7 @@ The widths, the places of normalisation and stride and the projections are those
 No convolution has a bias, and a unit has a projection only where shapes differ, so no parameter is ever unused.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -23,7 +24,7 @@ Norm = Callable[[int], nn.Module]
 """Makes a normalisation layer for a number of channels."""
 
 
-class ResidualUnit(nn.Module):
+class ResidualUnit(nn.Module, ABC):
     """x -> residual(x) + shortcut(x), with C_in and C channels.
 
     Args:
@@ -39,9 +40,9 @@ class ResidualUnit(nn.Module):
         super().__init__()
         self.with_cp = with_cp
 
+    @abstractmethod
     def transform(self, x: Tensor) -> Tensor:
         """The unit's function, shape (B, C_in, h, w) -> (B, C, h / stride, w / stride), rounded up."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad and not torch.compiler.is_compiling():
@@ -109,8 +110,9 @@ class _PostActUnit(ResidualUnit):
         )
         self.relu = nn.ReLU(inplace=True)
 
+    @abstractmethod
     def branch(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What is added to the shortcut, before the last ReLU."""
 
     def transform(self, x: Tensor) -> Tensor:
         shortcut = x if self.projection is None else self.projection(x)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
-from ran_references import CaffeNet, PortNet, Unit, randomise
+from ran_foreign_networks import CaffeNet, PortNet, Unit, randomise
 
 from mmlattn.models.backbones.ran_state_dict import Plan, from_mmlattn, model_config, to_mmlattn
 from mmlattn.models.layers.residual_units import ResidualUnit
