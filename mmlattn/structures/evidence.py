@@ -10,7 +10,8 @@ field                 shape, type          meaning
                                            all zero for a class a decoder never emitted; the peak is the
                                            centre of the arg-max cell
 ``regions``           (K, 4) float         boxes looked at, in order, xyxy in [0, 1] of the network input
-``region_scores``     (K, C) float         what each look said, row by row as ``regions``
+``region_scores``     (K, C) float         what each look said, row by row as ``regions``; a class was read from
+                                           the row with its highest score, the first of equals
 ``label_path``        (n,) long            labels in the order a decoder emitted them
 ``path_logprob``      () float             log-probability of that path
 ``trunk_masks``       list of (C', h, w)   soft masks of attention modules, in network order; no attention maps:
@@ -25,7 +26,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ['EVIDENCE_FIELDS', 'attention_peaks', 'set_attention_maps', 'set_trunk_masks']
+__all__ = ['EVIDENCE_FIELDS', 'attention_peaks', 'set_attention_maps', 'set_regions', 'set_trunk_masks']
 
 EVIDENCE_FIELDS = (
     'attention_maps', 'regions', 'region_scores', 'label_path', 'path_logprob', 'trunk_masks',
@@ -49,6 +50,32 @@ def set_attention_maps(data_samples: Sequence, maps: Tensor) -> None:
         )
     for sample, sample_maps in zip(data_samples, maps.detach().float(), strict=True):
         sample.set_field(sample_maps, 'attention_maps')
+
+
+def set_regions(data_samples: Sequence, regions: Tensor, scores: Tensor | None = None) -> None:
+    """Write one batch of regions to its data samples, clipped to the picture.
+
+    Args:
+        data_samples (Sequence[DataSample]): One sample per image; changed in place.
+        regions (Tensor): Shape (B, K, 4), xyxy as fractions of the network input; may stick out of it.
+        scores (Tensor, optional): Shape (B, K, C), what each region said.
+
+    Raises:
+        ValueError: If the shapes differ from these or from each other.
+    """
+    if regions.dim() != 3 or regions.shape[0] != len(data_samples) or regions.shape[2] != 4:
+        raise ValueError(
+            f'regions must have shape (B, K, 4) with B = {len(data_samples)} samples, got {tuple(regions.shape)}'
+        )
+    if scores is not None and (scores.dim() != 3 or scores.shape[:2] != regions.shape[:2]):
+        raise ValueError(
+            f'region scores must have shape (B, K, C) with (B, K) = {tuple(regions.shape[:2])}, got '
+            f'{tuple(scores.shape)}'
+        )
+    for index, sample in enumerate(data_samples):
+        sample.set_field(regions[index].detach().float().clamp(0, 1), 'regions')
+        if scores is not None:
+            sample.set_field(scores[index].detach().float(), 'region_scores')
 
 
 def set_trunk_masks(data_samples: Sequence, masks: Mapping[str, Tensor]) -> None:
