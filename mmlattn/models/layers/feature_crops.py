@@ -1,0 +1,126 @@
+"""Several crops of one picture, cut from its feature maps, and what they saw put back into the frame of the whole.
+
+Wang et al., ICCV 2017, test so: a picture N pixels wide passes through the backbone once, and windows of N - 64
+pixels, one at each corner and one in the centre, are cut from the feature map instead of the picture. At a stride of
+16 pixels the margin of 64 is d = 4 cells, so the windows of a 32 x 32 map are 28 x 28, and that in the centre starts
+at d // 2 = 2.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ['CROPS', 'FeatureWindow', 'boxes_from_windows', 'cut_windows', 'feature_windows', 'maps_from_windows']
+
+CROPS = ('five', 'ten')
+
+
+class FeatureWindow(NamedTuple):
+    """A part of a feature map, in cells; mirrored left to right after it is cut where ``flipped``."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flipped: bool = False
+
+
+def feature_windows(
+    input_size: Sequence[int], map_size: Sequence[int], margin: int = 64, crops: str = 'five'
+) -> tuple[FeatureWindow, ...]:
+    """Where the crops lie: top left, top right, bottom left, bottom right, centre.
+
+    Args:
+        input_size (Sequence[int]): (height, width) of the network input, in pixels.
+        map_size (Sequence[int]): (h, w) of the feature map, in cells.
+        margin (int): By how many pixels of the input the crops are smaller in height and width; two cells of the map
+            or more. Of an odd number of cells, d, the centre takes the middle rounded down, d // 2.
+        crops (str): 'five', or 'ten' for these and then the mirror image of each. A mirrored feature map is close to,
+            but not the same as, the feature map of the mirrored picture.
+
+    Returns:
+        tuple[FeatureWindow, ...]: 5 or 10.
+
+    Raises:
+        ValueError: If the margin is no whole number of cells, or too small or too large for them.
+    """
+    d_y, d_x = (_margin_cells(input_size, map_size, margin, axis) for axis in (0, 1))
+    origins = ((0, 0), (0, d_x), (d_y, 0), (d_y, d_x), (d_y // 2, d_x // 2))
+    windows = tuple(FeatureWindow(*origin, map_size[0] - d_y, map_size[1] - d_x) for origin in origins)
+    return windows if crops == 'five' else windows + tuple(w._replace(flipped=True) for w in windows)
+
+
+def _margin_cells(input_size: Sequence[int], map_size: Sequence[int], margin: int, axis: int) -> int:
+    given = f'input {tuple(input_size)}, feature map {tuple(map_size)}, margin {margin}'
+    stride, rest = divmod(input_size[axis], map_size[axis])
+    if rest or not stride:
+        raise ValueError(
+            f'crops of the feature map need the same whole number of pixels for each cell, got {given}: resize to '
+            "a multiple of the backbone's stride"
+        )
+    cells, rest = divmod(margin, stride)
+    if rest or not 2 <= cells < map_size[axis]:
+        raise ValueError(
+            f'the margin must be a whole number of cells, two or more, and leave some of the map, got {given}: a '
+            f'cell is {stride} pixels, so take a multiple of {stride} from {2 * stride} to '
+            f'{input_size[axis] - stride} as margin, or another input size'
+        )
+    return cells
+
+
+def cut_windows(x: Tensor, windows: Sequence[FeatureWindow]) -> Tensor:
+    """Cut the windows of every feature map of a batch.
+
+    Args:
+        x (Tensor): Shape (B, D, h, w).
+        windows (Sequence[FeatureWindow]): V of one size.
+
+    Returns:
+        Tensor: Shape (V * B, D, height, width), the batch of the first window first.
+    """
+    cut = ((x[..., w.top : w.top + w.height, w.left : w.left + w.width], w.flipped) for w in windows)
+    return torch.cat([part.flip(-1) if flipped else part for part, flipped in cut])
+
+
+def boxes_from_windows(boxes: Tensor, windows: Sequence[FeatureWindow], map_size: Sequence[int]) -> Tensor:
+    """Boxes in the frame of their window, in that of the whole map: (box * size of the window + its origin) / size.
+
+    Args:
+        boxes (Tensor): Shape (V, ..., 4), xyxy as fractions of the window.
+        windows (Sequence[FeatureWindow]): V.
+        map_size (Sequence[int]): (h, w) of the whole map.
+
+    Returns:
+        Tensor: Shape (V, ..., 4), xyxy as fractions of the whole; boxes of mirrored windows are mirrored back.
+    """
+    placed = []
+    for own, window in zip(boxes, windows, strict=True):
+        x1, y1, x2, y2 = own.unbind(-1)
+        if window.flipped:
+            x1, x2 = 1 - x2, 1 - x1
+        x1, x2 = ((x * window.width + window.left) / map_size[1] for x in (x1, x2))
+        y1, y2 = ((y * window.height + window.top) / map_size[0] for y in (y1, y2))
+        placed.append(torch.stack((x1, y1, x2, y2), dim=-1))
+    return torch.stack(placed)
+
+
+def maps_from_windows(maps: Tensor, windows: Sequence[FeatureWindow], map_size: Sequence[int]) -> Tensor:
+    """Maps over the cells of their window, over those of the whole map, with zeros around: sums stay the same.
+
+    Args:
+        maps (Tensor): Shape (V, ..., height, width).
+        windows (Sequence[FeatureWindow]): V, of that height and width.
+        map_size (Sequence[int]): (h, w) of the whole map.
+
+    Returns:
+        Tensor: Shape (V, ..., h, w); maps of mirrored windows are mirrored back.
+    """
+    pasted = []
+    for own, window in zip(maps, windows, strict=True):
+        right, bottom = map_size[1] - window.left - window.width, map_size[0] - window.top - window.height
+        own = own.flip(-1) if window.flipped else own
+        pasted.append(F.pad(own, (window.left, right, window.top, bottom)))
+    return torch.stack(pasted)
