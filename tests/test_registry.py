@@ -21,6 +21,18 @@ EXAMPLES = {
     'ResidualAttentionNet': dict(arch=dict(stem_channels=8, channels=(16, 16, 16, 16))),
     'ResidualAttentionNet_CIFAR': dict(arch=dict(stem_channels=4, channels=(8, 8, 8))),
     'ResidualAttentionWrapper': dict(backbone=dict(type='mmpretrain.ResNet', depth=18), stages=['layer4']),
+    'STLSTM': dict(in_channels=8, region_size=4, embed_dims=8, hidden_dims=8, out_dims=8),
+    'STLSTMHead': dict(num_classes=3, in_channels=8),
+    'RegionConstraintWrapper': dict(
+        head=dict(
+            type='mmpretrain.LinearClsHead',
+            num_classes=3,
+            in_channels=8,
+            loss=dict(type='mmpretrain.CrossEntropyLoss'),
+        )
+    ),
+    'RegionConstraintLoss': dict(),
+    'SoftmaxL2Loss': dict(),
     'COCOMultiLabel': dict(ann_file='none.json', lazy_init=True),
     'PlainMultiLabel': dict(ann_file='none.json', lazy_init=True),
     'NoisyLabels': dict(

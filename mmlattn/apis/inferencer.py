@@ -16,10 +16,10 @@ from torch import Tensor
 from mmlattn.apis.loading import load_trained
 from mmlattn.evaluation.metrics.pointing_game import check_frame
 from mmlattn.models.layers import SoftMask, record_masks
-from mmlattn.structures import EVIDENCE_FIELDS, set_trunk_masks
+from mmlattn.structures import EVIDENCE_FIELDS, select_labels, set_trunk_masks
 from mmlattn.utils.checkpoint import safe_loading
 
-__all__ = ['MultiLabelInferencer', 'resolve_threshold', 'select_labels']
+__all__ = ['MultiLabelInferencer', 'resolve_threshold']
 
 
 class MultiLabelInferencer(ImageClassificationInferencer):
@@ -77,8 +77,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             batch_size (int): Pictures per forward pass.
             **kwargs: ``with_evidence`` (bool): what the head can tell, and the soft masks of attention modules if
                 the model has any (see ``mmlattn.structures.evidence``). ``threshold`` and ``topk``: see
-                :func:`select_labels`; without both the model's own decision stands. Mmpretrain's ``show``,
-                ``show_dir``, ``resize``, ``rescale_factor``, ``draw_score``, ``wait_time``.
+                ``mmlattn.structures.select_labels``; without both the model's own decision stands. Mmpretrain's
+                ``show``, ``show_dir``, ``resize``, ``rescale_factor``, ``draw_score``, ``wait_time``.
 
         Returns:
             list[dict]: For each picture ``pred_labels`` (list[int], best first), ``pred_classes`` (list[str], if
@@ -199,26 +199,3 @@ def resolve_threshold(
     if not ((limits >= 0) & (limits <= 1)).all():
         raise ValueError(f'thresholds must lie in [0, 1], got {threshold}')
     return limits
-
-
-def select_labels(scores: Tensor, thresholds: Tensor, topk: int | None = None) -> Tensor:
-    """Classes whose score reaches their threshold, among the ``topk`` best if given.
-
-    Args:
-        scores (Tensor): Shape (C,), in [0, 1].
-        thresholds (Tensor): Shape (C,).
-        topk (int, optional): At least 1; more than C is C. Ties go to the lower class.
-
-    Returns:
-        Tensor: Class indices, ascending.
-
-    Raises:
-        ValueError: For a ``topk`` below 1.
-    """
-    if topk is not None and topk < 1:
-        raise ValueError(f'topk must be at least 1, got {topk}')
-    kept = scores >= thresholds.to(scores.device)
-    if topk is not None:
-        best = scores.argsort(descending=True, stable=True)[:topk]
-        kept &= torch.zeros_like(kept).scatter(0, best, True)
-    return kept.nonzero()[:, 0]

@@ -1,4 +1,16 @@
 from .backbones import ResidualAttentionNet, ResidualAttentionNet_CIFAR, ResidualAttentionWrapper
-from .heads import CSRAHead
+from .heads import CSRAHead, RegionConstraintWrapper, STLSTMHead
+from .losses import RegionConstraintLoss, SoftmaxL2Loss
+from .necks import STLSTM
 
-__all__ = ['CSRAHead', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'ResidualAttentionWrapper']
+__all__ = [
+    'STLSTM',
+    'CSRAHead',
+    'RegionConstraintLoss',
+    'RegionConstraintWrapper',
+    'ResidualAttentionNet',
+    'ResidualAttentionNet_CIFAR',
+    'ResidualAttentionWrapper',
+    'STLSTMHead',
+    'SoftmaxL2Loss',
+]

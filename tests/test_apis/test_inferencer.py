@@ -12,7 +12,8 @@ from mmengine.config import Config
 from mmpretrain.apis import get_model
 
 from mmlattn.apis import MultiLabelInferencer
-from mmlattn.apis.inferencer import resolve_threshold, select_labels
+from mmlattn.apis.inferencer import resolve_threshold
+from mmlattn.structures import select_labels
 from mmlattn.utils.errors import UserError
 
 CLASSES = tuple('0123456789')

@@ -1,3 +1,5 @@
 from .csra_head import CSRAHead
+from .region_constraint_wrapper import RegionConstraintWrapper
+from .st_lstm_head import STLSTMHead
 
-__all__ = ['CSRAHead']
+__all__ = ['CSRAHead', 'RegionConstraintWrapper', 'STLSTMHead']

@@ -1,0 +1,57 @@
+"""The LSTM cell of Wang et al., ICCV 2017, section 3.2, and the standard one."""
+
+import torch
+from torch import Tensor, nn
+
+from mmlattn.utils.arguments import check_choice
+
+__all__ = ['LSTMCell']
+
+
+class LSTMCell(nn.Module):
+    """One step of an LSTM; the paper's, unlike the usual one, puts out its state without a tanh.
+
+        i = sigmoid(W_xi x + W_hi h + b_i)      input gate
+        f = sigmoid(W_xf x + W_hf h + b_f)      forget gate; the paper calls it g
+        m = tanh(W_xm x + W_hm h + b_m)         modulation; PyTorch calls it g
+        o = sigmoid(W_xo x + W_ho h + b_o)      output gate
+        c' = f * c + i * m
+        h' = o * c'                             o * tanh(c') for cell_out='tanh'
+
+    The rows of ``input`` and ``hidden`` are in PyTorch's order (i, f, m, o), so ``cell_out='tanh'`` with the weights
+    of ``torch.nn.LSTMCell`` computes the same.
+
+    Args:
+        in_dims (int): Width of x.
+        hidden_dims (int): Width of h and c.
+        cell_out (str): 'identity', the paper's, or 'tanh'.
+    """
+
+    def __init__(self, in_dims: int, hidden_dims: int, cell_out: str = 'identity') -> None:
+        super().__init__()
+        check_choice('cell_out', cell_out, ('identity', 'tanh'))
+        self.cell_out = cell_out
+        self.input = nn.Linear(in_dims, 4 * hidden_dims)
+        self.hidden = nn.Linear(hidden_dims, 4 * hidden_dims, bias=False)
+
+    def start(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """H = c = 0 for a batch of inputs ``x``, shape (B, in_dims)."""
+        zeros = x.new_zeros(x.shape[0], self.hidden.in_features)
+        return zeros, zeros
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """One step.
+
+        Args:
+            x (Tensor): Shape (B, in_dims).
+            state (tuple[Tensor, Tensor]): h and c, each (B, hidden_dims).
+
+        Returns:
+            tuple[Tensor, Tensor]: The new h and c, float32 also under autocast: c adds up over the steps.
+        """
+        h, c = state
+        gates = (self.input(x) + self.hidden(h)).to(torch.promote_types(c.dtype, torch.float32))
+        i, f, m, o = gates.chunk(4, dim=-1)
+        c = f.sigmoid() * c + i.sigmoid() * m.tanh()
+        h = o.sigmoid() * (c if self.cell_out == 'identity' else c.tanh())
+        return h, c

@@ -1,0 +1,73 @@
+"""From the scores of several looks to one score of each class.
+
+Wang et al., ICCV 2017, section 3.3: the maximum over the regions, class by class. The others are the usual smooth
+relatives; all keep K equal looks at their common score, but for noisy-or, in which looks add up.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ['SCORE_FUSIONS', 'fuse_scores', 'fusion_weights', 'log_mean_exp', 'noisy_or']
+
+
+def log_mean_exp(scores: Tensor) -> Tensor:
+    """log(mean_k exp(s_k)): the maximum made smooth, shape (B, K, C) to (B, C)."""
+    return scores.logsumexp(dim=1) - math.log(scores.shape[1])
+
+
+def noisy_or(scores: Tensor) -> Tensor:
+    """The logit of 1 - prod_k (1 - sigmoid(s_k)): present if seen in any look, shape (B, K, C) to (B, C)."""
+    log_absent = F.logsigmoid(-scores).sum(dim=1)
+    # log(p / (1 - p)) with 1 - p = exp(log_absent). Where p is close to 0, all scores are very low, and
+    # log p = log sum_k exp(s_k) to first order; the direct form would take the logarithm of 0 there.
+    rare = log_absent > -torch.finfo(scores.dtype).eps
+    direct = torch.log(-torch.expm1(torch.where(rare, -1.0, log_absent))) - log_absent
+    return torch.where(rare, scores.logsumexp(dim=1), direct)
+
+
+def _maximum(scores: Tensor) -> Tensor:
+    return scores.amax(dim=1)
+
+
+def _mean(scores: Tensor) -> Tensor:
+    return scores.mean(dim=1)
+
+
+SCORE_FUSIONS: dict[str, Callable[[Tensor], Tensor]] = dict(
+    max=_maximum, lse=log_mean_exp, mean=_mean, noisy_or=noisy_or
+)
+
+
+def fuse_scores(scores: Tensor, how: str = 'max') -> Tensor:
+    """Fuse the looks, in float32 at least.
+
+    Args:
+        scores (Tensor): Raw scores, shape (B, K, C).
+        how (str): Key of ``SCORE_FUSIONS``.
+
+    Returns:
+        Tensor: Shape (B, C).
+    """
+    return SCORE_FUSIONS[how](scores.to(torch.promote_types(scores.dtype, torch.float32)))
+
+
+def fusion_weights(scores: Tensor, how: str = 'max') -> Tensor:
+    """How much each look decides: the derivative of the fused score, scaled to sum to 1 over the looks.
+
+    Args:
+        scores (Tensor): Shape (B, K, C).
+        how (str): Key of ``SCORE_FUSIONS``. The maximum gives one-hot weights, to the first of equals.
+
+    Returns:
+        Tensor: Shape (B, K, C).
+    """
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if how == 'max':
+        return F.one_hot(scores.argmax(dim=1), scores.shape[1]).movedim(-1, 1).to(scores.dtype)
+    if how == 'mean':
+        return torch.full_like(scores, 1 / scores.shape[1])
+    return (scores if how == 'lse' else F.logsigmoid(scores)).softmax(dim=1)

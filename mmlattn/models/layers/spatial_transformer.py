@@ -1,0 +1,123 @@
+"""Axis-aligned spatial transformer: looking at a box of a feature map.
+
+Jaderberg et al., "Spatial Transformer Networks", NIPS 2015, restricted to scale and translation as in Wang et al.,
+"Multi-label Image Recognition by Recurrently Discovering Attentional Regions", ICCV 2017, section 3.1.
+
+A region is theta = (s_x, s_y, t_x, t_y) on the last axis, in coordinates that run from -1 to 1 over the map, x to the
+right and y down: (t_x, t_y) is the centre and (|s_x|, |s_y|) half the sides. It stands for
+
+    M = [s_x   0  t_x]
+        [  0 s_y  t_y],
+
+which takes coordinates of the region to coordinates of the map. (1, 1, 0, 0) is the whole map; a negative scale
+mirrors the region.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ['boxes_to_theta', 'sample_regions', 'theta_to_boxes', 'theta_to_grid', 'theta_to_matrix']
+
+
+def theta_to_matrix(theta: Tensor) -> Tensor:
+    """M of each region, as ``torch.nn.functional.affine_grid`` takes it.
+
+    Args:
+        theta (Tensor): Shape (..., 4).
+
+    Returns:
+        Tensor: Shape (..., 2, 3).
+    """
+    s_x, s_y, t_x, t_y = theta.unbind(-1)
+    zero = torch.zeros_like(s_x)
+    rows = torch.stack((s_x, zero, t_x), -1), torch.stack((zero, s_y, t_y), -1)
+    return torch.stack(rows, dim=-2)
+
+
+def theta_to_grid(theta: Tensor, size: int | tuple[int, int], align_corners: bool = False) -> Tensor:
+    """Where each cell of the sampled regions lies on the map: s u + t for every u of the region's own lattice.
+
+    Equal to ``affine_grid(M, ...)``, which the TorchScript exporter of ONNX lacks.
+
+    Args:
+        theta (Tensor): Shape (..., 4).
+        size (int | tuple[int, int]): (height, width) of the sampled region, in cells.
+        align_corners (bool): Whether the outermost samples, rather than the edges of the outermost cells, lie on
+            the box's border.
+
+    Returns:
+        Tensor: Shape (..., height, width, 2), (x, y).
+    """
+    height, width = _pair(size)
+    s_x, s_y, t_x, t_y = theta[..., None, None, :].unbind(-1)
+    x = s_x * _lattice(width, align_corners, theta) + t_x  # (..., 1, width)
+    y = s_y * _lattice(height, align_corners, theta)[:, None] + t_y  # (..., height, 1)
+    return torch.stack(torch.broadcast_tensors(x, y), dim=-1)
+
+
+def sample_regions(
+    x: Tensor,
+    theta: Tensor,
+    size: int | tuple[int, int],
+    align_corners: bool = False,
+    padding_mode: str = 'zeros',
+) -> Tensor:
+    """Read one region of each map by bilinear interpolation.
+
+    Args:
+        x (Tensor): Feature maps, shape (B, C, h, w).
+        theta (Tensor): Shape (B, 4), of the type of ``x``.
+        size (int | tuple[int, int]): (height, width) of the result.
+        align_corners (bool): As for :func:`theta_to_grid`.
+        padding_mode (str): 'zeros', 'border' or 'reflection': what lies outside the map.
+
+    Returns:
+        Tensor: Shape (B, C, height, width).
+    """
+    grid = theta_to_grid(theta, size, align_corners)
+    return F.grid_sample(x, grid, mode='bilinear', padding_mode=padding_mode, align_corners=align_corners)
+
+
+def theta_to_boxes(theta: Tensor, size: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """The boxes that regions cover; exact where ``align_corners`` is false.
+
+    Args:
+        theta (Tensor): Shape (..., 4).
+        size (tuple[float, float]): (height, width) of the frame of the boxes; (1, 1) gives fractions of the map.
+
+    Returns:
+        Tensor: Shape (..., 4), xyxy with x1 <= x2 and y1 <= y2, not clipped to the frame.
+    """
+    half, centre = theta[..., :2].abs(), theta[..., 2:]
+    height, width = size
+    corners = torch.cat((centre - half, centre + half), dim=-1)
+    return (corners + 1) / 2 * theta.new_tensor((width, height, width, height))
+
+
+def boxes_to_theta(boxes: Tensor, size: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """The regions, with scales of at least 0, that cover boxes: the inverse of :func:`theta_to_boxes`.
+
+    Args:
+        boxes (Tensor): Shape (..., 4), xyxy.
+        size (tuple[float, float]): (height, width) of the frame of the boxes.
+
+    Returns:
+        Tensor: Shape (..., 4).
+    """
+    height, width = size
+    corners = boxes / boxes.new_tensor((width, height, width, height)) * 2 - 1
+    low, high = corners[..., :2], corners[..., 2:]
+    return torch.cat(((high - low) / 2, (high + low) / 2), dim=-1)
+
+
+def _lattice(count: int, align_corners: bool, like: Tensor) -> Tensor:
+    """``count`` points over [-1, 1]: the centres of equal cells, or from border to border."""
+    steps = torch.arange(count, dtype=like.dtype, device=like.device)
+    if not align_corners:
+        return (2 * steps + 1) / count - 1
+    return steps * (2 / (count - 1)) - 1 if count > 1 else torch.zeros_like(steps)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

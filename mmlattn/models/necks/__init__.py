@@ -1,0 +1,3 @@
+from .st_lstm import STLSTM
+
+__all__ = ['STLSTM']

@@ -1,0 +1,277 @@
+"""The ST-LSTM neck."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from mmlattn.models.layers import (
+    LOC_PARAMS,
+    LSTMCell,
+    STLSTMOutput,
+    discover_regions,
+    region_anchors,
+    sample_regions,
+    to_feature_map,
+    unbounded_scale,
+)
+from mmlattn.registry import MODELS
+from mmlattn.utils.arguments import check_choice, check_number, check_whole, whole_numbers
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.init_cfg import loads_weights
+
+__all__ = ['STLSTM']
+
+
+@MODELS.register_module()
+class STLSTM(BaseModule):
+    """Looks at K regions of a feature map, one after the other, and describes each (ICCV 2017).
+
+    The recurrence is in ``mmlattn/models/layers/recurrent_regions.py``. The neck reads the last feature map of any
+    backbone and needs no labels; ``STLSTMHead`` scores its steps and constrains its regions. Any head of mmpretrain
+    works too: it sees the last field of the output, the features pooled over the steps.
+
+    Widths are not in the paper's abstract or notes; the defaults make W_fx the size of VGG-16's first fully connected
+    layer, which ``fc_from_vgg`` can load.
+
+    Args:
+        in_channels (int): Channels of the feature map.
+        num_steps (int): K, how many regions; the look at the whole map comes on top.
+        region_size (int | tuple[int, int]): (height, width) of a sampled region, in cells.
+        region_pool (str, optional): 'max' or 'avg' pooling of the sampled region, or none. Sampling finer and
+            pooling skips fewer cells of a large region.
+        pool_size (int): Side of the pooling windows.
+        region_embed (str): W_fx: 'fc', the paper's; 'conv', a 3 x 3 convolution, averaged over the region; 'gap', the
+            mean of the region itself without weights.
+        embed_dims (int): Width of x; that of the map for 'gap'.
+        hidden_dims (int): Width of h and c.
+        out_dims (int): Width D of z.
+        cell_out (str): 'identity', the paper's h = o * c, or 'tanh'.
+        loc_param (str): How W_zm z + b_m places a region: 'direct', the paper's; 'residual_anchor', relative to the
+            region's anchor; 'bounded', always inside the map and upright. See ``layers/region_anchors.py``.
+        loc_init (dict): ``scale`` and ``shift`` of the regions before training, relative to the anchor for
+            'residual_anchor'. W_zm starts at 0.
+        scale_range (tuple[float, float]): Least and largest scale for 'bounded'.
+        anchor (dict): ``radius`` and ``start_angle`` of the circle of anchors, and ``first``: 'none' leaves the first
+            region free, 'center' draws it to the centre.
+        in_index (int): Which of the backbone's outputs to read.
+        align_corners (bool): How sampling reads coordinates; only without are the reported boxes exact.
+        padding_mode (str): 'zeros', 'border' or 'reflection': what lies outside the map.
+        dropout (float): Dropout probability on x.
+        fc_from_vgg (dict, optional): ``checkpoint`` of a VGG and ``prefix`` of its first fully connected layer,
+            'backbone.classifier.0' by default, from which W_fx starts.
+        include_global (bool): Give the look at the whole map a score too.
+        init_cfg (dict, optional): Of all but W_zm.
+
+    Raises:
+        ValueError: For an impossible combination of arguments, or a feature map that can't be read.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_steps: int = 5,
+        *,
+        region_size: int | tuple[int, int] = 14,
+        region_pool: str | None = 'max',
+        pool_size: int = 2,
+        region_embed: str = 'fc',
+        embed_dims: int = 4096,
+        hidden_dims: int = 512,
+        out_dims: int = 512,
+        cell_out: str = 'identity',
+        loc_param: str = 'direct',
+        loc_init: Mapping[str, float] = dict(scale=0.5, shift=0.0),
+        scale_range: tuple[float, float] = (0.1, 1.0),
+        anchor: Mapping[str, Any] = dict(radius=math.sqrt(0.5), start_angle=math.pi / 4, first='none'),
+        in_index: int = -1,
+        align_corners: bool = False,
+        padding_mode: str = 'zeros',
+        dropout: float = 0.0,
+        fc_from_vgg: Mapping[str, str] | None = None,
+        include_global: bool = False,
+        init_cfg: dict | None = dict(type='Xavier', layer=['Linear', 'Conv2d'], distribution='uniform'),  # noqa: B006
+    ) -> None:
+        super().__init__(init_cfg)
+        for name, value in dict(
+            in_channels=in_channels, num_steps=num_steps, pool_size=pool_size, embed_dims=embed_dims,
+            hidden_dims=hidden_dims, out_dims=out_dims,
+        ).items():  # fmt: skip
+            check_whole(name, value, 1)
+        check_choice('region_embed', region_embed, ('fc', 'conv', 'gap'))
+        check_choice('padding_mode', padding_mode, ('zeros', 'border', 'reflection'))
+        self.in_channels = in_channels
+        self.num_steps = num_steps
+        self.region_size = _region_size(region_size, region_pool, pool_size)
+        self.region_embed = region_embed
+        self.in_index = in_index
+        self.align_corners = align_corners
+        self.padding_mode = padding_mode
+        self.include_global = include_global
+        self.fc_from_vgg = _vgg_source(fc_from_vgg, region_embed)
+        self.scale_range = _scale_range(scale_range)
+        self._place, self._loc_start = _placement(loc_param, loc_init, self.scale_range)
+        anchors, anchor_mask = region_anchors(num_steps, **_anchor_options(anchor))
+        self.register_buffer('anchors', anchors, persistent=False)
+        self.register_buffer('anchor_mask', anchor_mask, persistent=False)
+
+        pools = {None: nn.Identity, 'max': nn.MaxPool2d, 'avg': nn.AvgPool2d}
+        self.pool = pools[region_pool](pool_size)
+        height, width = (n // pool_size if region_pool else n for n in self.region_size)
+        if region_embed == 'fc':
+            self.embed = nn.Linear(in_channels * height * width, embed_dims)
+        elif region_embed == 'conv':
+            self.embed = nn.Conv2d(in_channels, embed_dims, 3, padding=1)
+        else:
+            embed_dims = in_channels
+        self.dropout = nn.Dropout(dropout)
+        self.cell = LSTMCell(embed_dims, hidden_dims, cell_out)
+        self.z = nn.Linear(hidden_dims, out_dims)
+        self.loc = nn.Linear(out_dims, 4)
+        self._start_loc()
+
+    def forward(self, feats: tuple[Tensor] | Tensor) -> STLSTMOutput:
+        """Discover the regions.
+
+        Args:
+            feats (tuple[Tensor] | Tensor): Outputs of the backbone; the map read is (B, C, h, w), (B, h, w, C) or
+                square tokens (B, h * w, C).
+
+        Returns:
+            STLSTMOutput: theta is float32 at least, also under autocast.
+        """
+        x = feats[self.in_index] if isinstance(feats, (tuple, list)) else feats
+        x = to_feature_map(x, self.in_channels)
+        # Half precision would place regions to within a 256th of the map at best.
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        whole = wide.new_tensor((1.0, 1.0, 0.0, 0.0)).expand(x.shape[0], 4)
+
+        def look(theta: Tensor) -> Tensor:
+            region = sample_regions(wide, theta, self.region_size, self.align_corners, self.padding_mode)
+            return self.pool(region).to(x.dtype)
+
+        steps, theta = discover_regions(
+            whole, self.num_steps, look, self._embed, self.cell, self._project, self._locate
+        )
+        scored = steps if self.include_global else steps[:, 1:]
+        return STLSTMOutput(scored, theta, self.anchors, self.anchor_mask, scored.amax(dim=1))
+
+    def init_weights(self) -> None:
+        """Initialise by ``init_cfg``, then W_zm so that regions begin as ``loc_init`` says, then W_fx from VGG."""
+        super().init_weights()
+        if loads_weights(self.init_cfg):
+            return
+        self._start_loc()
+        if self.fc_from_vgg is not None:
+            self._load_fc(**self.fc_from_vgg)
+
+    def _embed(self, region: Tensor) -> Tensor:
+        if self.region_embed == 'fc':
+            x = F.relu(self.embed(region.flatten(1)))
+        elif self.region_embed == 'conv':
+            x = F.relu(self.embed(region)).mean(dim=(-2, -1))
+        else:
+            x = region.mean(dim=(-2, -1))
+        return self.dropout(x)
+
+    def _project(self, h: Tensor) -> Tensor:
+        return F.relu(self.z(h))
+
+    def _locate(self, z: Tensor, region: int) -> Tensor:
+        dtype = torch.promote_types(z.dtype, torch.float32)
+        with torch.autocast(z.device.type, enabled=False):
+            raw = F.linear(z.to(dtype), self.loc.weight.to(dtype), self.loc.bias.to(dtype))
+            return self._place(raw, self.anchors[region].to(dtype), self.scale_range)
+
+    def _start_loc(self) -> None:
+        nn.init.zeros_(self.loc.weight)
+        with torch.no_grad():
+            self.loc.bias.copy_(self.loc.bias.new_tensor(self._loc_start))
+
+    def _load_fc(self, checkpoint: str, prefix: str) -> None:
+        state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        state = {
+            name.removeprefix(f'{prefix}.'): value
+            for name, value in state.get('state_dict', state).items()
+            if name.startswith(f'{prefix}.')
+        }
+        found = {name: tuple(value.shape) for name, value in state.items()}
+        expected = {name: tuple(value.shape) for name, value in self.embed.state_dict().items()}
+        if found != expected:
+            raise UserError(
+                f'fc_from_vgg: {prefix} of {checkpoint} has {found}, W_fx needs {expected}; the usual VGG fits '
+                'in_channels=512, regions of 7 x 7 cells after pooling, and embed_dims=4096. Otherwise set '
+                'fc_from_vgg=None'
+            )
+        self.embed.load_state_dict(state)
+
+
+def _region_size(size, region_pool: str | None, pool_size: int) -> tuple[int, int]:
+    if region_pool is not None:
+        check_choice('region_pool', region_pool, ('max', 'avg'))
+    sides = whole_numbers('region_size', size, 1)
+    if len(sides) > 2:
+        raise ValueError(f'region_size must be one number or (height, width), got {size!r}')
+    height, width = sides[0], sides[-1]
+    if region_pool is not None and (height % pool_size or width % pool_size):
+        raise ValueError(
+            f'region_size {height} x {width} must be a multiple of pool_size={pool_size}, so that pooling reads '
+            'every cell; change one of them, or set region_pool=None'
+        )
+    return height, width
+
+
+def _vgg_source(source: Mapping[str, str] | None, region_embed: str) -> dict[str, str] | None:
+    if source is None:
+        return None
+    options = dict(prefix='backbone.classifier.0') | dict(source)
+    if options.keys() != {'checkpoint', 'prefix'}:
+        raise ValueError(f'fc_from_vgg must be dict(checkpoint=...[, prefix=...]), got {dict(source)}')
+    if region_embed != 'fc':
+        raise ValueError(f"fc_from_vgg needs region_embed='fc', got {region_embed!r}")
+    return options
+
+
+def _scale_range(limits) -> tuple[float, float]:
+    try:
+        low, high = (float(limit) for limit in limits)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if not 0 <= low < high <= 1:
+        raise ValueError(f'scale_range must be two numbers with 0 <= low < high <= 1, got {limits!r}')
+    return low, high
+
+
+def _placement(loc_param: str, loc_init: Mapping[str, float], scale_range: tuple[float, float]):
+    """The function that places regions, and the numbers with which it gives them their first scale and shift."""
+    check_choice('loc_param', loc_param, LOC_PARAMS)
+    start = dict(scale=0.5, shift=0.0) | dict(loc_init)
+    if start.keys() != {'scale', 'shift'}:
+        raise ValueError(f'loc_init takes scale and shift, got {dict(loc_init)}')
+    for name, value in start.items():
+        check_number(f'loc_init[{name!r}]', value)
+    scale, shift = start['scale'], start['shift']
+    if loc_param == 'bounded':
+        low, high = scale_range
+        if not (low < scale < high and abs(shift) < 1 - scale):
+            raise ValueError(
+                f"loc_init for loc_param='bounded' must have a scale inside scale_range={scale_range} and a shift "
+                f'that leaves the region in the map, |shift| < 1 - scale, got {dict(loc_init)}'
+            )
+        scale, shift = unbounded_scale(scale, scale_range), math.atanh(shift / (1 - scale))
+    return LOC_PARAMS[loc_param], (scale, scale, shift, shift)
+
+
+def _anchor_options(anchor: Mapping[str, Any]) -> dict[str, Any]:
+    options = dict(radius=math.sqrt(0.5), start_angle=math.pi / 4, first='none') | dict(anchor)
+    if options.keys() != {'radius', 'start_angle', 'first'}:
+        raise ValueError(f'anchor takes radius, start_angle and first, got {dict(anchor)}')
+    check_number("anchor['radius']", options['radius'])
+    check_number("anchor['start_angle']", options['start_angle'])
+    check_choice("anchor['first']", options['first'], ('none', 'center'))
+    return options
