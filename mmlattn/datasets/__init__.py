@@ -3,6 +3,7 @@ from .noisy_labels import NoisyLabels
 from .plain_multilabel import PlainMultiLabel
 from .seeded import SeededDataset
 from .stream_sampler import StreamIndex, StreamSampler
+from .voc_box import VOCBox
 
 __all__ = [
     'COCOMultiLabel',
@@ -11,4 +12,5 @@ __all__ = [
     'SeededDataset',
     'StreamIndex',
     'StreamSampler',
+    'VOCBox',
 ]
