@@ -1,3 +1,3 @@
-from .metrics import MultiLabelReport, PointingGame
+from .metrics import CorLoc, MultiLabelReport, PointingGame
 
-__all__ = ['MultiLabelReport', 'PointingGame']
+__all__ = ['CorLoc', 'MultiLabelReport', 'PointingGame']

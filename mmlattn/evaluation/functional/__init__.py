@@ -1,3 +1,13 @@
+from .localization import (
+    SeenInMaps,
+    SeenInRegions,
+    best_iou,
+    cell_centres,
+    covered_share,
+    has_area,
+    inside_any,
+    map_box,
+)
 from .multi_label import (
     CONVENTIONS,
     Convention,
@@ -8,9 +18,9 @@ from .multi_label import (
     precision_recall_f1,
     select_labels,
 )
-from .pointing import cell_centres, inside_any
 
 __all__ = [
-    'CONVENTIONS', 'Convention', 'MultiLabelResult', 'average_precision', 'cell_centres', 'inside_any',
-    'label_counts', 'multi_label_report', 'precision_recall_f1', 'select_labels',
+    'CONVENTIONS', 'Convention', 'MultiLabelResult', 'SeenInMaps', 'SeenInRegions', 'average_precision', 'best_iou',
+    'cell_centres', 'covered_share', 'has_area', 'inside_any', 'label_counts', 'map_box', 'multi_label_report',
+    'precision_recall_f1', 'select_labels',
 ]  # fmt: skip

@@ -1,4 +1,5 @@
+from .corloc import CorLoc
 from .multi_label_report import MultiLabelReport
 from .pointing_game import PointingGame
 
-__all__ = ['MultiLabelReport', 'PointingGame']
+__all__ = ['CorLoc', 'MultiLabelReport', 'PointingGame']
