@@ -1,6 +1,7 @@
 """The one visualiser of mmlattn: pictures, labels, and where the model looked."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import mmcv
 import numpy as np
@@ -12,8 +13,10 @@ from mmpretrain.visualization import UniversalVisualizer
 from mmlattn.registry import VISUALIZERS
 
 from .layout import SheetLayout, fit_picture, overlay
-from .legend import draw_legend
+from .legend import draw_legend, legend_lines
 from .panels import OUTCOME_COLORS, Panel, sample_panels
+from .region_drawing import draw_regions, spotlight
+from .text import fit_label
 
 __all__ = ['EvidenceVisualizer']
 
@@ -161,15 +164,15 @@ class EvidenceVisualizer(UniversalVisualizer):
         blocks = [sample_panels(s, classes, self.max_classes, **panel_options) for s in data_samples]
         cell = max(cell_size or self.cell_size, 80)
         cells, columns = max(2, *map(len, blocks)), min(columns, len(blocks))
-        legend_lines = -(-4 // (cells * columns))  # four cells hold the whole legend in one line
         layout = SheetLayout(
             cells=cells,
             blocks=len(blocks),
             columns=columns,
             cell=cell,
             heading=cell // 5 if title else 0,
-            legend=legend_lines * max(cell // 8, 18),
         )
+        drawn = [panel for block in blocks for panel in block]
+        layout = replace(layout, legend=legend_lines(self.ax_save, layout, drawn) * layout.caption)
         width, height = layout.size
         self.set_image(np.full((height, width, 3), 255, np.uint8))
         self.ax_save.set_autoscale_on(False)
@@ -179,21 +182,25 @@ class EvidenceVisualizer(UniversalVisualizer):
             picture = fit_picture(image, cell)
             for number, panel in enumerate(panels):
                 self._draw_panel(picture, panel, layout.cell_corner(index, number), cell, text_cfg or {})
-        draw_legend(self.ax_save, layout, [panel for block in blocks for panel in block], self.colormap)
+        draw_legend(self.ax_save, layout, drawn, self.colormap)
         return self.get_image()
 
     def _draw_panel(
         self, picture: np.ndarray, panel: Panel, corner: tuple[int, int], cell: int, text_cfg: dict
     ) -> None:
         x, y = corner
-        self._write(_shorten(panel.title, 24), x, y - cell // 40, panel.outcome, cell / 15, **text_cfg)
+        letters = max(cell / 15, 9)
+        self._write(panel.title, x, y - cell // 40, panel.outcome, letters, cell, **text_cfg)
         if panel.lines:
-            for row, (text, outcome) in enumerate(panel.lines[:8]):
-                self._write(_shorten(text, 24), x, y + (row + 1) * cell / 9, outcome, cell / 15, **text_cfg)
+            spacing = max(cell / 9, 1.2 * letters)
+            for row, (text, outcome) in enumerate(_first_lines(panel.lines, int(cell / spacing) - 1)):
+                self._write(text, x, y + (row + 1) * spacing, outcome, letters, cell, **text_cfg)
             return
         if panel.heat is not None:
             heat = panel.heat.numpy()
             picture = overlay(picture, heat, self.colormap, self.interpolation, gamma=panel.heat_gamma)
+        if panel.lit is not None:
+            picture = spotlight(picture, panel.lit.numpy())
         height, width = picture.shape[:2]
         x, y = x + (cell - width) // 2, y + (cell - height) // 2
         self.ax_save.imshow(picture, extent=(x, x + width, y + height, y), interpolation='none')
@@ -203,18 +210,29 @@ class EvidenceVisualizer(UniversalVisualizer):
             line = max(cell / 130, 1)
             self.draw_bboxes(boxes, edge_colors='black', line_widths=2.2 * line, alpha=0.7)
             self.draw_bboxes(boxes, edge_colors='white', line_widths=line, alpha=1)
+        if panel.regions:
+            draw_regions(self.ax_save, panel.regions, (x, y), (width, height), cell)
         if panel.peak is not None:
             self._mark(*(panel.peak * scale + origin).tolist(), size=cell / 30)
 
-    def _write(self, text: str, x: float, y: float, outcome: str, size: float, **style) -> None:
-        """``size`` in pixels; matplotlib wants points."""
-        style = dict(va='bottom', ha='left', family='sans-serif', color=OUTCOME_COLORS[outcome]) | style
-        self.ax_save.text(x, y, text, **(dict(size=size * 72 / self.dpi) | style))
+    def _write(
+        self, text: str, x: float, y: float, outcome: str, size: float, width: float | None = None, **style
+    ) -> None:
+        """``size`` and ``width`` in pixels; matplotlib wants points."""
+        default = dict(
+            size=size * 72 / self.dpi, va='bottom', ha='left', family='sans-serif', parse_math=False
+        )
+        label = self.ax_save.text(x, y, text, **(default | dict(color=OUTCOME_COLORS[outcome]) | style))
+        if width is not None:
+            fit_label(label, width)
 
     def _mark(self, x: float, y: float, size: float) -> None:
         points = size * 72 / self.dpi
         self.ax_save.plot([x], [y], 'P', ms=1.4 * points, mfc='#56B4E9', mec='black', mew=points / 8)
 
 
-def _shorten(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1].rstrip() + '…'
+def _first_lines(lines: tuple[tuple[str, str], ...], room: int) -> tuple[tuple[str, str], ...]:
+    """As many lines as there is room for; the last one counts the others."""
+    if len(lines) <= room:
+        return lines
+    return *lines[: room - 1], (f'and {len(lines) - room + 1} more', 'predicted')

@@ -6,17 +6,20 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from .layout import SheetLayout
 from .panels import OUTCOME_COLORS, Panel
+from .region_drawing import draw_key
+from .text import label_width
 
-__all__ = ['draw_legend']
+__all__ = ['draw_legend', 'legend_lines']
 
 OUTCOME_TEXTS = dict(
     correct='correct', wrong='wrongly predicted', missed='missed', ignored='ignored in the truth'
 )
 # Width of each key symbol with its space, in heights of the text.
-KEY_WIDTHS = dict(none=0, bar=5.6, peak=1.6, box=1.6)
+KEY_WIDTHS = dict(none=0, bar=5.6, peak=1.6, region=1.9, lit=1.9, box=1.6)
 
 
 def draw_legend(ax: Axes, layout: SheetLayout, panels: Sequence[Panel], colormap: str) -> None:
@@ -24,22 +27,40 @@ def draw_legend(ax: Axes, layout: SheetLayout, panels: Sequence[Panel], colormap
 
     Args:
         ax (Axes): In pixels of the sheet, y downwards.
-        layout (SheetLayout): Of the sheet.
+        layout (SheetLayout): Of the sheet, with room for :func:`legend_lines`.
         panels (Sequence[Panel]): All panels drawn.
         colormap (str): Of the maps.
     """
-    size = layout.caption * 0.45
-    width, height = layout.size
-    x, y = float(layout.margin), height - layout.legend - (layout.margin - layout.caption) / 2
-    renderer = ax.figure.canvas.get_renderer()
-    for key, text, color in _entries(panels):
-        label = ax.text(0, 0, text, color=color, size=size * 72 / ax.figure.dpi * 1.15, va='center')
-        length = KEY_WIDTHS[key] * size + label.get_window_extent(renderer).width
-        if x + length > width - layout.margin and x > layout.margin:
-            x, y = float(layout.margin), y + layout.caption
+    size = _text_size(layout)
+    top = layout.size[1] - layout.legend - (layout.margin - layout.caption) / 2
+    for label, key, x, line in _places(ax, layout, panels):
+        y = top + line * layout.caption
         _draw_key(ax, key, x, y, size, colormap)
         label.set_position((x + KEY_WIDTHS[key] * size, y))
+
+
+def legend_lines(ax: Axes, layout: SheetLayout, panels: Sequence[Panel]) -> int:
+    """How many lines of ``layout.caption`` pixels the legend takes; at least one."""
+    places = list(_places(ax, layout, panels))
+    for label, *_ in places:
+        label.remove()
+    return max([line + 1 for *_, line in places], default=1)
+
+
+def _places(ax: Axes, layout: SheetLayout, panels: Sequence[Panel]) -> Iterator[tuple[Text, str, float, int]]:
+    """Each entry's text, its key, its left edge in pixels, and its line counted from 0."""
+    size, x, line = _text_size(layout), float(layout.margin), 0
+    for key, text, color in _entries(panels):
+        label = ax.text(0, 0, text, color=color, size=size * 72 / ax.figure.dpi * 1.15, va='center')
+        length = KEY_WIDTHS[key] * size + label_width(label)
+        if x + length > layout.size[0] - layout.margin and x > layout.margin:
+            x, line = float(layout.margin), line + 1
+        yield label, key, x, line
         x += length + 1.6 * size
+
+
+def _text_size(layout: SheetLayout) -> float:
+    return layout.caption * 0.45
 
 
 def _entries(panels: Sequence[Panel]) -> Iterator[tuple[str, str, str]]:
@@ -52,6 +73,10 @@ def _entries(panels: Sequence[Panel]) -> Iterator[tuple[str, str, str]]:
         yield 'bar', text, ink
     if any(panel.peak is not None for panel in panels):
         yield 'peak', 'its peak', ink
+    if any(panel.regions for panel in panels):
+        yield 'region', 'region, numbered in order', ink
+    if any(panel.lit is not None for panel in panels):
+        yield 'lit', 'where a class was read', ink
     if any(len(panel.boxes) for panel in panels):
         yield 'box', 'true box', ink
 
@@ -61,6 +86,11 @@ def _draw_key(ax: Axes, key: str, x: float, y: float, size: float, colormap: str
     if key == 'bar':
         colors = matplotlib.colormaps[colormap](np.linspace(0, 1, 64))[None]
         ax.imshow(colors, extent=(x, x + 5 * size, y + size / 2, y - size / 2), aspect='auto')
+    elif key == 'region':
+        draw_key(ax, x, y, 1.3 * size)
+    elif key == 'lit':
+        ax.add_patch(Rectangle((x, y - 0.65 * size), 1.3 * size, 1.3 * size, fc='#444444'))
+        ax.add_patch(Rectangle((x + 0.3 * size, y - 0.1 * size), 0.7 * size, 0.5 * size, fc='#F4F4F4'))
     elif key == 'box':
         ax.add_patch(Rectangle((x, y - size / 2), size, size, fc='#BBBBBB', ec='black', lw=points / 4))
         ax.add_patch(Rectangle((x, y - size / 2), size, size, fc='none', ec='white', lw=points / 9))

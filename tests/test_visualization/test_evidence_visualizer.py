@@ -49,7 +49,26 @@ def test_panels_say_what_the_sample_holds():
     assert [p.title for p in (dog, cat, bird)] == ['dog  0.90', 'cat  0.70', 'bird  0.20']
     assert [len(p.boxes) for p in (dog, cat, bird)] == [0, 1, 0]
     assert cat.peak.tolist() == [0.625, 0.375]
-    assert len(sample_panels(make_sample(), CLASSES, max_classes=1)) == 2
+
+
+def test_classes_left_out_are_counted_and_named():
+    _, dog, rest = sample_panels(make_sample(), CLASSES, max_classes=1)
+    assert dog.title == 'dog  0.90' and rest.title == '2 more'
+    assert rest.lines == (('cat  0.70', 'correct'), ('bird  0.20', 'missed'))
+
+    del (sample := make_sample()).attention_maps
+    assert len(sample_panels(sample, CLASSES, max_classes=1)[1].lines) == 3, 'a list leaves none out'
+
+
+@pytest.mark.parametrize(('cell', 'names'), [(200, 7), (80, 5)])
+def test_a_list_too_long_for_its_cell_counts_the_others(cell, names):
+    labels = list(range(20))
+    sample = DataSample().set_pred_score(torch.linspace(0.9, 0.5, 20)).set_pred_label(labels)
+    drawer = EvidenceVisualizer(f'long{cell}', cell_size=cell)
+    drawer.visualize_cls(np.zeros((8, 8, 3), np.uint8), sample, [f'name{i}' for i in labels])
+    written = [text.get_text() for text in drawer.ax_save.texts]
+    assert sum(text.startswith('name') for text in written) == names
+    assert f'and {20 - names} more' in written
 
 
 def test_without_evidence_labels_are_listed():
@@ -153,7 +172,7 @@ def test_drawing_changes_where_a_map_is_hot(visualizer):
     for sample in (one, other):
         sample.set_pred_score(torch.tensor([0.9, 0.1, 0.1])).set_pred_label([0]).set_gt_label([0])
     drawings = [visualizer.visualize_cls(image, sample, CLASSES).astype(int) for sample in (one, other)]
-    layout = SheetLayout(2, 1, 1, 100, 0, 36)
+    layout = SheetLayout(2, 1, 1, 100, 0, 54)
     assert drawings[0].shape == (*layout.size[::-1], 3)
     rows, columns = np.nonzero(np.abs(drawings[0] - drawings[1]).sum(-1))
     x, y = layout.cell_corner(0, 1)

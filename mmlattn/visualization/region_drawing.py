@@ -1,0 +1,143 @@
+"""Numbered boxes on a picture, each with a tag that stays legible."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+from .panels import Region
+from .text import fit_label, label_width
+
+__all__ = ['draw_key', 'draw_regions', 'place_tags', 'spotlight']
+
+# Okabe and Ito's palette, told apart with any colour vision; after its end it comes again with dashed lines.
+REGION_COLORS = ('#E69F00', '#56B4E9', '#009E73', '#F0E442', '#CC79A7', '#0072B2', '#D55E00')
+
+
+def draw_regions(
+    ax: Axes, regions: Sequence[Region], corner: tuple[int, int], size: tuple[int, int], cell: int
+) -> None:
+    """Draw boxes and, above all of them, their tags: the number, and the names as far as they fit.
+
+    Args:
+        ax (Axes): In pixels of the sheet, y downwards.
+        regions (Sequence[Region]): At least one.
+        corner (tuple[int, int]): Left and top of the picture.
+        size (tuple[int, int]): Width and height of the picture.
+        cell (int): Side of the cell, pixels.
+    """
+    line, letters, points = max(cell / 80, 1.5), max(cell / 17, 8), 72 / ax.figure.dpi
+    frame = np.array([*size, *size])
+    inset = min(line, *frame / 2)  # so that lines on the border are seen whole
+    boxes = (torch.stack([region.box for region in regions]).numpy() * frame).clip(inset, frame - inset)
+    for region, (x0, y0, x1, y1) in zip(regions, boxes + np.tile(corner, 2), strict=True):
+        color, stroke = _style(region)
+        outline = dict(xy=(x0, y0), width=x1 - x0, height=y1 - y0, fill=False, joinstyle='miter')
+        ax.add_patch(Rectangle(**outline, ec='black', lw=2 * line * points, alpha=0.75))
+        ax.add_patch(Rectangle(**outline, ec=color, lw=line * points, ls=stroke))
+    # Names beside the numbers would cover a small picture.
+    room = 0.6 * size[0] if cell >= 120 else 0
+    labels = [_tag_label(ax, region, letters, room) for region in regions]
+    sizes = np.array([[label_width(label) + 0.6 * letters, 1.35 * letters] for label in labels])
+    places = place_tags(boxes, sizes, size) + corner
+    for region, label, place, tag in zip(regions, labels, places, sizes, strict=True):
+        _put_tag(label, region, place, tag)
+
+
+def draw_key(ax: Axes, x: float, y: float, size: float) -> None:
+    """Draw the legend's key, a square tag ``size`` pixels wide, with its left edge at ``x``, its middle at ``y``."""
+    region = Region(torch.zeros(4), number=1, style=0)
+    label = _tag_label(ax, region, 0.75 * size, 0)
+    _put_tag(label, region, np.array([x, y - size / 2]), np.array([size, size]))
+
+
+def place_tags(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
+    """Find a place for the tag of each box: along its outline, else anywhere, without covering another tag.
+
+    A tag stands inside its box if the box is large enough to spare the room.
+
+    Args:
+        boxes (np.ndarray): Shape (N, 4), xyxy, pixels of the picture.
+        sizes (np.ndarray): Shape (N, 2), width and height of the tags, pixels.
+        frame (tuple[int, int]): Width and height of the picture.
+
+    Returns:
+        np.ndarray: Shape (N, 2), left and top of the tags, inside the frame. Tags overlap, as little as
+        possible, only where there is no free place left.
+    """
+    corners = np.zeros((0, 2))
+    for box, size in zip(boxes, sizes, strict=True):
+        places, placed = _places(box, size, frame), sizes[: len(corners)]
+        shared = np.minimum(places[:, None] + size, corners + placed) - np.maximum(places[:, None], corners)
+        covered = shared.clip(0).prod(-1).sum(-1)
+        corners = np.concatenate([corners, places[[covered.argmin()]]])
+    return corners
+
+
+def spotlight(picture: np.ndarray, box: np.ndarray, strength: float = 0.45) -> np.ndarray:
+    """Leave a picture as it is inside a box, grey and dim outside.
+
+    Args:
+        picture (np.ndarray): Shape (H, W, 3), uint8.
+        box (np.ndarray): Shape (4,), xyxy in [0, 1] of the picture.
+        strength (float): What is left of the brightness outside, 0 to 1.
+
+    Returns:
+        np.ndarray: Shape (H, W, 3), uint8.
+    """
+    height, width = picture.shape[:2]
+    x0, y0, x1, y1 = np.round(np.asarray(box) * [width, height, width, height]).astype(int)
+    lit = (picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1) * strength).round().astype(np.uint8)
+    lit[y0:y1, x0:x1] = picture[y0:y1, x0:x1]
+    return lit
+
+
+def _style(region: Region) -> tuple[str, str | tuple]:
+    """Colour and line style."""
+    again, index = divmod(region.style, len(REGION_COLORS))
+    return REGION_COLORS[index], (0, (3, 1.5)) if again % 2 else '-'
+
+
+def _tag_label(ax: Axes, region: Region, letters: float, room: float) -> Text:
+    """The number, with the names if a few letters of them fit into ``room`` pixels; not in its place yet."""
+    number, names = str(region.number), ', '.join(region.names)
+    text = f'{number}: {names}' if names else number
+    ground = np.dot(to_rgb(_style(region)[0]), (0.299, 0.587, 0.114))
+    label = ax.text(0, 0, text, color='black' if ground > 0.45 else 'white', weight='bold', zorder=4)
+    label.set(fontsize=letters * 72 / ax.figure.dpi, ha='center', va='center_baseline', parse_math=False)
+    fit_label(label, room)
+    if label.get_text() != text and len(label.get_text()) < len(number) + 6:
+        label.set_text(number)
+    return label
+
+
+def _put_tag(label: Text, region: Region, corner: np.ndarray, size: np.ndarray) -> None:
+    label.set_position(corner + size / 2)
+    label.axes.add_patch(Rectangle(corner, *size, fc=_style(region)[0], ec='black', lw=0.5, zorder=3))
+
+
+def _places(box: np.ndarray, size: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
+    """Left tops that a tag may have, the best first, shape (M, 2)."""
+    width, height = size
+    x0, y0, x1, y1 = box
+    inside = np.array([x0, y0, max(x1 - width, x0), max(y1 - height, y0)])
+    outside = np.array([x0, y0 - height, max(x1 - width, x0), y1])
+    roomy = x1 - x0 > 1.1 * width and y1 - y0 > 2.5 * height
+    tracks = (inside, outside) if roomy else (outside, inside)
+    limit = np.maximum(np.array(frame) - size, 0)
+    grid = np.stack(np.meshgrid(*(np.linspace(0, side, 24) for side in limit)), -1).reshape(-1, 2)
+    grid = grid[np.abs(grid - box[:2]).sum(-1).argsort(kind='stable')]
+    return np.concatenate([*(_outline(track, height) for track in tracks), grid]).clip(0, limit)
+
+
+def _outline(box: np.ndarray, step: float) -> np.ndarray:
+    """Points along the outline of a box, clockwise from its left top, shape (M, 2)."""
+    x0, y0, x1, y1 = box
+    xs = np.linspace(x0, x1, max(int((x1 - x0) / step), 1) + 1)
+    ys = np.linspace(y0, y1, max(int((y1 - y0) / step), 1) + 1)
+    sides = ((xs, y0), (x1, ys), (xs[::-1], y1), (x0, ys[::-1]))
+    return np.concatenate([np.stack(np.broadcast_arrays(x, y), axis=-1) for x, y in sides])

@@ -1,0 +1,136 @@
+"""Regions on pictures: which are drawn, what their tags say, and that every tag can be read."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.structures import DataSample
+
+from mmlattn.structures import set_regions
+from mmlattn.visualization import EvidenceVisualizer
+from mmlattn.visualization.panels import MAX_REGIONS, sample_panels
+from mmlattn.visualization.region_drawing import place_tags, spotlight
+
+CLASSES = ('cat', 'dog', 'bird')
+QUARTERS = [[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]]
+
+
+def make_sample(regions=QUARTERS, scores=None):
+    """Cat predicted and true, dog predicted only, bird true only."""
+    sample = DataSample().set_gt_label([0, 2]).set_pred_score(torch.tensor([0.7, 0.9, 0.2]))
+    sample.set_pred_label([0, 1])
+    sample.set_field(np.array([[0.5, 0.25, 0.75, 0.5]], np.float32), 'gt_boxes')
+    sample.set_field(np.array([0]), 'gt_box_labels')
+    set_regions([sample], torch.tensor([regions]), None if scores is None else torch.tensor([scores]))
+    return sample
+
+
+SCORES = [[0.1, 0.9, 0.2], [0.7, 0.1, 0.2], [0.7, 0.9, 0.1], [0.0, 0.0, 0.0]]
+
+
+def test_each_class_is_shown_in_the_first_region_with_its_highest_score():
+    picture, overview, dog, cat, bird = sample_panels(make_sample(scores=SCORES), CLASSES)
+    assert overview.title == '4 regions, in order' and len(picture.boxes) == 1 and not picture.regions
+    assert [r.number for r in overview.regions] == [1, 2, 3, 4]
+    assert [r.names for r in overview.regions] == [('dog', 'bird'), ('cat',), (), ()]
+    assert [p.title for p in (dog, cat, bird)] == ['dog  0.90', 'cat  0.70', 'bird  0.20']
+    assert [(p.regions[0].number, p.lit.tolist()) for p in (dog, cat, bird)] == [
+        (1, QUARTERS[0]), (2, QUARTERS[1]), (1, QUARTERS[0]),
+    ]  # fmt: skip
+    assert [len(p.boxes) for p in (dog, cat, bird)] == [0, 1, 0], 'true boxes of the class itself'
+    assert len({r.style for r in overview.regions}) == 4
+
+
+def test_without_scores_there_are_numbers_only():
+    _, labels, overview = sample_panels(make_sample(), CLASSES)
+    assert labels.title == 'labels' and len(labels.lines) == 3
+    assert [r.names for r in overview.regions] == [()] * 4
+    many = sample_panels(make_sample(QUARTERS * 5), CLASSES)[-1]
+    assert many.title == f'first {MAX_REGIONS} of 20 regions' and len(many.regions) == MAX_REGIONS
+
+
+def test_of_many_regions_those_are_drawn_that_were_read():
+    scores = torch.zeros(50, 3)
+    scores[7, 1] = scores[41, 0] = 0.5
+    regions = (QUARTERS * 13)[:50]
+    _, overview, dog, cat, rest = sample_panels(make_sample(regions, scores.tolist()), CLASSES, max_classes=2)
+    assert overview.title == '2 of 50 regions read' and rest.title == '1 more'
+    assert [(r.number, r.names) for r in overview.regions] == [(8, ('dog',)), (42, ('cat',))]
+    assert dog.regions[0].number == 8 and cat.regions[0].style == overview.regions[1].style
+
+
+def test_regions_stand_beside_attention_maps():
+    sample = make_sample(scores=SCORES)
+    sample.set_field(torch.ones(3, 2, 2) / 4, 'attention_maps')
+    titles = [panel.title for panel in sample_panels(sample, CLASSES)]
+    classes = ['dog  0.90', 'cat  0.70', 'bird  0.20']
+    assert titles[1:] == [*classes, '4 regions, in order', *classes]
+
+
+def areas(corners, sizes):
+    return np.concatenate([corners, corners + sizes], axis=1)
+
+
+@pytest.mark.parametrize(
+    'boxes',
+    [
+        [[60, 60, 140, 140]] * 9,
+        [[0, 0, 200, 100]] * 5,
+        [[199, 0, 200, 2], [0, 149, 1, 150], [0, 0, 0, 0], [200, 150, 200, 150]],
+        [[20 * i, 10 * i, 20 * i + 40, 10 * i + 40] for i in range(8)],
+    ],
+    ids=['equal', 'on the border', 'no area', 'a row'],
+)
+def test_tags_do_not_cover_each_other_nor_leave_the_picture(boxes):
+    boxes, frame = np.array(boxes, float), (200, 150)
+    sizes = np.array([[12 + 10 * (i % 3), 16] for i in range(len(boxes))], float)
+    tags = areas(place_tags(boxes, sizes, frame), sizes)
+    assert (tags >= 0).all() and (tags[:, 2:] <= frame).all()
+    for a, b in itertools.combinations(tags, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def test_tags_stand_at_the_left_top_in_large_boxes_and_above_small_ones():
+    boxes = np.array([[50, 40, 150, 140], [20, 60, 30, 70]], float)
+    places = place_tags(boxes, np.array([[20.0, 16], [12, 16]]), (200, 150))
+    assert places.tolist() == [[50, 40], [20, 44]]
+
+
+def test_spotlight_keeps_colours_inside_only():
+    picture = np.full((10, 20, 3), (30, 60, 90), np.uint8)
+    lit = spotlight(picture, np.array([0.5, 0, 1, 0.5]), strength=0.5)
+    assert (lit[:5, 10:] == picture[:5, 10:]).all()
+    assert (lit[5:] == 30).all() and (lit[:, :10] == 30).all()
+
+
+@pytest.mark.parametrize('cell', [80, 200])
+@pytest.mark.parametrize('shape', [(40, 120, 3), (90, 30, 3)])
+def test_numbers_are_drawn_whole_and_apart(cell, shape):
+    """On the canvas itself: letters inside their tags, tags inside the cell and apart, names where there is room."""
+    drawer = EvidenceVisualizer(f'tags{cell}{shape}', cell_size=cell)
+    close = [[0.3 + 0.01 * i, 0.3, 0.7, 0.7] for i in range(9)]
+    scores = torch.eye(9, 3).tolist()
+    classes = ('cat', 'hippopotamus amphibius of the Nile', 'bird')
+    drawer.visualize_cls(np.full(shape, 128, np.uint8), make_sample(close, scores), classes)
+    boxes = [p.get_window_extent() for p in drawer.ax_save.patches if p.get_zorder() == 3]
+    written = [t for t in drawer.ax_save.texts if t.get_zorder() == 4]
+    labels = [t.get_text() for t in written]
+    assert len(boxes) == len(written) == 9 + 3 + 1, 'overview, three classes, legend'
+    assert [label.split(':')[0] for label in labels[:9]] == [str(i + 1) for i in range(9)]
+    assert any(label.endswith('…') for label in labels) == (cell == 200 and shape[0] < shape[1])
+    letters = [text.get_window_extent() for text in written]
+    for box, text in zip(boxes, letters, strict=True):
+        assert box.x0 <= text.x0 and text.x1 <= box.x1
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(letters[:9], 2))
+    assert all(
+        box.x0 >= 0 and box.x1 <= drawer.width and box.y0 >= 0 and box.y1 <= drawer.height for box in boxes
+    )
+
+
+def test_legend_explains_and_fits(tmp_path):
+    drawer = EvidenceVisualizer('legend', cell_size=80)
+    drawer.visualize_cls(np.zeros((50, 50, 3), np.uint8), make_sample(scores=SCORES), CLASSES)
+    written = {text.get_text(): text.get_window_extent() for text in drawer.ax_save.texts}
+    for text in ('region, numbered in order', 'where a class was read', 'true box', 'wrongly predicted'):
+        assert written[text].y0 >= 0 and written[text].x1 <= drawer.width
