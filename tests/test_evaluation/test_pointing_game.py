@@ -53,6 +53,21 @@ def test_hand_drawn_pairs():
     assert (result['true_positive_pairs'], result['present_pairs']) == (3, 5)
 
 
+def test_regions_point_with_their_centre():
+    sample = make_sample(
+        [(0, 0)] * 3, [(0, (0, 0, 0.5, 1)), (1, (0.75, 0, 1, 1)), (2, (0, 0, 1, 1))], predicted=[1]
+    )
+    del sample['attention_maps']
+    sample['regions'] = torch.tensor([(0, 0, 0.5, 0.5), (0.5, 0, 0.75, 1), (1, 0, 1, 1)])
+    sample['region_scores'] = torch.tensor([(0.5, 0.1, 0.3), (0.5, 0.2, 0.2), (0, 0, 0.4)])
+    result = score(sample)  # the first of equals: hit; centre at 0.625: miss; a region without an area: miss
+    assert result['present'] == pytest.approx(100 / 3) and result['true_positives'] == 0
+    assert result['present_chance'] == pytest.approx(100 * (0.5 + 0.25 + 1) / 3)
+    assert result['true_positives_chance'] == pytest.approx(25)
+    grown = score(sample, tolerance=0.125)
+    assert grown['true_positives'] == 100 and grown['true_positives_chance'] == pytest.approx(37.5)
+
+
 @pytest.mark.parametrize(('tolerance', 'expected'), [(0.0, 0), (0.12, 0), (0.13, 100)])
 def test_tolerance_grows_the_box(tolerance, expected):
     sample = make_sample([(0, 2)], [(0, (0, 0, 0.5, 0.5))], predicted=[0])  # peak at x = 0.625

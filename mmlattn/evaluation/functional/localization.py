@@ -91,7 +91,8 @@ def map_box(attention_map: np.ndarray, threshold: float = 0.2) -> np.ndarray | N
     kept = (attention_map >= threshold * maximum).astype(np.uint8)
     _, component, statistics, _ = cv2.connectedComponentsWithStats(kept, connectivity=8)
     mass = np.bincount(component.ravel(), attention_map.ravel())
-    largest = 1 + np.lexsort((mass[1:], statistics[1:, cv2.CC_STAT_AREA]))[-1]  # 0 is what was not kept
+    area = statistics[:, cv2.CC_STAT_AREA]
+    largest = max(range(1, len(area)), key=lambda i: (area[i], mass[i]))  # 0 is what was not kept
     left, top, box_width, box_height = statistics[largest, :4]
     height, width = attention_map.shape
     return np.array([left / width, top / height, (left + box_width) / width, (top + box_height) / height])
