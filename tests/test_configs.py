@@ -42,6 +42,8 @@ def test_one_training_and_one_test_step(cfg):
     cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(without_pretrained(cfg.model))
     side = 32 if cfg.model.backbone.type.endswith('_CIFAR') else 64
+    if cfg.model.type.endswith('MultiCropClassifier'):
+        side = 2 * cfg.model.get('margin', 64)
     shape = (cfg.model.backbone.get('in_channels', 3), side, side)
     images = [torch.randint(0, 255, shape, dtype=torch.uint8) for _ in range(2)]
     last = cfg.model.head.num_classes - 1
@@ -51,7 +53,7 @@ def test_one_training_and_one_test_step(cfg):
         return dict(inputs=images, data_samples=[DataSample().set_gt_label(label) for label in labels])
 
     losses = model(**model.data_preprocessor(batch(), True), mode='loss')
-    losses['loss'].backward()
+    model.parse_losses(losses)[0].backward()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, f'{name} takes no part in the loss'

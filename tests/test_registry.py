@@ -21,6 +21,10 @@ EXAMPLES = {
     'ResidualAttentionNet': dict(arch=dict(stem_channels=8, channels=(16, 16, 16, 16))),
     'ResidualAttentionNet_CIFAR': dict(arch=dict(stem_channels=4, channels=(8, 8, 8))),
     'ResidualAttentionWrapper': dict(backbone=dict(type='mmpretrain.ResNet', depth=18), stages=['layer4']),
+    'MultiCropClassifier': dict(
+        backbone=dict(type='mmpretrain.ResNet', depth=18),
+        head=dict(type='mmlattn.CSRAHead', num_classes=3, in_channels=512, num_heads=1),
+    ),
     'STLSTM': dict(in_channels=8, region_size=4, embed_dims=8, hidden_dims=8, out_dims=8),
     'STLSTMHead': dict(num_classes=3, in_channels=8),
     'RegionConstraintWrapper': dict(

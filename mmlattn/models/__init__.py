@@ -1,4 +1,5 @@
 from .backbones import ResidualAttentionNet, ResidualAttentionNet_CIFAR, ResidualAttentionWrapper
+from .classifiers import MultiCropClassifier
 from .heads import CSRAHead, RegionConstraintWrapper, STLSTMHead
 from .losses import RegionConstraintLoss, SoftmaxL2Loss
 from .necks import STLSTM
@@ -6,6 +7,7 @@ from .necks import STLSTM
 __all__ = [
     'STLSTM',
     'CSRAHead',
+    'MultiCropClassifier',
     'RegionConstraintLoss',
     'RegionConstraintWrapper',
     'ResidualAttentionNet',

@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['CROPS', 'FeatureWindow', 'boxes_from_windows', 'cut_windows', 'feature_windows', 'maps_from_windows']
+__all__ = [
+    'CROPS',
+    'FeatureWindow',
+    'boxes_from_windows',
+    'cut_windows',
+    'feature_windows',
+    'maps_from_windows',
+]
 
 CROPS = ('five', 'ten')
 
