@@ -1,0 +1,189 @@
+"""Fuse the predictions of several models, or of one network trained at several scales, and evaluate them.
+
+    python tools/test.py CONFIG_512 CHECKPOINT_512 --out 512.pkl
+    python tools/test.py CONFIG_640 CHECKPOINT_640 --out 640.pkl
+    python tools/analysis_tools/fuse_scores.py CONFIG_512 512.pkl 640.pkl
+
+Pictures are matched by their paths. Labels are decided anew by the rule of the config's head, and the metrics are
+those of its test_evaluator; classes have numbers in their tables, as no data set is read.
+"""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch import DictAction, apply_options, load_config, run_tool
+from mmlattn.utils.predictions import load_predictions
+
+TRUTH = ('gt_label', 'gt_score', 'gt_label_ignore', 'gt_label_difficult')
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config with the head that decides and the test_evaluator')
+    parser.add_argument('predictions', nargs='+', help='two or more .pkl files of tools/test.py --out')
+    parser.add_argument('--fuse', choices=['mean', 'max'], default='mean', help='of scores; default mean')
+    parser.add_argument('--weights', nargs='+', type=float, help='of the files in the mean; equal by default')
+    parser.add_argument('--out', help='new file: .pkl for the fused predictions, .json for all metrics')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings of the config')
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='open files that hold more than predictions; they can run any code',
+    )
+    args = parser.parse_args()
+    if len(args.predictions) < 2:
+        parser.error(f'there is nothing to fuse in one file, {args.predictions[0]}: give two or more')
+    if args.weights is not None:
+        if args.fuse != 'mean':
+            parser.error('--weights are those of a mean: leave --fuse max out')
+        if len(args.weights) != len(args.predictions):
+            parser.error(f'{len(args.predictions)} files need as many --weights, got {len(args.weights)}')
+        if not all(0 < w < math.inf for w in args.weights):
+            parser.error(f'--weights must be above 0, got {args.weights}')
+    if args.out is not None and Path(args.out).suffix not in ('.pkl', '.json'):
+        parser.error(f'--out takes .pkl for predictions or .json for metrics, got {args.out}')
+    if args.out is not None and Path(args.out).exists():
+        parser.error(f'--out {args.out} exists already: give another name, or remove it')
+    return args
+
+
+def by_path(name: str, samples: list[dict]) -> dict[str, dict]:
+    """The predictions of a file by the path of their picture.
+
+    Raises:
+        UserError: If one has no path or no scores, or two have the same path.
+    """
+    for field in ('img_path', 'pred_score'):
+        if any(field not in sample for sample in samples):
+            raise UserError(
+                f'{name} has predictions without {field}: they must be those of a classifier, and meta_keys of '
+                'PackInputs must keep img_path'
+            )
+    found = {sample['img_path']: sample for sample in samples}
+    if len(found) < len(samples):
+        raise UserError(
+            f'{name} has {len(samples)} predictions of {len(found)} pictures: which of them to take?'
+        )
+    return found
+
+
+def check_same_data(files: dict[str, dict[str, dict]]) -> None:
+    """See that all files are about the same pictures, classes and truth.
+
+    Raises:
+        UserError: Naming the first two files that are not, and how they differ.
+    """
+    (first, samples), *others = files.items()
+    for name, other in others:
+        differing = sorted(samples.keys() ^ other.keys())
+        if differing:
+            owner = first if differing[0] in samples else name
+            raise UserError(
+                f'{first} and {name} are not of the same data: {len(differing)} pictures are in one of them only, '
+                f'such as {differing[0]} in {owner}'
+            )
+        for path, sample in samples.items():
+            counts = [len(s['pred_score']) for s in (sample, other[path])]
+            if counts[0] != counts[1]:
+                raise UserError(
+                    f'{first} scores {counts[0]} classes and {name} {counts[1]}: they are not of the same data'
+                )
+            if truth(sample) != truth(other[path]):
+                raise UserError(
+                    f'{first} and {name} differ in what is true of {path}, {truth(sample)} and '
+                    f'{truth(other[path])}: test both with the same annotations'
+                )
+
+
+def truth(sample: dict) -> dict[str, list]:
+    """The ground truth of a sample, label sets in order."""
+    found = {name: sample[name] for name in TRUTH if sample.get(name) is not None}
+    lists = {name: value.tolist() if hasattr(value, 'tolist') else value for name, value in found.items()}
+    return {name: value if name == 'gt_score' else sorted(value) for name, value in lists.items()}
+
+
+def fuse(cfg: Any, files: list[dict[str, dict]], how: str, weights: list[float] | None) -> list[dict]:
+    """Fused predictions, in the order of the first file and without the evidence of any."""
+    import torch
+    from mmengine.registry import DefaultScope
+    from mmpretrain.registry import MODELS
+
+    from mmlattn.models.classifiers import decide_labels
+    from mmlattn.structures import EVIDENCE_FIELDS
+
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        head = MODELS.build(cfg.model.head)
+    paths = list(files[0])
+    scores = torch.stack([torch.stack([f[path]['pred_score'].float() for path in paths]) for f in files])
+    if how == 'max':
+        fused = scores.amax(dim=0)
+    else:
+        parts = torch.tensor(weights or [1.0] * len(files), dtype=torch.float64)
+        fused = torch.einsum('f,fnc->nc', parts / parts.sum(), scores.double()).float()
+    return [
+        {name: value for name, value in files[0][path].items() if name not in EVIDENCE_FIELDS}
+        | dict(pred_score=score.clone(), pred_label=label)
+        for path, score, label in zip(paths, fused, decide_labels(head, fused), strict=True)
+    ]
+
+
+def evaluate(cfg: Any, name: str, samples: list[dict]) -> dict[str, float]:
+    """Metrics of the config's test_evaluator; those of evidence where there is some."""
+    from mmengine.evaluator import Evaluator
+    from mmengine.registry import DefaultScope
+
+    from mmlattn.evaluation.metrics.localization import EVIDENCE, LocalizationMetric
+
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        evaluator = Evaluator(cfg.test_evaluator)
+    seen = any(field in samples[0] for field in EVIDENCE)
+    out = [m for m in evaluator.metrics if isinstance(m, LocalizationMetric) and not seen]
+    evaluator.metrics = [m for m in evaluator.metrics if m not in out]
+    if out:
+        print(f'{name}: without evidence, so without {", ".join(type(m).__name__ for m in out)}')
+    return evaluator.offline_evaluate(samples, chunk_size=256)
+
+
+def print_table(metrics: dict[str, dict]) -> None:
+    """One row for each metric, one column for each file and the fusion."""
+    print('| metric | ' + ' | '.join(metrics) + ' |\n|---' + '|---' * len(metrics) + '|')
+    for key in dict.fromkeys(key for values in metrics.values() for key in values):
+        row = [values.get(key, '-') for values in metrics.values()]
+        print(f'| {key} | ' + ' | '.join(f'{v:.2f}' if isinstance(v, float) else str(v) for v in row) + ' |')
+
+
+def main() -> None:
+    """Read, match, fuse, evaluate."""
+    args = parse_args()
+    cfg = load_config(args.config)
+    apply_options(cfg, args.cfg_options)
+    if not cfg.get('model', {}).get('head') or not cfg.get('test_evaluator'):
+        raise UserError(
+            f'{args.config} needs model.head, whose rule decides the labels, and test_evaluator, whose metrics are '
+            'computed'
+        )
+    files = {}
+    for name in args.predictions:
+        if name in files:
+            raise UserError(f'{name} is given twice; to count it twice use --weights')
+        files[name] = by_path(name, load_predictions(name, args.trust))
+    check_same_data(files)
+    fused = fuse(cfg, list(files.values()), args.fuse, args.weights)
+    metrics = {name: evaluate(cfg, name, list(samples.values())) for name, samples in files.items()}
+    metrics['fused'] = evaluate(cfg, 'fused', fused)
+    print_table(metrics)
+    if args.out is not None:
+        import mmengine
+
+        mmengine.dump(fused if args.out.endswith('.pkl') else metrics, args.out)
+        print(f'written to {args.out}')
+
+
+if __name__ == '__main__':
+    run_tool(main)
