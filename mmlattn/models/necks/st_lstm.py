@@ -66,7 +66,7 @@ class STLSTM(BaseModule):
         fc_from_vgg (dict, optional): ``checkpoint`` of a VGG and ``prefix`` of its first fully connected layer,
             'backbone.classifier.0' by default, from which W_fx starts.
         include_global (bool): Give the look at the whole map a score too.
-        init_cfg (dict, optional): Of all but W_zm.
+        init_cfg (dict, optional): Of all but W_zm and the LSTM, whose gates start by Xavier's rule one by one.
 
     Raises:
         ValueError: For an impossible combination of arguments, or a feature map that can't be read.
@@ -162,10 +162,11 @@ class STLSTM(BaseModule):
         return STLSTMOutput(scored, theta, self.anchors, self.anchor_mask, scored.amax(dim=1))
 
     def init_weights(self) -> None:
-        """Initialise by ``init_cfg``, then W_zm so that regions begin as ``loc_init`` says, then W_fx from VGG."""
+        """Initialise by ``init_cfg``, then the LSTM, W_zm as ``loc_init`` says, and W_fx from VGG."""
         super().init_weights()
         if loads_weights(self.init_cfg):
             return
+        self.cell.reset_parameters()
         self._start_loc()
         if self.fc_from_vgg is not None:
             self._load_fc(**self.fc_from_vgg)
