@@ -68,16 +68,22 @@ def of_truth(run):
     return export(run, out, '--labels', 'gt', '--split', 'train'), out
 
 
-def by_hand(run):
-    """Scores and boxes in pixels, by file name and class, of the model run on one picture after the other."""
+def predict_by_hand(run):
+    """The entry of each picture in the json, and what the model says of it alone."""
     model = load_model(run.cfg, str(run.checkpoint))
-    found = {}
     for image in json.loads((run.coco / 'annotations/instances_train2017.json').read_text())['images']:
         [item] = file_items(run.cfg, [run.coco / 'train2017' / image['file_name']])
         batch = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
         with torch.no_grad():
             data = model.data_preprocessor(batch, False)
             [sample] = model.predict(**data, with_evidence=True)
+        yield image, sample
+
+
+def by_hand(run):
+    """Scores and boxes in pixels, by file name and class."""
+    found = {}
+    for image, sample in predict_by_hand(run):
         for name, score, drawn in zip(CLASSES, sample.pred_score, sample.attention_maps.numpy(), strict=True):
             parts, count = ndimage.label(drawn >= 0.2 * drawn.max(), np.ones((3, 3)))
             best = max(range(1, count + 1), key=lambda i: ((parts == i).sum(), drawn[parts == i].sum()))
@@ -126,6 +132,43 @@ def test_predicted_labels_are_boxed_as_by_hand(run):
     middle = (scores[len(scores) // 2 - 1] + scores[len(scores) // 2]) / 2
     content = export(run, run.folder / 'predicted.json', '--score-thr', middle)
     check(content, {key: value for key, value in found.items() if value[0] >= middle})
+
+
+REGIONS = """
+_base_ = {base!r}
+model = dict(
+    neck=dict(
+        _delete_=True, type='mmlattn.STLSTM', in_channels=64, num_steps=3, region_size=4, embed_dims=8, hidden_dims=8,
+        out_dims=8),
+    head=dict(_delete_=True, type='mmlattn.STLSTMHead', num_classes=3, in_channels=8))
+"""
+
+
+def test_regions_are_boxes_as_by_hand(run, tmp_path):
+    config = tmp_path / 'regions.py'
+    config.write_text(REGIONS.format(base=str(run.config)))
+    cfg = Config.fromfile(config)
+    model = load_model(cfg, seed=0)
+    with torch.no_grad():
+        model.neck.loc.weight.normal_(
+            std=3, generator=torch.Generator().manual_seed(0)
+        )  # regions that differ
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'random.pth')
+    regional = SimpleNamespace(
+        folder=tmp_path, coco=run.coco, config=config, cfg=cfg, checkpoint=tmp_path / 'random.pth'
+    )
+    found, steps = {}, set()
+    for image, sample in predict_by_hand(regional):
+        for c, name in enumerate(CLASSES):
+            step = max(range(3), key=lambda k: sample.region_scores[k, c].item())
+            left, top, right, bottom = sample.regions[step].tolist()
+            steps.add(step)
+            if right > left and bottom > top:
+                box = [left * image['width'], top * image['height']]
+                box += [(right - left) * image['width'], (bottom - top) * image['height']]
+                found[image['file_name'], name] = sample.pred_score[c].item(), box
+    assert len(steps) > 1
+    check(export(regional, tmp_path / 'regions.json', '--score-thr', 0), found)
 
 
 def test_file_is_read_back(run, of_truth):
