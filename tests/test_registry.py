@@ -51,6 +51,7 @@ EXAMPLES = {
     'PointingGame': dict(),
     'CorLoc': dict(),
     'ReproducibilityHook': dict(),
+    'RegionDiagnosticsHook': dict(),
     'CollectDirHook': dict(),
     'CompleteWeightsHook': dict(),
     'ClassNamesHook': dict(),

@@ -3,6 +3,7 @@ from .hooks import (
     CollectDirHook,
     CompleteWeightsHook,
     EvidenceVisualizationHook,
+    RegionDiagnosticsHook,
     ReproducibilityHook,
 )
 from .loops import StreamTrainLoop
@@ -12,6 +13,7 @@ __all__ = [
     'CollectDirHook',
     'CompleteWeightsHook',
     'EvidenceVisualizationHook',
+    'RegionDiagnosticsHook',
     'ReproducibilityHook',
     'StreamTrainLoop',
 ]

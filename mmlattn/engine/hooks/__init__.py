@@ -2,6 +2,7 @@ from .class_names import ClassNamesHook
 from .collect_dir import CollectDirHook
 from .complete_weights import CompleteWeightsHook
 from .evidence_visualization import EvidenceVisualizationHook
+from .region_diagnostics import RegionDiagnosticsHook
 from .reproducibility import ReproducibilityHook
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     'CollectDirHook',
     'CompleteWeightsHook',
     'EvidenceVisualizationHook',
+    'RegionDiagnosticsHook',
     'ReproducibilityHook',
 ]
