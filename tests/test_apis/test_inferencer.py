@@ -1,6 +1,7 @@
 """The multi-label inferencer against the model called by hand."""
 
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.apis import get_model
+from tiny_run import run_tool
 
 from mmlattn.apis import MultiLabelInferencer
 from mmlattn.apis.inferencer import resolve_threshold
@@ -238,6 +240,26 @@ def test_show_evidence_draws_masks_of_whole_pictures(masked, repo_root, tmp_path
     )
     assert run.returncode == 0, run.stderr
     assert sorted(path.name for path in (tmp_path / 'shown').iterdir()) == ['tall.png', 'wide.png']
+
+
+def test_show_evidence_takes_folders(setting, repo_root, tmp_path):
+    """Their pictures only; folders inside, and what is no picture, are left alone."""
+    config, checkpoint, paths, _ = setting
+    folder, empty = tmp_path / 'pictures', tmp_path / 'empty'
+    for path in (folder / 'sub', empty):
+        path.mkdir(parents=True)
+    for source, name in zip(paths, ('b.png', 'a.PNG', 'sub/c.png'), strict=False):
+        shutil.copy(source, folder / name)
+    (folder / 'notes.txt').write_text('no picture')
+    options = ('--out-dir', tmp_path / 'shown', '--cell-size', '80')
+    tool = 'visualization/show_evidence.py'
+    run = run_tool(tool, config, checkpoint, folder, paths[4], *options, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert sorted(path.name for path in (tmp_path / 'shown').iterdir()) == ['a.png', 'b.png', 'e.png']
+    places = [run.stdout.find(f'{path}: ') for path in (folder / 'a.PNG', folder / 'b.png', paths[4])]
+    assert -1 < places[0] < places[1] < places[2]
+    refused = run_tool(tool, config, checkpoint, empty, *options, cwd=tmp_path)
+    assert refused.returncode == 1 and 'has no pictures; looked for .jpg' in refused.stderr
 
 
 @pytest.mark.slow

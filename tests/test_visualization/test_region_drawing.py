@@ -1,12 +1,15 @@
 """Regions on pictures: which are drawn, what their tags say, and that every tag can be read."""
 
 import itertools
+from types import SimpleNamespace
 
+import mmcv
 import numpy as np
 import pytest
 import torch
 from mmpretrain.structures import DataSample
 
+from mmlattn.engine import EvidenceVisualizationHook
 from mmlattn.structures import set_regions
 from mmlattn.visualization import EvidenceVisualizer
 from mmlattn.visualization.panels import MAX_REGIONS, sample_panels
@@ -134,3 +137,19 @@ def test_legend_explains_and_fits(tmp_path):
     written = {text.get_text(): text.get_window_extent() for text in drawer.ax_save.texts}
     for text in ('region, numbered in order', 'where a class was read', 'true box', 'wrongly predicted'):
         assert written[text].y0 >= 0 and written[text].x1 <= drawer.width
+
+
+def test_the_hook_draws_regions(tmp_path):
+    drawer = EvidenceVisualizer.get_instance('regions', cell_size=100, max_classes=2)
+    drawer.dataset_meta = dict(classes=CLASSES)
+    model = SimpleNamespace(data_preprocessor=SimpleNamespace(to_rgb=True))
+    hook = EvidenceVisualizationHook(enable=True, out_dir=str(tmp_path), interval=1)
+    hook._visualizer = drawer
+    inputs = torch.full((1, 3, 40, 60), 90, dtype=torch.uint8)
+    hook.after_test_iter(
+        SimpleNamespace(model=model, iter=0), 0, dict(inputs=inputs), [make_sample(scores=SCORES)]
+    )
+    (file,) = tmp_path.iterdir()
+    assert mmcv.imread(str(file)).shape[:2] == (drawer.height, drawer.width)
+    written = [text.get_text() for text in drawer.ax_save.texts]
+    assert {'4 regions, in order', 'dog  0.90', '1', '1 more', 'region, numbered in order'} <= set(written)

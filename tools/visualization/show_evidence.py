@@ -1,6 +1,7 @@
 """Draw what a trained model finds in pictures and where it looked.
 
 python tools/visualization/show_evidence.py CONFIG CHECKPOINT a.jpg b.jpg --out-dir shown
+python tools/visualization/show_evidence.py CONFIG CHECKPOINT folder --out-dir shown
 """
 
 import argparse
@@ -17,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
-    parser.add_argument('images', nargs='+', type=Path, help='pictures')
+    parser.add_argument('images', nargs='+', type=Path, help='pictures, or folders of pictures')
     parser.add_argument('--out-dir', type=Path, required=True, help='folder for one PNG per picture')
     parser.add_argument(
         '--threshold', type=float, help="predict from this score on; default: the model's own"
@@ -34,6 +35,24 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--trust-checkpoint', action='store_true', help='open a checkpoint that can run code')
     return parser.parse_args()
+
+
+def picture_files(paths: list[Path]) -> list[Path]:
+    """The paths, with the pictures of a folder, in the order of their names, in its place.
+
+    Raises:
+        ValueError: If a folder has none; folders in it are not searched.
+    """
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    files = []
+    for path in paths:
+        inside = sorted(path.iterdir()) if path.is_dir() else []
+        found = [file for file in inside if file.is_file() and file.suffix.lower() in IMG_EXTENSIONS]
+        if path.is_dir() and not found:
+            raise ValueError(f'{path} has no pictures; looked for {", ".join(IMG_EXTENSIONS)}')
+        files += found or [path]
+    return files
 
 
 def check_files(images: list[Path], out_dir: Path) -> None:
@@ -59,11 +78,12 @@ def check_files(images: list[Path], out_dir: Path) -> None:
 def main() -> None:
     """Draw."""
     args = parse_args()
-    check_files(args.images, args.out_dir)
+    images = picture_files(args.images)
+    check_files(images, args.out_dir)
     from mmlattn.apis import MultiLabelInferencer, without_crops
     from mmlattn.apis.pictures import check_pictures
 
-    check_pictures(args.images)
+    check_pictures(images)
     cfg = load_config(args.config)
     inferencer = MultiLabelInferencer(
         without_crops(cfg) if args.no_crop else cfg,
@@ -73,7 +93,7 @@ def main() -> None:
     )
     args.out_dir.mkdir(parents=True, exist_ok=True)
     results = inferencer(
-        args.images,
+        images,
         batch_size=1 if args.no_crop else args.batch_size,
         with_evidence=True,
         threshold=args.threshold,
@@ -81,7 +101,7 @@ def main() -> None:
         show_dir=str(args.out_dir),
         resize=args.cell_size,
     )
-    for path, result in zip(args.images, results, strict=True):
+    for path, result in zip(images, results, strict=True):
         names = result.get('pred_classes', result['pred_labels'])
         scores = [result['pred_scores'][label] for label in result['pred_labels']]
         found = ', '.join(f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True))
