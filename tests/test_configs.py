@@ -28,8 +28,10 @@ def _scope():
 
 
 def without_pretrained(model):
-    """Weights by URL are not fetched; a transformer takes a small image and few layers."""
+    """Weights by URL are not fetched; a transformer takes a small image and few layers, VGG's fc6 few outputs."""
     model.backbone.init_cfg = None
+    if model.get('neck') and model.neck.get('fc_from_vgg'):
+        model.neck.embed_dims = 64
     if model.backbone.type == 'VisionTransformer':
         model.backbone.update(
             img_size=64, arch=dict(embed_dims=1024, num_layers=1, num_heads=16, feedforward_channels=64)
