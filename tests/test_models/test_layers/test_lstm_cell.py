@@ -88,3 +88,14 @@ def test_extreme_input_is_finite(value):
 def test_unknown_outputs_are_named():
     with pytest.raises(ValueError, match="'relu'"):
         LSTMCell(2, 3, 'relu')
+
+
+def test_state_adds_up_in_single_precision_under_autocast():
+    cell, x = LSTMCell(2, 3), torch.randn(2, 2).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        state = cell(x, cell.start(x))
+        state = cell(x, state)
+    assert [part.dtype for part in state] == [torch.float32] * 2
+    assert not torch.equal(state[1], state[1].bfloat16().float())
+    expected = cell(x.float(), cell(x.float(), cell.start(x.float())))
+    torch.testing.assert_close(state, expected, rtol=0.02, atol=0.02)
