@@ -6,6 +6,17 @@ _base_ = [
 ]
 
 model = dict(head=dict(with_evidence=True))
-test_evaluator = [dict(type='mmlattn.MultiLabelReport'), dict(type='mmlattn.PointingGame')]
+# Faster, regions move before there are features to follow.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'neck.loc': dict(lr_mult=0.1)}))
+test_evaluator = [
+    dict(type='mmlattn.MultiLabelReport'),
+    dict(type='mmlattn.PointingGame'),
+    dict(type='mmlattn.CorLoc'),
+]
 
+custom_hooks = [
+    dict(type='mmlattn.ReproducibilityHook'),
+    dict(type='mmlattn.ClassNamesHook'),
+    dict(type='mmlattn.RegionDiagnosticsHook', interval=10),
+]
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best=None), logger=dict(interval=10))

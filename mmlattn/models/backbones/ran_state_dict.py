@@ -27,7 +27,7 @@ from torch import Tensor
 from mmlattn.utils.errors import UserError
 
 from .ran_layer_names import Layers, layer_names
-from .ran_settings import SETTINGS_KEY, decode_settings, encode_settings
+from .ran_settings import RAN_SETTINGS
 
 __all__ = ['LAYOUTS', 'Plan', 'detect_layout', 'from_mmlattn', 'model_config', 'to_mmlattn']
 
@@ -53,7 +53,7 @@ _CAUSE = dict(
     caffe='a definition other than the four released, BatchNorm and Scale as two layers, or a part of a file',
     mmlattn='another backbone or head, or other ptr, modules or mask_depths than this layout has names for',
 )
-_SETTINGS_NAME = f'backbone.{SETTINGS_KEY}'
+_SETTINGS_NAME = f'backbone.{RAN_SETTINGS.key}'
 _VARIANCES = ('.running_var', '/bn.3')
 _LEAVES = ('weight', 'bias', 'running_mean', 'running_var')
 
@@ -122,7 +122,7 @@ def to_mmlattn(source: dict[str, Tensor], layout: str = 'auto') -> tuple[dict[st
         shapes = {name: shape for name, shape in shapes.items() if not _is_count(name)}
     source = _checked(source, shapes, found)
     state = {key: source[names[key]] if key in names else torch.tensor(0) for key in own}
-    return {**state, _SETTINGS_NAME: encode_settings(**_SETTINGS[plan.layout])}, plan
+    return {**state, _SETTINGS_NAME: RAN_SETTINGS.encode(**_SETTINGS[plan.layout])}, plan
 
 
 def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
@@ -226,7 +226,7 @@ def _own_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
 
 def _check_settings(codes: Tensor | None, layout: str) -> None:
     """Weights trained with other settings than the layout's would compute something else there."""
-    stored = {} if codes is None else decode_settings(codes)
+    stored = {} if codes is None else RAN_SETTINGS.decode(codes)
     wrong = {name: value for name, value in stored.items() if value != _SETTINGS[layout][name]}
     if wrong:
         raise UserError(

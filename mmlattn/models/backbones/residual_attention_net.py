@@ -21,12 +21,13 @@ from mmlattn.models.layers import (
     SoftMask,
     pooling,
 )
+from mmlattn.models.stored_settings import StoresSettings
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_whole
 from mmlattn.utils.init_cfg import loads_weights
 
 from .ran_plan import make_plan
-from .ran_settings import StoresSettings
+from .ran_settings import RAN_SETTINGS
 
 __all__ = ['RESIDUAL_UNITS', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'make_unit']
 
@@ -80,6 +81,8 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
         ValueError: For an unknown name or lengths that do not fit each other, or on loading weights that were
             trained with another learning, attention, mask_skip, pool_style or align_corners.
     """
+
+    settings_code = RAN_SETTINGS
 
     arch_settings = {
         '56': dict(modules=(1, 1, 1, 0)),

@@ -10,11 +10,12 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 
 from mmlattn.models.layers import FUSIONS, MASK_ACTIVATIONS, AttendedStage, SoftMask
+from mmlattn.models.stored_settings import StoresSettings
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.init_cfg import loads_weights
 
-from .ran_settings import StoresSettings
+from .ran_settings import RAN_SETTINGS
 from .residual_attention_net import HE_INIT, make_norm, make_unit
 
 __all__ = ['ResidualAttentionWrapper']
@@ -62,6 +63,8 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
         ...     backbone=dict(type='mmpretrain.ResNet', depth=50, init_cfg=...),
         ...     stages=dict(layer2=2, layer3=1), mask_ratio=0.25, mask_bias=-6, mask_init='zero')
     """
+
+    settings_code = RAN_SETTINGS
 
     def __init__(
         self,

@@ -25,7 +25,9 @@ def noisy_or(scores: Tensor) -> Tensor:
     # log(p / (1 - p)) with 1 - p = exp(log_absent). Where p is close to 0, all scores are very low, and
     # log p = log sum_k exp(s_k) to first order; the direct form would take the logarithm of 0 there.
     rare = log_absent > -torch.finfo(scores.dtype).eps
-    direct = torch.log(-torch.expm1(torch.where(rare, -1.0, log_absent))) - log_absent
+    # 1 - exp(x) = -2 t / (1 - t) with t = tanh(x / 2), exact near 0 as expm1 is, which ONNX lacks.
+    half = (torch.where(rare, -1.0, log_absent) / 2).tanh()
+    direct = torch.log(-2 * half / (1 - half)) - log_absent
     return torch.where(rare, scores.logsumexp(dim=1), direct)
 
 

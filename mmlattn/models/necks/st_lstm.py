@@ -20,6 +20,7 @@ from mmlattn.models.layers import (
     to_feature_map,
     unbounded_scale,
 )
+from mmlattn.models.stored_settings import SettingsCode, StoresSettings
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_number, check_whole, whole_numbers
 from mmlattn.utils.errors import UserError
@@ -28,8 +29,19 @@ from mmlattn.utils.init_cfg import loads_weights
 __all__ = ['STLSTM']
 
 
+ST_LSTM_SETTINGS = SettingsCode(
+    'st_lstm_settings',
+    region_pool=('max', 'avg', None),
+    region_embed=('fc', 'conv', 'gap'),
+    cell_out=('identity', 'tanh'),
+    loc_param=('direct', 'residual_anchor', 'bounded'),
+    align_corners=(False, True),
+    padding_mode=('zeros', 'border', 'reflection'),
+)
+
+
 @MODELS.register_module()
-class STLSTM(BaseModule):
+class STLSTM(StoresSettings, BaseModule):
     """Looks at K regions of a feature map, one after the other, and describes each (ICCV 2017).
 
     The recurrence is in ``mmlattn/models/layers/recurrent_regions.py``. The neck reads the last feature map of any
@@ -69,8 +81,12 @@ class STLSTM(BaseModule):
         init_cfg (dict, optional): Of all but W_zm and the LSTM, whose gates start by Xavier's rule one by one.
 
     Raises:
-        ValueError: For an impossible combination of arguments, or a feature map that can't be read.
+        ValueError: For an impossible combination of arguments, a feature map that can't be read, or on loading
+            weights that were trained with another region_pool, region_embed, cell_out, loc_param, align_corners or
+            padding_mode.
     """
+
+    settings_code = ST_LSTM_SETTINGS
 
     def __init__(
         self,
@@ -103,6 +119,8 @@ class STLSTM(BaseModule):
             hidden_dims=hidden_dims, out_dims=out_dims,
         ).items():  # fmt: skip
             check_whole(name, value, 1)
+        if not isinstance(in_index, int):
+            raise ValueError(f'in_index must be a whole number, got {in_index!r}')
         check_choice('region_embed', region_embed, ('fc', 'conv', 'gap'))
         check_choice('padding_mode', padding_mode, ('zeros', 'border', 'reflection'))
         self.in_channels = in_channels
@@ -134,6 +152,14 @@ class STLSTM(BaseModule):
         self.z = nn.Linear(hidden_dims, out_dims)
         self.loc = nn.Linear(out_dims, 4)
         self._start_loc()
+        self.store_settings(
+            region_pool=region_pool,
+            region_embed=region_embed,
+            cell_out=cell_out,
+            loc_param=loc_param,
+            align_corners=align_corners,
+            padding_mode=padding_mode,
+        )
 
     def forward(self, feats: tuple[Tensor] | Tensor) -> STLSTMOutput:
         """Discover the regions.
@@ -145,8 +171,7 @@ class STLSTM(BaseModule):
         Returns:
             STLSTMOutput: theta is float32 at least, also under autocast.
         """
-        x = feats[self.in_index] if isinstance(feats, (tuple, list)) else feats
-        x = to_feature_map(x, self.in_channels)
+        x = to_feature_map(self._read(feats), self.in_channels)
         # Half precision would place regions to within a 256th of the map at best.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         whole = wide.new_tensor((1.0, 1.0, 0.0, 0.0)).expand(x.shape[0], 4)
@@ -163,13 +188,21 @@ class STLSTM(BaseModule):
 
     def init_weights(self) -> None:
         """Initialise by ``init_cfg``, then the LSTM, W_zm as ``loc_init`` says, and W_fx from VGG."""
+        again = self.is_init
         super().init_weights()
-        if loads_weights(self.init_cfg):
+        if again or loads_weights(self.init_cfg):
             return
         self.cell.reset_parameters()
         self._start_loc()
         if self.fc_from_vgg is not None:
             self._load_fc(**self.fc_from_vgg)
+
+    def _read(self, feats: tuple[Tensor] | Tensor) -> Tensor:
+        if not isinstance(feats, (tuple, list)):
+            return feats
+        if not -len(feats) <= self.in_index < len(feats):
+            raise ValueError(f'in_index={self.in_index}, but the backbone gives {len(feats)} outputs')
+        return feats[self.in_index]
 
     def _embed(self, region: Tensor) -> Tensor:
         if self.region_embed == 'fc':

@@ -5,11 +5,11 @@ import torch
 from mmengine.runner import load_checkpoint
 
 from mmlattn.models import ResidualAttentionNet, ResidualAttentionWrapper
-from mmlattn.models.backbones.ran_settings import SETTINGS, decode_settings, encode_settings
+from mmlattn.models.backbones.ran_settings import RAN_SETTINGS
 from mmlattn.models.backbones.ran_state_dict import from_mmlattn
 
 SMALL = dict(stem_channels=4, channels=(8, 8, 8, 8))
-OTHERS = [(name, value) for name, known in SETTINGS.items() for value in known[1:]]
+OTHERS = [(name, value) for name, known in RAN_SETTINGS.choices.items() for value in known[1:]]
 
 
 @pytest.mark.parametrize(('name', 'value'), OTHERS)
@@ -22,16 +22,16 @@ def test_weights_of_other_settings_are_refused(name, value, strict):
         network.load_state_dict(state, strict=strict)
     del state['ran_settings']
     network.load_state_dict(state)  # strictly: without settings they are taken to agree
-    assert decode_settings(network.ran_settings)[name] == SETTINGS[name][0]
+    assert RAN_SETTINGS.decode(network.ran_settings)[name] == RAN_SETTINGS.choices[name][0]
 
 
 def test_codes_stay_as_they_are():
     """They are in people's checkpoints."""
-    assert encode_settings().tolist() == [0, 0, 0, 0, 0]
-    last = {name: known[-1] for name, known in SETTINGS.items()}
-    assert encode_settings(**last).tolist() == [1, 2, 1, 1, 1]
+    assert RAN_SETTINGS.encode().tolist() == [0, 0, 0, 0, 0]
+    last = {name: known[-1] for name, known in RAN_SETTINGS.choices.items()}
+    assert RAN_SETTINGS.encode(**last).tolist() == [1, 2, 1, 1, 1]
     assert (
-        decode_settings(encode_settings(**last))
+        RAN_SETTINGS.decode(RAN_SETTINGS.encode(**last))
         == last
         == dict(
             learning='nal', attention='spatial', mask_skip='port', pool_style='caffe', align_corners=False
@@ -76,4 +76,4 @@ def test_a_network_from_the_meta_device_regains_them():
     network.to_empty(device='cpu')
     network.ran_settings.fill_(7)
     network.init_weights()
-    assert decode_settings(network.ran_settings)['learning'] == 'nal'
+    assert RAN_SETTINGS.decode(network.ran_settings)['learning'] == 'nal'
