@@ -14,10 +14,11 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mmlattn.apis.loading import load_trained
-from mmlattn.evaluation.metrics.pointing_game import check_frame
+from mmlattn.evaluation.metrics.localization import check_frame
 from mmlattn.models.layers import SoftMask, record_masks
 from mmlattn.structures import EVIDENCE_FIELDS, select_labels, set_trunk_masks
 from mmlattn.utils.checkpoint import safe_loading
+from mmlattn.utils.errors import UserError
 
 __all__ = ['MultiLabelInferencer', 'resolve_threshold']
 
@@ -115,7 +116,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         tells = 'with_evidence' in inspect.signature(owner.predict).parameters
         masked = with_evidence and any(isinstance(module, SoftMask) for module in self.model.modules())
         if with_evidence and not (tells or masked):
-            raise ValueError(
+            raise UserError(
                 f'{type(owner).__name__} cannot tell where it looked; leave with_evidence out, or use a head or '
                 'classifier of mmlattn such as CSRAHead'
             )

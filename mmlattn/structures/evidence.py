@@ -49,7 +49,9 @@ def set_attention_maps(data_samples: Sequence, maps: Tensor) -> None:
             f'got {tuple(maps.shape)}'
         )
     for sample, sample_maps in zip(data_samples, maps.detach().float(), strict=True):
-        sample.set_field(sample_maps, 'attention_maps')
+        sample.set_field(
+            sample_maps.clone(), 'attention_maps'
+        )  # a view would keep, and dump, the whole batch
 
 
 def set_regions(data_samples: Sequence, regions: Tensor, scores: Tensor | None = None) -> None:
@@ -75,7 +77,7 @@ def set_regions(data_samples: Sequence, regions: Tensor, scores: Tensor | None =
     for index, sample in enumerate(data_samples):
         sample.set_field(regions[index].detach().float().clamp(0, 1), 'regions')
         if scores is not None:
-            sample.set_field(scores[index].detach().float(), 'region_scores')
+            sample.set_field(scores[index].detach().float().clone(), 'region_scores')
 
 
 def set_trunk_masks(data_samples: Sequence, masks: Mapping[str, Tensor]) -> None:
@@ -98,7 +100,7 @@ def set_trunk_masks(data_samples: Sequence, masks: Mapping[str, Tensor]) -> None
                 f'{tuple(mask.shape)}'
             )
     for index, sample in enumerate(data_samples):
-        sample.set_field([mask[index].detach().float() for mask in masks.values()], 'trunk_masks')
+        sample.set_field([mask[index].detach().float().clone() for mask in masks.values()], 'trunk_masks')
         sample.set_metainfo(dict(trunk_mask_names=tuple(masks)))
 
 

@@ -5,9 +5,9 @@ import numpy as np
 from mmlattn.evaluation.functional import SeenInMaps, SeenInRegions, inside_any
 from mmlattn.registry import METRICS
 
-from .localization import LocalizationMetric, check_frame
+from .localization import LocalizationMetric
 
-__all__ = ['PointingGame', 'check_frame']
+__all__ = ['PointingGame']
 
 
 @METRICS.register_module()
