@@ -4,6 +4,7 @@ Nothing heavy is imported at the top, so that ``-h`` answers at once.
 """
 
 import argparse
+import ast
 import difflib
 import os
 import os.path as osp
@@ -37,10 +38,15 @@ _PLACE = {
 
 
 class DictAction(_DictAction):
-    """mmengine's ``key=value`` pairs; a single value, such as a path, keeps its spaces."""
+    """mmengine's ``key=value`` pairs; a single value, such as a path, keeps its spaces, and dicts are Python's."""
 
     @staticmethod
     def _parse_iterable(val: str) -> object:
+        if val.startswith(('{', '[{', '({')):  # mmengine's own would cut dicts at their commas
+            try:
+                return ast.literal_eval(val)
+            except (SyntaxError, ValueError) as error:
+                raise AssertionError(f"expected dicts as in [{{'type': 'A', 'k': 1}}], got {val}") from error
         plain = val.strip('\'"')
         if ',' in plain or plain.startswith(('(', '[')):
             return _DictAction._parse_iterable(val)
@@ -65,7 +71,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         action=DictAction,
         help='override settings of the config: key=value pairs such as optim_wrapper.optimizer.lr=0.01; a list is '
         'key="[a,b]" or key=a,b; nested lists and tuples as in key="[(a,b),(c,d)]" need the quotation '
-        'marks; white space is kept outside lists only',
+        'marks; white space is kept outside lists only; dicts are written as in '
+        "key=\"[{'type': 'A', 'k': 1}]\"",
     )
     parser.add_argument('--no-pin-memory', action='store_true', help='turn off pin_memory in data loaders')
     parser.add_argument(

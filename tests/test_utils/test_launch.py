@@ -23,6 +23,8 @@ from mmlattn.utils.launch import DictAction, apply_options, explain_missing_data
         ('(1)', (1,)),
         ('[(a, 1), [b]]', [('a', 1), ['b']]),
         ('a=b c', 'a=b c'),
+        ("[{'type': 'A', 'k': (1, 2)}, {'type': 'B c'}]", [dict(type='A', k=(1, 2)), dict(type='B c')]),
+        ("{'a': None}", dict(a=None)),
     ],
 )
 def test_options_keep_spaces_and_types(text, value):
@@ -32,7 +34,13 @@ def test_options_keep_spaces_and_types(text, value):
 
 
 @pytest.mark.parametrize(
-    ('pair', 'said'), [('foo', "got 'foo'"), ('=1', "got '=1'"), ('key=[(1, 2]', 'brackets')]
+    ('pair', 'said'),
+    [
+        ('foo', "got 'foo'"),
+        ('=1', "got '=1'"),
+        ('key=[(1, 2]', 'brackets'),
+        ('key=[{type: A}]', 'got [{type: A}]'),
+    ],
 )
 def test_options_that_are_no_pairs_end_in_one_line(pair, said, capsys):
     parser = argparse.ArgumentParser(prog='tool')
@@ -47,6 +55,12 @@ def test_options_that_are_no_pairs_end_in_one_line(pair, said, capsys):
 def test_options_that_do_not_fit_the_config_are_named():
     with pytest.raises(UserError, match=r'--cfg-options does not fit.*arch'):
         apply_options(Config(dict(model=dict(arch='56'))), {'model.arch.depth': 3})
+
+
+def test_options_replace_a_list_of_dicts():
+    cfg = Config(dict(test_evaluator=[dict(type='A', k=1)]))
+    apply_options(cfg, {'test_evaluator': [dict(type='B'), dict(type='C')]})
+    assert [metric.type for metric in cfg.test_evaluator] == ['B', 'C']
 
 
 def test_files_that_are_no_config_are_refused(tmp_path):
