@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from numbers import Integral, Real
 
-__all__ = ['check_choice', 'check_number', 'check_whole', 'whole_numbers']
+__all__ = ['check_choice', 'check_number', 'check_whole', 'complete_options', 'whole_numbers']
 
 
 def check_choice(name: str, value, known) -> None:
@@ -19,10 +19,22 @@ def check_whole(name: str, value, least: int) -> None:
         raise ValueError(f'{name} must be a whole number of {least} or more, got {value!r}')
 
 
-def check_number(name: str, value) -> None:
-    """Raises ``ValueError`` for anything but a finite number."""
-    if not isinstance(value, Real) or not math.isfinite(value):
-        raise ValueError(f'{name} must be a finite number, got {value!r}')
+def check_number(name: str, value, least: float = -math.inf) -> None:
+    """Raises ``ValueError`` for anything but a finite number of at least ``least``."""
+    if not isinstance(value, Real) or not math.isfinite(value) or value < least:
+        bound = '' if least == -math.inf else f' of {least} or more'
+        raise ValueError(f'{name} must be a finite number{bound}, got {value!r}')
+
+
+def complete_options(name: str, given, defaults: Mapping) -> dict:
+    """Options with those not given filled in.
+
+    Raises:
+        ValueError: For anything but a mapping with keys of ``defaults``.
+    """
+    if not isinstance(given, Mapping) or given.keys() - defaults.keys():
+        raise ValueError(f'{name} must be a dict with some of {", ".join(defaults)}, got {given!r}')
+    return dict(defaults) | dict(given)
 
 
 def whole_numbers(name: str, values, least: int) -> tuple[int, ...]:

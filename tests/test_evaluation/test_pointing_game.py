@@ -8,7 +8,7 @@ from mmengine.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
 
 from mmlattn.evaluation import PointingGame
-from mmlattn.evaluation.metrics.pointing_game import check_frame
+from mmlattn.evaluation.metrics.localization import check_frame
 
 
 def make_sample(peaks, boxes, predicted, shape=(4, 4)):

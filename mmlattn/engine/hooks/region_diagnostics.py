@@ -9,13 +9,14 @@ from mmengine.model import is_model_wrapper
 from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor, nn
 
+from mmlattn.evaluation.functional import covered_share
 from mmlattn.models.classifiers.decision import deciding_head
 from mmlattn.models.layers import STLSTMOutput, overlap_penalty, theta_to_boxes
 from mmlattn.models.necks import STLSTM
 from mmlattn.registry import HOOKS
 from mmlattn.utils.arguments import check_number, check_whole
 
-__all__ = ['RegionDiagnosticsHook', 'coverage', 'region_figures', 'true_classes']
+__all__ = ['RegionDiagnosticsHook', 'region_figures', 'true_classes']
 
 FIGURES = ('scale', 'anchor_distance', 'iou', 'coverage', 'mirrored')
 
@@ -253,7 +254,7 @@ def region_figures(theta: Tensor, anchors: Tensor, mask: Tensor) -> dict[str, Te
     """What the regions of each picture do; see :class:`RegionDiagnosticsHook`.
 
     Args:
-        theta (Tensor): Shape (B, K, 4), see ``layers/spatial_transformer.py``.
+        theta (Tensor): Shape (B, K, 4), on the CPU, see ``layers/spatial_transformer.py``.
         anchors (Tensor): Shape (K, 2).
         mask (Tensor): Shape (K,), bool, which regions have an anchor.
 
@@ -266,33 +267,9 @@ def region_figures(theta: Tensor, anchors: Tensor, mask: Tensor) -> dict[str, Te
         scale=scale.abs().mean(dim=(-2, -1)),
         anchor_distance=((centre - anchors).norm(dim=-1) * mask).sum(dim=-1) / mask.sum().clamp(min=1),
         iou=overlap_penalty(theta).mean(dim=-1),
-        coverage=coverage(theta_to_boxes(theta)),
+        coverage=theta.new_tensor([covered_share(boxes) for boxes in theta_to_boxes(theta).numpy()]),
         mirrored=(scale < 0).any(dim=-1).to(theta.dtype).mean(dim=-1),
     )
-
-
-def coverage(boxes: Tensor) -> Tensor:
-    """Share of a picture that lies in at least one box, exactly.
-
-    The borders of all boxes cut the picture into cells, each of which is inside a box as a whole or not at all.
-
-    Args:
-        boxes (Tensor): Shape (..., K, 4), xyxy as fractions of the picture; may stick out of it.
-
-    Returns:
-        Tensor: Shape (...).
-    """
-    boxes = boxes.clamp(0, 1)
-    inside, sides = [], []
-    for low, high in ((boxes[..., 1], boxes[..., 3]), (boxes[..., 0], boxes[..., 2])):
-        cuts = torch.cat((low, high), dim=-1).sort(dim=-1).values
-        middle = (cuts[..., None, 1:] + cuts[..., None, :-1]) / 2
-        inside.append(
-            ((low[..., None] < middle) & (middle < high[..., None])).to(boxes.dtype)
-        )  # (..., K, cells)
-        sides.append(cuts.diff(dim=-1))
-    covered = (inside[0].transpose(-2, -1) @ inside[1] > 0).to(boxes.dtype)
-    return torch.einsum('...y,...yx,...x->...', sides[0], covered, sides[1])
 
 
 def true_classes(samples: Sequence[DataSample], num_classes: int) -> Tensor:

@@ -28,7 +28,7 @@ class RegionConstraintWrapper(BaseModule):
         init_cfg (dict, optional): As for any module.
 
     Raises:
-        ValueError: In use, if the features come from another neck.
+        ValueError: In ``loss``, and in ``predict`` with evidence, if the features come from another neck.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RegionConstraintWrapper(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        check_number('loc_weight', loc_weight)
+        check_number('loc_weight', loc_weight, least=0)
         self.head = MODELS.build(head)
         self.loss_loc = MODELS.build(loss_loc)
         self.loc_weight = loc_weight

@@ -88,7 +88,9 @@ class STLSTMHead(MultiLabelClsHead):
         check_whole('in_channels', in_channels, 1)
         check_choice('fuse', fuse, SCORE_FUSIONS)
         for name, value in dict(loc_weight=loc_weight, aux_step_weight=aux_step_weight).items():
-            check_number(name, value)
+            check_number(name, value, least=0)
+        if thr is not None:
+            check_number('thr', thr)
         if topk is not None:
             check_whole('topk', topk, 1)
         self.num_classes = num_classes
@@ -156,7 +158,8 @@ class STLSTMHead(MultiLabelClsHead):
 
         Returns:
             list[DataSample]: With ``pred_score`` (C,), ``pred_label`` (n,), and the evidence if asked for. Region
-            scores are on the scale of ``pred_score``: fused by maximum, their maximum is ``pred_score``.
+            scores are normalised as the maximum over the regions is: fused by maximum, their maximum is
+            ``pred_score``.
         """
         looks = self._looks(feats)
         scores = self.fc(looks.feats)
@@ -213,7 +216,7 @@ class STLSTMHead(MultiLabelClsHead):
 
     def _region_scores(self, scores: Tensor) -> Tensor:
         if self.score_norm == 'softmax':
-            # The normaliser of the fused scores: with one of its own, each look would rank the looks anew.
+            # One normaliser for all looks, that of their maximum: with one of its own, each would be ranked anew.
             return (scores - scores.amax(dim=1).logsumexp(dim=-1)[:, None, None]).exp()
         return scores.sigmoid() if self.score_norm == 'sigmoid' else scores
 

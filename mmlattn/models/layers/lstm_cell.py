@@ -61,7 +61,7 @@ class LSTMCell(nn.Module):
             tuple[Tensor, Tensor]: The new h and c, float32 also under autocast: c adds up over the steps.
         """
         h, c = state
-        gates = (self.input(x) + self.hidden(h)).to(torch.promote_types(c.dtype, torch.float32))
+        gates = (self.input(x) + self.hidden(h.to(x.dtype))).to(torch.promote_types(c.dtype, torch.float32))
         i, f, m, o = gates.chunk(4, dim=-1)
         c = f.sigmoid() * c + i.sigmoid() * m.tanh()
         h = o.sigmoid() * (c if self.cell_out == 'identity' else c.tanh())

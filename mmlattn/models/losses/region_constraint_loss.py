@@ -51,10 +51,10 @@ class RegionConstraintLoss(nn.Module):
             boundary=lambda_boundary,
             overlap=lambda_overlap,
         )
-        for name, value in dict(alpha=alpha, beta=beta, **self.weights).items():
-            check_number(name, value)
-            if value < 0:
-                raise ValueError(f'{name} of RegionConstraintLoss must be 0 or more, got {value}')
+        for name, value in dict(alpha=alpha, beta=beta).items():
+            check_number(name, value, least=0)
+        for name, value in self.weights.items():
+            check_number(f'lambda_{name}', value, least=0)
         check_choice('reduction_k', reduction_k, ('sum', 'mean'))
         self.alpha = alpha
         self.beta = beta

@@ -61,6 +61,10 @@ class SoftmaxL2Loss(nn.Module):
         check_choice('reduction_override', reduction, ('mean', 'sum', 'none'))
         loss = self.loss_weight * softmax_l2(cls_score, target)
         if weight is not None:
+            if weight.shape != loss.shape:
+                raise ValueError(
+                    f'weight must have one entry for each of {len(loss)} pictures, got shape {tuple(weight.shape)}'
+                )
             loss = loss * weight
         if reduction == 'mean':
             return loss.sum() / (target.sum(dim=-1) > 0).sum().clamp(min=1)

@@ -22,7 +22,13 @@ from mmlattn.models.layers import (
 )
 from mmlattn.models.stored_settings import SettingsCode, StoresSettings
 from mmlattn.registry import MODELS
-from mmlattn.utils.arguments import check_choice, check_number, check_whole, whole_numbers
+from mmlattn.utils.arguments import (
+    check_choice,
+    check_number,
+    check_whole,
+    complete_options,
+    whole_numbers,
+)
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.init_cfg import loads_weights
 
@@ -214,7 +220,7 @@ class STLSTM(StoresSettings, BaseModule):
         return self.dropout(x)
 
     def _project(self, h: Tensor) -> Tensor:
-        return F.relu(self.z(h))
+        return F.relu(self.z(h.to(self.z.weight.dtype)))
 
     def _locate(self, z: Tensor, region: int) -> Tensor:
         dtype = torch.promote_types(z.dtype, torch.float32)
@@ -263,9 +269,9 @@ def _region_size(size, region_pool: str | None, pool_size: int) -> tuple[int, in
 def _vgg_source(source: Mapping[str, str] | None, region_embed: str) -> dict[str, str] | None:
     if source is None:
         return None
-    options = dict(prefix='backbone.classifier.0') | dict(source)
-    if options.keys() != {'checkpoint', 'prefix'}:
-        raise ValueError(f'fc_from_vgg must be dict(checkpoint=...[, prefix=...]), got {dict(source)}')
+    options = complete_options('fc_from_vgg', source, dict(checkpoint=None, prefix='backbone.classifier.0'))
+    if options['checkpoint'] is None:
+        raise ValueError(f'fc_from_vgg must name a checkpoint, got {dict(source)}')
     if region_embed != 'fc':
         raise ValueError(f"fc_from_vgg needs region_embed='fc', got {region_embed!r}")
     return options
@@ -284,9 +290,7 @@ def _scale_range(limits) -> tuple[float, float]:
 def _placement(loc_param: str, loc_init: Mapping[str, float], scale_range: tuple[float, float]):
     """The function that places regions, and the numbers with which it gives them their first scale and shift."""
     check_choice('loc_param', loc_param, LOC_PARAMS)
-    start = dict(scale=0.5, shift=0.0) | dict(loc_init)
-    if start.keys() != {'scale', 'shift'}:
-        raise ValueError(f'loc_init takes scale and shift, got {dict(loc_init)}')
+    start = complete_options('loc_init', loc_init, dict(scale=0.5, shift=0.0))
     for name, value in start.items():
         check_number(f'loc_init[{name!r}]', value)
     scale, shift = start['scale'], start['shift']
@@ -302,9 +306,9 @@ def _placement(loc_param: str, loc_init: Mapping[str, float], scale_range: tuple
 
 
 def _anchor_options(anchor: Mapping[str, Any]) -> dict[str, Any]:
-    options = dict(radius=math.sqrt(0.5), start_angle=math.pi / 4, first='none') | dict(anchor)
-    if options.keys() != {'radius', 'start_angle', 'first'}:
-        raise ValueError(f'anchor takes radius, start_angle and first, got {dict(anchor)}')
+    options = complete_options(
+        'anchor', anchor, dict(radius=math.sqrt(0.5), start_angle=math.pi / 4, first='none')
+    )
     check_number("anchor['radius']", options['radius'])
     check_number("anchor['start_angle']", options['start_angle'])
     check_choice("anchor['first']", options['first'], ('none', 'center'))
