@@ -16,7 +16,7 @@ __all__ = ['RegionConstraintWrapper']
 
 @MODELS.register_module()
 class RegionConstraintWrapper(BaseModule):
-    """Any head after the ``STLSTM`` neck, with the neck's regions constrained (Wang et al., ICCV 2017, 3.3.2).
+    """Any head after the ``STLSTM`` neck, with the neck's regions constrained (Wang et al., ICCV 2017).
 
     Without constraints the regions of a stock head tend to fall on one spot.
 

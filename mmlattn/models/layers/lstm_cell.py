@@ -1,4 +1,4 @@
-"""The LSTM cell of Wang et al., ICCV 2017, section 3.2, and the standard one."""
+"""The LSTM cell of Wang et al., ICCV 2017, and the standard one."""
 
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,7 @@
 """Recurrently discovered attentional regions.
 
 Wang et al., "Multi-label Image Recognition by Recurrently Discovering Attentional Regions", ICCV 2017,
-https://arxiv.org/abs/1711.02816, section 3.2. With the feature map f_I, for k = 0 ... K, starting from the whole map:
+https://arxiv.org/abs/1711.02816. With the feature map f_I, for k = 0 ... K, starting from the whole map:
 
     f_k = st(f_I, M_k)                 look at region k          ``look``
     x_k = relu(W_fx vec(f_k) + b_x)    what is there             ``embed``

@@ -1,7 +1,8 @@
 """Where regions are asked to look, and how the numbers that place them are read.
 
-Wang et al., ICCV 2017, section 3.3.2: the first region is free; the other K - 1 are drawn to points evenly spaced on
-a circle of radius sqrt(1/2) round the centre of the picture.
+Wang et al., ICCV 2017, draw K - 1 of K regions to points evenly spaced on a circle of radius sqrt(1/2) round the centre
+of the picture. That the first is the free one, and that the circle starts at 45 degrees, is our reading: four anchors
+are then the centres of the four quadrants.
 """
 
 import math

@@ -1,6 +1,6 @@
 """What keeps regions apart, small and upright.
 
-Wang et al., ICCV 2017, section 3.3.2, equations of the localisation loss; the last two are not the paper's. Each
+Wang et al., ICCV 2017, the terms of the localisation loss; the last two are not the paper's. Each
 function gives one number for each region, shape (..., K), from theta of shape (..., K, 4), see
 ``spatial_transformer.py``.
 """

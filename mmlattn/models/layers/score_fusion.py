@@ -1,6 +1,6 @@
 """From the scores of several looks to one score of each class.
 
-Wang et al., ICCV 2017, section 3.3: the maximum over the regions, class by class. The others are the usual smooth
+Wang et al., ICCV 2017: the maximum over the regions, class by class. The others are the usual smooth
 relatives; all keep K equal looks at their common score, but for noisy-or, in which looks add up.
 """
 

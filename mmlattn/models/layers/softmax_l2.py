@@ -1,4 +1,4 @@
-"""The classification loss of Wang et al., ICCV 2017, section 3.3.1."""
+"""The classification loss of Wang et al., ICCV 2017."""
 
 import torch
 from torch import Tensor

@@ -1,7 +1,7 @@
 """Axis-aligned spatial transformer: looking at a box of a feature map.
 
 Jaderberg et al., "Spatial Transformer Networks", NIPS 2015, restricted to scale and translation as in Wang et al.,
-"Multi-label Image Recognition by Recurrently Discovering Attentional Regions", ICCV 2017, section 3.1.
+"Multi-label Image Recognition by Recurrently Discovering Attentional Regions", ICCV 2017.
 
 A region is theta = (s_x, s_y, t_x, t_y) on the last axis, in coordinates that run from -1 to 1 over the map, x to the
 right and y down: (t_x, t_y) is the centre and (|s_x|, |s_y|) half the sides. It stands for

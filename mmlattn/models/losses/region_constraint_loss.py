@@ -17,7 +17,7 @@ __all__ = ['RegionConstraintLoss']
 
 @MODELS.register_module()
 class RegionConstraintLoss(nn.Module):
-    """L_loc = l_S + lambda_1 l_A + lambda_2 l_P (Wang et al., ICCV 2017, 3.3.2), term by term.
+    """L_loc = l_S + lambda_1 l_A + lambda_2 l_P (Wang et al., ICCV 2017), term by term.
 
     The formulas are in ``mmlattn/models/layers/region_constraints.py``. Boundary and overlap are not the paper's.
 

@@ -11,7 +11,7 @@ __all__ = ['SoftmaxL2Loss']
 
 @MODELS.register_module()
 class SoftmaxL2Loss(nn.Module):
-    """Squared distance of softmax(scores) from the labels divided by their number (Wang et al., ICCV 2017, 3.3.1).
+    """Squared distance of softmax(scores) from the labels divided by their number (Wang et al., ICCV 2017).
 
     Summed over classes, averaged over the pictures that have labels: the others have no such shares, count
     nothing and get no gradient. The formula is in ``mmlattn/models/layers/softmax_l2.py``.
