@@ -31,6 +31,11 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode('latin1')
 
 
+def _no_bytes() -> bytes:
+    """How protocol 2 writes empty bytes, those of the boxes of a picture without any; never of a given length."""
+    return b''
+
+
 def _allowed() -> dict[tuple[str, str], Callable]:
     """By module and name, what a file may ask for."""
     array, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
@@ -38,6 +43,7 @@ def _allowed() -> dict[tuple[str, str], Callable]:
     return {
         ('collections', 'OrderedDict'): OrderedDict,
         ('_codecs', 'encode'): _latin1,
+        ('__builtin__', 'bytes'): _no_bytes,
         (tensor.__module__, tensor.__name__): tensor,
         ('torch.storage', '_load_from_bytes'): _storage,
         ('numpy', 'ndarray'): np.ndarray,
