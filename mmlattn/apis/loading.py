@@ -88,7 +88,7 @@ def without_pretrained(cfg: Any) -> Any:
         return {
             key: without_pretrained(value)
             for key, value in cfg.items()
-            if key != 'pretrained' and not (key == 'init_cfg' and loads_weights(value))
+            if key not in ('pretrained', 'fc_from_vgg') and not (key == 'init_cfg' and loads_weights(value))
         }
     if isinstance(cfg, (list, tuple)):
         return type(cfg)(without_pretrained(value) for value in cfg)

@@ -39,6 +39,14 @@ def test_random_weights_depend_on_the_seed_alone():
     assert not torch.equal(a['backbone.layer1.0.conv1.weight'], c['backbone.layer1.0.conv1.weight'])
 
 
+def test_random_regions_need_no_file_either():
+    cfg = make_cfg()
+    sizes = dict(in_channels=32, region_size=2, embed_dims=4, hidden_dims=4, out_dims=4)
+    cfg.model.neck = dict(type='mmlattn.STLSTM', fc_from_vgg=dict(checkpoint='nowhere.pth'), **sizes)
+    cfg.model.head.in_channels = 4
+    assert load_model(cfg).neck.fc_from_vgg is None
+
+
 def test_random_networks_normalise_by_their_batch():
     model = load_model(make_cfg())
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
