@@ -1,4 +1,4 @@
-"""ST-LSTM's configs for VOC 2007 and COCO are the paper's recipe: every number here is one of its authors'."""
+"""ST-LSTM's configs for VOC 2007 and COCO are the paper's recipe; docs/st_lstm.md says what is known of it."""
 
 from pathlib import Path
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from mmengine.config import Config
 
@@ -71,6 +72,16 @@ def test_model_index_names_configs_and_says_what_is_published():
                 assert metric.endswith(('(published)', '(measured)'))
                 row = next(line for line in README.splitlines() if f'`{model["Name"]}.py`' in line)
                 assert str(value) in row, f'README and metafile disagree about {model["Name"]}'
+
+
+def test_neck_and_head_of_the_readme_fit():
+    from mmengine.registry import DefaultScope
+
+    (code,) = (block for block in blocks('python') if block.startswith('neck='))
+    parts = [eval(f'dict({part})') for part in re.split(r'\n(?=head=)', code.strip())]
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        neck, head = MODELS.build(parts[0]['neck']), MODELS.build(parts[1]['head'])
+    assert head(neck((torch.rand(2, 2048, 4, 4),))).shape == (2, 80)
 
 
 def test_picture_is_small():
