@@ -16,9 +16,10 @@ while (($#)); do
 done
 bash tools/setup_env.sh --stack "$stack" --venv "$venv" $det
 if [[ -n $det ]]; then export MMLATTN_REQUIRE_DET=1; fi
-# The tests start mim, python and torchrun by name; two threads a process are as fast here and leave room for more.
+# The tests start mim, python and torchrun by name. Two processes of one thread each are faster than one of two: most
+# tests are too small for threads. Another number of processes: -n N; -n 0 for a debugger.
 # glibc would give memory back after every step and fault it in again; on CPU that can cost more than the step.
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=268435456
 PATH=$(cd "$venv/bin" && pwd):$PATH
-export PATH OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
-exec python -m pytest "$@"
+export PATH OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec python -m pytest -n 2 --dist loadfile "$@"
