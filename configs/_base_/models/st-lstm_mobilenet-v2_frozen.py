@@ -13,7 +13,8 @@ model = dict(
         out_dims=256,
         loc_param='residual_anchor',
         loc_init=dict(scale=0.35, shift=0.0),
-        init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform', gain=3.0),  # see st-lstm_resnet-mini.py
+        # As in st-lstm_resnet-mini.py.
+        init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform', gain=3.0),
     ),
     head=dict(
         _delete_=True,
