@@ -1,4 +1,4 @@
-"""Regions placed as in the paper, which only the constraints keep apart; docs/st_lstm.md takes these away one by one."""
+"""Regions placed as in the paper, which only constraints keep apart; docs/st_lstm.md takes these away one by one."""
 
 _base_ = ['st-lstm_resnet-mini_multidigits.py']
 

@@ -248,7 +248,8 @@ def fetch(url: str) -> str:
     if not target.exists():
         raise UserError(
             f'could not reach the weights {url} ({problem}). Either put that file at {target}, or start '
-            'without pretrained weights: --cfg-options model.backbone.init_cfg=None'
+            'without pretrained weights: --cfg-options model.backbone.init_cfg=None (and, where the config sets it, '
+            'model.neck.fc_from_vgg=None)'
         )
     return str(target)
 
