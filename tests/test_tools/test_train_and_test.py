@@ -114,7 +114,7 @@ BAD_CALLS = {
             'train.py', '{config}', '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
             'model.backbone.init_cfg.checkpoint=http://127.0.0.1:9/resnet-0123abcd.pth',
         ],
-        ['http://127.0.0.1:9/resnet-0123abcd.pth', 'checkpoints/resnet-0123abcd.pth', 'init_cfg=None', 'fc_from_vgg=None'],
+        ['http://127.0.0.1:9/', 'checkpoints/resnet-0123abcd.pth', 'init_cfg=None', 'fc_from_vgg=None'],
     ),
     'resume': (['train.py', '{config}', '--resume', 'none.pth'], ['there is no checkpoint none.pth']),
     'scale': (['train.py', '{config}', '--auto-scale-lr'], ['base_batch_size']),
