@@ -224,9 +224,9 @@ class STLSTM(StoresSettings, BaseModule):
 
     def _locate(self, z: Tensor, region: int) -> Tensor:
         dtype = torch.promote_types(z.dtype, torch.float32)
-        with torch.autocast(z.device.type, enabled=False):
-            raw = F.linear(z.to(dtype), self.loc.weight.to(dtype), self.loc.bias.to(dtype))
-            return self._place(raw, self.anchors[region].to(dtype), self.scale_range)
+        # F.linear written out, since autocast would do that in half precision.
+        raw = (z.to(dtype)[:, None] * self.loc.weight.to(dtype)).sum(dim=-1) + self.loc.bias.to(dtype)
+        return self._place(raw, self.anchors[region].to(dtype), self.scale_range)
 
     def _start_loc(self) -> None:
         nn.init.zeros_(self.loc.weight)
