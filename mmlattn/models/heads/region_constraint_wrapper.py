@@ -28,7 +28,8 @@ class RegionConstraintWrapper(BaseModule):
         init_cfg (dict, optional): As for any module.
 
     Raises:
-        ValueError: In ``loss``, and in ``predict`` with evidence, if the features come from another neck.
+        ValueError: If the head constrains the regions itself; in ``loss``, and in ``predict`` with evidence, if the
+            features come from another neck.
     """
 
     def __init__(
@@ -42,6 +43,10 @@ class RegionConstraintWrapper(BaseModule):
         super().__init__(init_cfg)
         check_number('loc_weight', loc_weight, least=0)
         self.head = MODELS.build(head)
+        if hasattr(self.head, 'loss_loc'):
+            raise ValueError(
+                f'{type(self.head).__name__} constrains the regions itself: use it without RegionConstraintWrapper'
+            )
         self.loss_loc = MODELS.build(loss_loc)
         self.loc_weight = loc_weight
         self.with_evidence = with_evidence

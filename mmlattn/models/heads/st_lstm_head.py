@@ -1,8 +1,10 @@
 """The ST-LSTM head."""
 
+import logging
 from typing import NamedTuple
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from mmlattn.models.layers import (
     theta_to_boxes,
     to_feature_map,
 )
+from mmlattn.models.losses import SoftmaxL2Loss
 from mmlattn.registry import MODELS
 from mmlattn.structures import select_labels, set_attention_maps, set_regions
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
@@ -91,6 +94,8 @@ class STLSTMHead(MultiLabelClsHead):
             check_number(name, value, least=0)
         if thr is not None:
             check_number('thr', thr)
+            if score_norm != 'none' and not 0 <= thr <= 1:
+                raise ValueError(f'thr must lie in [0, 1] for score_norm={score_norm!r}, got {thr}')
         if topk is not None:
             check_whole('topk', topk, 1)
         self.num_classes = num_classes
@@ -102,6 +107,7 @@ class STLSTMHead(MultiLabelClsHead):
         self.score_norm = score_norm
         self.with_evidence = with_evidence
         self.fc = nn.Linear(in_channels, num_classes)
+        _warn_of_mismatch(self.loss_module, score_norm)
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """The features of the looks, (B, K, D)."""
@@ -175,6 +181,11 @@ class STLSTMHead(MultiLabelClsHead):
 
     def _looks(self, feats: tuple[Tensor] | Tensor) -> Looks:
         if isinstance(feats, STLSTMOutput):
+            if feats.step_feats.shape[-1] != self.in_channels:
+                raise ValueError(
+                    f'STLSTMHead has in_channels={self.in_channels}, but the STLSTM neck has '
+                    f'out_dims={feats.step_feats.shape[-1]}: set one to the other'
+                )
             return Looks(feats.step_feats, feats.theta)
         x = feats[-1] if isinstance(feats, (tuple, list)) else feats
         if x.dim() == 4:
@@ -219,6 +230,20 @@ class STLSTMHead(MultiLabelClsHead):
             # One normaliser for all looks, that of their maximum: with one of its own, each would be ranked anew.
             return (scores - scores.amax(dim=1).logsumexp(dim=-1)[:, None, None]).exp()
         return scores.sigmoid() if self.score_norm == 'sigmoid' else scores
+
+
+def _warn_of_mismatch(loss: nn.Module, score_norm: str) -> None:
+    """Scores learnt by softmax and read by sigmoid, or the other way round, cross no sensible threshold."""
+    by_softmax = isinstance(loss, SoftmaxL2Loss) or getattr(loss, 'use_sigmoid', None) is False
+    by_sigmoid = getattr(loss, 'use_sigmoid', None) is True
+    if (by_softmax and score_norm == 'sigmoid') or (by_sigmoid and score_norm == 'softmax'):
+        norm = 'softmax' if by_softmax else 'sigmoid'
+        print_log(
+            f'STLSTMHead: {type(loss).__name__} trains scores that are read with score_norm={norm!r}, this head has '
+            f'score_norm={score_norm!r}; its thresholds may mean little',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def region_losses(loss_loc: nn.Module, loc_weight: float, regions: STLSTMOutput) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from .feature_layout import to_feature_map
 from .lstm_cell import LSTMCell
 from .mask_recording import record_masks
 from .recurrent_regions import STLSTMOutput, discover_regions
-from .region_anchors import LOC_PARAMS, circle_anchors, region_anchors, unbounded_scale
+from .region_anchors import FIRST_ANCHORS, LOC_PARAMS, circle_anchors, region_anchors, unbounded_scale
 from .region_constraints import (
     anchor_penalty,
     boundary_penalty,
@@ -56,6 +56,7 @@ from .spatial_transformer import (
 
 __all__ = [
     'CROPS',
+    'FIRST_ANCHORS',
     'FUSIONS',
     'LOC_PARAMS',
     'MASK_ACTIVATIONS',

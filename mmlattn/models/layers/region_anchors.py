@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    'LOC_PARAMS', 'bounded_regions', 'circle_anchors', 'direct_regions', 'region_anchors', 'residual_anchor_regions',
-    'unbounded_scale',
+    'FIRST_ANCHORS', 'LOC_PARAMS', 'bounded_regions', 'circle_anchors', 'direct_regions', 'region_anchors',
+    'residual_anchor_regions', 'unbounded_scale',
 ]  # fmt: skip
 
 FIRST_ANCHORS = ('none', 'center')
+"""What the first region is drawn to."""
 
 
 def circle_anchors(count: int, radius: float = math.sqrt(0.5), start_angle: float = math.pi / 4) -> Tensor:

@@ -53,6 +53,10 @@ class RegionConstraintLoss(nn.Module):
         )
         for name, value in dict(alpha=alpha, beta=beta).items():
             check_number(name, value, least=0)
+        if beta > alpha:
+            raise ValueError(
+                f'scales should reach beta and not exceed alpha, but beta={beta} is above alpha={alpha}; lower beta'
+            )
         for name, value in self.weights.items():
             check_number(f'lambda_{name}', value, least=0)
         check_choice('reduction_k', reduction_k, ('sum', 'mean'))

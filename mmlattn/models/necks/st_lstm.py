@@ -1,13 +1,11 @@
 """The ST-LSTM neck."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmlattn.models.layers import (
@@ -18,32 +16,27 @@ from mmlattn.models.layers import (
     region_anchors,
     sample_regions,
     to_feature_map,
-    unbounded_scale,
 )
-from mmlattn.models.stored_settings import SettingsCode, StoresSettings
+from mmlattn.models.stored_settings import StoresSettings
 from mmlattn.registry import MODELS
-from mmlattn.utils.arguments import (
-    check_choice,
-    check_number,
-    check_whole,
-    complete_options,
-    whole_numbers,
-)
-from mmlattn.utils.errors import UserError
+from mmlattn.utils.arguments import check_number, check_whole
 from mmlattn.utils.init_cfg import loads_weights
 
-__all__ = ['STLSTM']
-
-
-ST_LSTM_SETTINGS = SettingsCode(
-    'st_lstm_settings',
-    region_pool=('max', 'avg', None),
-    region_embed=('fc', 'conv', 'gap'),
-    cell_out=('identity', 'tanh'),
-    loc_param=('direct', 'residual_anchor', 'bounded'),
-    align_corners=(False, True),
-    padding_mode=('zeros', 'border', 'reflection'),
+from .st_lstm_options import (
+    ANCHOR,
+    LOC_INIT,
+    ST_LSTM_SETTINGS,
+    check_anchor,
+    check_choices,
+    check_numbers,
+    check_scale_range,
+    check_vgg_source,
+    load_fc6,
+    loc_start,
+    region_sides,
 )
+
+__all__ = ['STLSTM']
 
 
 @MODELS.register_module()
@@ -89,7 +82,7 @@ class STLSTM(StoresSettings, BaseModule):
     Raises:
         ValueError: For an impossible combination of arguments, a feature map that can't be read, or on loading
             weights that were trained with another region_pool, region_embed, cell_out, loc_param, align_corners or
-            padding_mode.
+            padding_mode; other anchors for 'residual_anchor', or another scale_range for 'bounded'.
     """
 
     settings_code = ST_LSTM_SETTINGS
@@ -108,9 +101,9 @@ class STLSTM(StoresSettings, BaseModule):
         out_dims: int = 512,
         cell_out: str = 'identity',
         loc_param: str = 'direct',
-        loc_init: Mapping[str, float] = dict(scale=0.5, shift=0.0),
+        loc_init: Mapping[str, float] = LOC_INIT,
         scale_range: tuple[float, float] = (0.1, 1.0),
-        anchor: Mapping[str, Any] = dict(radius=math.sqrt(0.5), start_angle=math.pi / 4, first='none'),
+        anchor: Mapping[str, Any] = ANCHOR,
         in_index: int = -1,
         align_corners: bool = False,
         padding_mode: str = 'zeros',
@@ -125,23 +118,35 @@ class STLSTM(StoresSettings, BaseModule):
             hidden_dims=hidden_dims, out_dims=out_dims,
         ).items():  # fmt: skip
             check_whole(name, value, 1)
-        if not isinstance(in_index, int):
+        if not isinstance(in_index, int) or isinstance(in_index, bool):
             raise ValueError(f'in_index must be a whole number, got {in_index!r}')
-        check_choice('region_embed', region_embed, ('fc', 'conv', 'gap'))
-        check_choice('padding_mode', padding_mode, ('zeros', 'border', 'reflection'))
+        check_number('dropout', dropout, least=0)
+        settings = dict(
+            region_pool=region_pool,
+            region_embed=region_embed,
+            cell_out=cell_out,
+            loc_param=loc_param,
+            align_corners=align_corners,
+            padding_mode=padding_mode,
+        )
+        check_choices(**settings)
         self.in_channels = in_channels
         self.num_steps = num_steps
-        self.region_size = _region_size(region_size, region_pool, pool_size)
+        self.region_size = region_sides(region_size, region_pool, pool_size)
         self.region_embed = region_embed
+        self.loc_param = loc_param
         self.in_index = in_index
         self.align_corners = align_corners
         self.padding_mode = padding_mode
         self.include_global = include_global
-        self.fc_from_vgg = _vgg_source(fc_from_vgg, region_embed)
-        self.scale_range = _scale_range(scale_range)
-        self._place, self._loc_start = _placement(loc_param, loc_init, self.scale_range)
-        anchors, anchor_mask = region_anchors(num_steps, **_anchor_options(anchor))
-        self.register_buffer('anchors', anchors, persistent=False)
+        self.fc_from_vgg = check_vgg_source(fc_from_vgg, region_embed)
+        self.scale_range = check_scale_range(scale_range)
+        self._loc_start = loc_start(loc_param, loc_init, self.scale_range)
+        self.store_settings(**settings)
+        # Regions may depend on these numbers, so they are kept with the weights too.
+        anchors, anchor_mask = region_anchors(num_steps, **check_anchor(anchor))
+        self.register_buffer('anchors', anchors)
+        self.register_buffer('scale_limits', torch.tensor(self.scale_range))
         self.register_buffer('anchor_mask', anchor_mask, persistent=False)
 
         pools = {None: nn.Identity, 'max': nn.MaxPool2d, 'avg': nn.AvgPool2d}
@@ -158,14 +163,6 @@ class STLSTM(StoresSettings, BaseModule):
         self.z = nn.Linear(hidden_dims, out_dims)
         self.loc = nn.Linear(out_dims, 4)
         self._start_loc()
-        self.store_settings(
-            region_pool=region_pool,
-            region_embed=region_embed,
-            cell_out=cell_out,
-            loc_param=loc_param,
-            align_corners=align_corners,
-            padding_mode=padding_mode,
-        )
 
     def forward(self, feats: tuple[Tensor] | Tensor) -> STLSTMOutput:
         """Discover the regions.
@@ -201,7 +198,7 @@ class STLSTM(StoresSettings, BaseModule):
         self.cell.reset_parameters()
         self._start_loc()
         if self.fc_from_vgg is not None:
-            self._load_fc(**self.fc_from_vgg)
+            load_fc6(self.embed, **self.fc_from_vgg)
 
     def _read(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         if not isinstance(feats, (tuple, list)):
@@ -224,92 +221,17 @@ class STLSTM(StoresSettings, BaseModule):
 
     def _locate(self, z: Tensor, region: int) -> Tensor:
         dtype = torch.promote_types(z.dtype, torch.float32)
-        # F.linear written out, since autocast would do that in half precision.
+        # Written out, since autocast would do a linear layer in half precision.
         raw = (z.to(dtype)[:, None] * self.loc.weight.to(dtype)).sum(dim=-1) + self.loc.bias.to(dtype)
-        return self._place(raw, self.anchors[region].to(dtype), self.scale_range)
+        return LOC_PARAMS[self.loc_param](raw, self.anchors[region].to(dtype), self.scale_range)
 
     def _start_loc(self) -> None:
         nn.init.zeros_(self.loc.weight)
         with torch.no_grad():
             self.loc.bias.copy_(self.loc.bias.new_tensor(self._loc_start))
 
-    def _load_fc(self, checkpoint: str, prefix: str) -> None:
-        state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-        state = {
-            name.removeprefix(f'{prefix}.'): value
-            for name, value in state.get('state_dict', state).items()
-            if name.startswith(f'{prefix}.')
-        }
-        found = {name: tuple(value.shape) for name, value in state.items()}
-        expected = {name: tuple(value.shape) for name, value in self.embed.state_dict().items()}
-        if found != expected:
-            raise UserError(
-                f'fc_from_vgg: {prefix} of {checkpoint} has {found}, W_fx needs {expected}; the usual VGG fits '
-                'in_channels=512, regions of 7 x 7 cells after pooling, and embed_dims=4096. Otherwise set '
-                'fc_from_vgg=None'
-            )
-        self.embed.load_state_dict(state)
-
-
-def _region_size(size, region_pool: str | None, pool_size: int) -> tuple[int, int]:
-    if region_pool is not None:
-        check_choice('region_pool', region_pool, ('max', 'avg'))
-    sides = whole_numbers('region_size', size, 1)
-    if len(sides) > 2:
-        raise ValueError(f'region_size must be one number or (height, width), got {size!r}')
-    height, width = sides[0], sides[-1]
-    if region_pool is not None and (height % pool_size or width % pool_size):
-        raise ValueError(
-            f'region_size {height} x {width} must be a multiple of pool_size={pool_size}, so that pooling reads '
-            'every cell; change one of them, or set region_pool=None'
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        check_numbers(
+            state_dict, prefix, self.loc_param, anchors=self.anchors, scale_limits=self.scale_limits
         )
-    return height, width
-
-
-def _vgg_source(source: Mapping[str, str] | None, region_embed: str) -> dict[str, str] | None:
-    if source is None:
-        return None
-    options = complete_options('fc_from_vgg', source, dict(checkpoint=None, prefix='backbone.classifier.0'))
-    if options['checkpoint'] is None:
-        raise ValueError(f'fc_from_vgg must name a checkpoint, got {dict(source)}')
-    if region_embed != 'fc':
-        raise ValueError(f"fc_from_vgg needs region_embed='fc', got {region_embed!r}")
-    return options
-
-
-def _scale_range(limits) -> tuple[float, float]:
-    try:
-        low, high = (float(limit) for limit in limits)
-    except (TypeError, ValueError):
-        low, high = 1.0, 0.0
-    if not 0 <= low < high <= 1:
-        raise ValueError(f'scale_range must be two numbers with 0 <= low < high <= 1, got {limits!r}')
-    return low, high
-
-
-def _placement(loc_param: str, loc_init: Mapping[str, float], scale_range: tuple[float, float]):
-    """The function that places regions, and the numbers with which it gives them their first scale and shift."""
-    check_choice('loc_param', loc_param, LOC_PARAMS)
-    start = complete_options('loc_init', loc_init, dict(scale=0.5, shift=0.0))
-    for name, value in start.items():
-        check_number(f'loc_init[{name!r}]', value)
-    scale, shift = start['scale'], start['shift']
-    if loc_param == 'bounded':
-        low, high = scale_range
-        if not (low < scale < high and abs(shift) < 1 - scale):
-            raise ValueError(
-                f"loc_init for loc_param='bounded' must have a scale inside scale_range={scale_range} and a shift "
-                f'that leaves the region in the map, |shift| < 1 - scale, got {dict(loc_init)}'
-            )
-        scale, shift = unbounded_scale(scale, scale_range), math.atanh(shift / (1 - scale))
-    return LOC_PARAMS[loc_param], (scale, scale, shift, shift)
-
-
-def _anchor_options(anchor: Mapping[str, Any]) -> dict[str, Any]:
-    options = complete_options(
-        'anchor', anchor, dict(radius=math.sqrt(0.5), start_angle=math.pi / 4, first='none')
-    )
-    check_number("anchor['radius']", options['radius'])
-    check_number("anchor['start_angle']", options['start_angle'])
-    check_choice("anchor['first']", options['first'], ('none', 'center'))
-    return options
+        super()._load_from_state_dict(state_dict, prefix, *args)
