@@ -58,6 +58,7 @@ def test_terms_without_weight_are_left_out():
         (dict(alpha=float('nan')), 'alpha.*nan'),
         (dict(alpha=-0.5), 'alpha.*-0.5'),
         (dict(beta='a'), "beta.*'a'"),
+        (dict(alpha=0.1, beta=0.5), 'beta=0.5 is above alpha=0.1'),
         (dict(lambda_scale=-1), 'lambda_scale.*-1'),
         (dict(lambda_anchor=float('inf')), 'lambda_anchor.*inf'),
         (dict(lambda_positive=None), 'lambda_positive.*None'),
