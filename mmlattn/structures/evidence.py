@@ -49,9 +49,8 @@ def set_attention_maps(data_samples: Sequence, maps: Tensor) -> None:
             f'got {tuple(maps.shape)}'
         )
     for sample, sample_maps in zip(data_samples, maps.detach().float(), strict=True):
-        sample.set_field(
-            sample_maps.clone(), 'attention_maps'
-        )  # a view would keep, and dump, the whole batch
+        # A view would keep, and dump, the whole batch.
+        sample.set_field(sample_maps.clone(), 'attention_maps')
 
 
 def set_regions(data_samples: Sequence, regions: Tensor, scores: Tensor | None = None) -> None:

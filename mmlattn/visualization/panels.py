@@ -175,16 +175,23 @@ def _attention_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[P
 def _region_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[Panel]:
     """All regions with what was read from them; then the region of each class shown, with its true boxes.
 
-    Of very many regions, as several crops of a picture give, only those are drawn that a class was read from.
+    Of very many regions, as several crops of a picture give, only those are drawn that a class was read from. A region
+    with NaN or infinity is not drawn, nor is the class that was read from it.
     """
     boxes, source = sample.regions.detach().cpu().float(), {}
-    if 'region_scores' in sample:
-        source = {item.label: int(sample.region_scores[:, item.label].argmax()) for item in shown}
-    drawn, title = range(len(boxes)), '1 region' if len(boxes) == 1 else f'{len(boxes)} regions, in order'
-    if len(boxes) > MAX_REGIONS:
-        drawn = sorted(set(source.values())) or range(MAX_REGIONS)
+    drawn, title = boxes.isfinite().all(dim=1).nonzero().flatten().tolist(), f'{len(boxes)} regions, in order'
+    if 'region_scores' in sample and len(boxes):
+        best = {item.label: int(sample.region_scores[:, item.label].argmax()) for item in shown}
+        source = {label: row for label, row in best.items() if row in drawn}
+    if len(boxes) < 2:
+        title = '1 region' if len(boxes) else 'no regions'
+    lost = len(boxes) - len(drawn)
+    if len(drawn) > MAX_REGIONS:
+        drawn = sorted(set(source.values())) or drawn[:MAX_REGIONS]
         few = f'{len(drawn)} of {len(boxes)} regions'
         title = f'{few} read' if source else f'first {few}'
+    if lost:
+        title = f'{lost} of {len(boxes)} regions not finite'
     regions = {
         row: Region(
             boxes[row],
@@ -195,7 +202,7 @@ def _region_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[Pane
         for style, row in enumerate(drawn)
     }
     panels = [Panel(title, regions=tuple(regions.values()))]
-    for item in shown if source else ():
+    for item in (item for item in shown if item.label in source):
         region = replace(regions[source[item.label]], names=())
         panels.append(Panel(item.caption, item.outcome, boxes=item.boxes, regions=(region,), lit=region.box))
     return panels

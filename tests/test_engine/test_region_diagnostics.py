@@ -175,6 +175,7 @@ def test_a_run_logs_training_and_validation(run):
     )
     assert 'regions/coverage: 0.25' in log and 'regions/wins_0' not in log
     assert log.count('regions have collapsed: their mean pairwise IoU is') == 1
+    assert "'direct' and 'bounded' begin like this, in one place, so early in training" in log
     assert not runner.model.neck._forward_hooks
 
 

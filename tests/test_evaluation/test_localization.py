@@ -126,6 +126,14 @@ def test_evidence_is_found_or_chosen():
         (dict(regions=REGIONS['regions']), 'auto', 'regions without region_scores'),
         (dict(attention_maps=MAPS * float('nan')), 'auto', 'attention_maps of a sample hold NaN'),
         (dict(REGIONS, regions=REGIONS['regions'] / 0), 'auto', 'regions of a sample hold NaN or infinity'),
+        (REGIONS | dict(region_scores=torch.ones(3, 1)), 'auto', r'\(3, 1\), .* region_scores \(1, 1\)'),
+        (REGIONS | dict(region_scores=torch.ones(1, 0)), 'auto', r'\(1, 0\), .* \(1, 1\) for the 1 classes'),
+        (REGIONS | dict(pred_score=torch.ones(2)), 'auto', r'\(1, 1\), .* \(1, 2\) for the 2 classes'),
+        (REGIONS | dict(regions=torch.ones(1, 5)), 'auto', r'regions \(1, 5\) .* expected regions \(1, 4\)'),
+        (dict(regions=torch.ones(0, 4), region_scores=torch.ones(0, 1)), 'auto', r'\(0, 4\) .* \(1, 4\)'),
+        (dict(attention_maps=MAPS[:0]), 'auto', r'maps \(0, 1, 2\), expected attention_maps \(1, 1, 2\)'),
+        (dict(attention_maps=MAPS[..., :0]), 'auto', r'\(1, 1, 0\), expected attention_maps \(1, 1, 1\)'),
+        (dict(attention_maps=MAPS[0]), 'auto', r'maps \(1, 2\), expected attention_maps \(1, 2, 1\)'),
     ],
 )
 @pytest.mark.parametrize('metric', [PointingGame, CorLoc])

@@ -63,6 +63,23 @@ def test_of_many_regions_those_are_drawn_that_were_read():
     assert dog.regions[0].number == 8 and cat.regions[0].style == overview.regions[1].style
 
 
+def test_regions_that_cannot_be_drawn_are_counted_in_the_caption():
+    """Dog and bird were read from the first one: they are listed instead."""
+    sample = make_sample(scores=SCORES)
+    sample.regions[0, 2] = float('nan')
+    _, overview, cat, rest = sample_panels(sample, CLASSES)
+    assert overview.title == '1 of 4 regions not finite' and [r.number for r in overview.regions] == [2, 3, 4]
+    assert (cat.title, rest.title) == ('cat  0.70', '2 more')
+    sample.regions[:] = float('inf')
+    empty = DataSample(metainfo=dict(sample.metainfo_items()), **dict(sample.items()))
+    empty.set_field(torch.zeros(0, 4), 'regions')
+    empty.set_field(torch.zeros(0, 3), 'region_scores')
+    for drawn, title in ((sample, '4 of 4 regions not finite'), (empty, 'no regions')):
+        _, labels, overview = sample_panels(drawn, CLASSES)
+        assert overview.title == title and not overview.regions and len(labels.lines) == 3
+        EvidenceVisualizer('lost').draw_sheet([np.zeros((30, 40, 3), np.uint8)], [drawn], CLASSES)
+
+
 def test_regions_stand_beside_attention_maps():
     sample = make_sample(scores=SCORES)
     sample.set_field(torch.ones(3, 2, 2) / 4, 'attention_maps')

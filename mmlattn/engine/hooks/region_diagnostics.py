@@ -18,6 +18,11 @@ from mmlattn.utils.arguments import check_number, check_whole
 
 __all__ = ['RegionDiagnosticsHook', 'region_figures', 'true_classes']
 
+# Regions of the other parameterisation begin at their anchors.
+STARTS_SO = (
+    ". Regions of loc_param='direct' and 'bounded' begin like this, in one place, so early in training it is a sign "
+    'only if it stays: see whether the figures fall in the next validations'
+)
 FIGURES = ('scale', 'anchor_distance', 'iou', 'coverage', 'mirrored')
 
 
@@ -50,7 +55,7 @@ class RegionDiagnosticsHook(Hook):
 
     After validation and testing the log warns, once for each neck, that its regions have collapsed: if their IoU is
     above ``max_iou``, or a single step wins more than ``max_wins`` of the labels. Training steps are not judged, as
-    regions begin in one place.
+    regions begin in one place; where ``loc_param`` makes them, the warning after a validation says so.
 
     Args:
         interval (int): Measure every so many training iterations.
@@ -148,9 +153,10 @@ class RegionDiagnosticsHook(Hook):
             for name, value in figures.items():
                 runner.message_hub.update_scalar(f'{mode}/{watch.name}/{name}', value)
             if judge:
-                self._judge(runner, watch.name, figures)
+                young = mode == 'val' and watch.neck.loc_param != 'residual_anchor'
+                self._judge(runner, watch.name, figures, STARTS_SO if young else '')
 
-    def _judge(self, runner, name: str, figures: dict[str, float]) -> None:
+    def _judge(self, runner, name: str, figures: dict[str, float], note: str) -> None:
         wins = [value for key, value in figures.items() if key.startswith('wins_')]
         iou, most = figures.get('iou', 0.0), max(wins) if len(wins) > 1 else 0.0
         signs = []
@@ -163,7 +169,7 @@ class RegionDiagnosticsHook(Hook):
                 runner,
                 name + ' collapsed',
                 f'{name} have collapsed: {", and ".join(signs)}. More weight on the anchor constraint, '
-                "loc_param='residual_anchor' or aux_step_weight > 0 pull them apart",
+                f"loc_param='residual_anchor' or aux_step_weight > 0 pull them apart{note}",
             )
 
     def _warn(self, runner, key: str, text: str) -> None:

@@ -72,8 +72,8 @@ class SeenInRegions:
 
 def map_box(attention_map: np.ndarray, threshold: float = 0.2) -> np.ndarray | None:
     """Box of an attention map as from class activation maps (Zhou et al., "Learning deep features for discriminative
-    localization", CVPR 2016, section 3.2): the tightest one round the largest connected component of what reaches a
-    share of the map's maximum.
+    localization", CVPR 2016): the tightest one round the largest connected component of what reaches a share of the
+    map's maximum.
 
     Cells touch at sides and corners. Of components of equal size it is the one with more of the map's mass. The map
     is taken as it is, cell by cell, where the paper enlarges it to the picture first.

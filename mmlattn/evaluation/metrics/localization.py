@@ -100,7 +100,8 @@ def read_seen(sample: Mapping, evidence: str = 'auto', threshold: float = 0.2) -
 
     Raises:
         UserError: If the sample does not carry the evidence, carries both kinds and ``evidence`` does not choose, or
-            the evidence holds NaN or infinity.
+            the evidence is empty, has other sizes than its parts or the sample's classes ask for, or holds NaN or
+            infinity.
     """
     carried = [name for name in EVIDENCE[1:] if name in sample]
     wanted = EVIDENCE[1:] if evidence == 'auto' else (evidence,)
@@ -123,12 +124,37 @@ def read_seen(sample: Mapping, evidence: str = 'auto', threshold: float = 0.2) -
             'regions, such as mmlattn.STLSTMHead'
         )
     arrays = [as_array(sample[name]) for name in fields]
+    _check_sizes(sample, {name: array.shape for name, array in zip(fields, arrays, strict=True)})
     for name, array in zip(fields, arrays, strict=True):
         if not np.isfinite(array).all():
             raise UserError(
                 f'the {name} of {sample.get("img_path", "a sample")} hold NaN or infinity: the model has diverged'
             )
     return SeenInRegions(*arrays) if found == ['regions'] else SeenInMaps(*arrays, threshold)
+
+
+def _check_sizes(sample: Mapping, sizes: dict[str, tuple[int, ...]]) -> None:
+    regional = 'regions' in sizes
+    classes = sizes['region_scores'][-1] if regional else sizes['attention_maps'][0]
+    if 'pred_score' in sample:
+        classes = len(sample['pred_score'])
+    labels = [label for name in ('gt_label', 'pred_label') for label in as_array(sample.get(name, ())).tolist()]
+    classes = max([classes, *(int(label) + 1 for label in labels)])
+    if regional:
+        rows = max(sizes['regions'][0], 1)
+        expected = dict(regions=(rows, 4), region_scores=(rows, classes))
+    else:
+        cells = (*sizes['attention_maps'][1:], 1, 1)[:2]
+        expected = dict(attention_maps=(classes, *(max(side, 1) for side in cells)))
+    if sizes != expected:
+        got, wanted = (
+            ' and '.join(f'{name} {size}' for name, size in shapes.items()) for shapes in (sizes, expected)
+        )
+        raise UserError(
+            f'{sample.get("img_path", "a sample")} has {got}, expected {wanted} for the {classes} classes of its '
+            'scores and labels: set model.head.num_classes to the number of classes of the data set, and give '
+            'every region its row of scores'
+        )
 
 
 def _check_truth(sample: Mapping) -> None:
