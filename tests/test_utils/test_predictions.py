@@ -3,12 +3,15 @@
 import codecs
 import os
 import pickle
+import struct
+import subprocess
+import sys
 from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
-from tiny_run import MarkWhenOpened
+from tiny_run import MarkWhenOpened, tool_environment
 
 from mmlattn.utils import UserError
 from mmlattn.utils.predictions import load_predictions
@@ -46,7 +49,13 @@ def test_what_a_test_run_writes_opens(tmp_path, protocol):
 
 @pytest.mark.parametrize(
     'array',
-    [np.eye(2), np.arange(3), np.array(['a', 'b']), np.array([1, None]), np.zeros((0, 4), np.float32)],
+    [
+        np.eye(2),
+        np.arange(3),
+        np.array(['a', 'b']),
+        np.arange(6, dtype='>i2').reshape(2, 3).T,
+        np.zeros((0, 4), np.float32),
+    ],
     ids=str,
 )
 def test_arrays_of_both_numpys_open(tmp_path, array):
@@ -85,6 +94,123 @@ def test_code_is_not_run(tmp_path, said, protocol):
     with pytest.raises(UserError, match=said):
         load_predictions(path)
     assert not marker.exists()
+
+
+def text(value):
+    return b'X' + struct.pack('<I', len(value)) + value.encode()
+
+
+def call(name, *args):
+    return b'c' + name.replace(' ', '\n').encode() + b'\n(' + b''.join(args) + b'tR'
+
+
+def set_state(*state):
+    return b'(' + b''.join(state) + b'tb'
+
+
+def whole(number):
+    return b'J' + struct.pack('<i', number)
+
+
+# numpy's own __setstate__ believes it that O8 with these flags holds no objects, and reads bytes as their addresses.
+OBJECTS = call('numpy dtype', text('O8'), b'\x89\x88') + set_state(
+    whole(3), text('|'), b'NNN', whole(-1), whole(-1), whole(0)
+)
+FIELDS = call('numpy dtype', text('V8'), b'\x89\x88') + set_state(
+    whole(3), text('|'), b'N', b'(' + text('a') + b't', b'}' + text('a') + b'(' + OBJECTS + whole(0) + b'ts',
+    whole(8), whole(1), whole(0),
+)  # fmt: skip
+FLOATS = call('numpy dtype', text('f8'), b'\x89\x88') + set_state(
+    whole(3), text('<'), b'NNN', whole(-1), whole(-1), whole(0)
+)
+CONTENT = call('_codecs encode', text('AAAAAAAA'), text('latin1'))
+ONE = b'(' + whole(1) + b't'
+BLANK = call('numpy.core.multiarray _reconstruct', b'cnumpy\nndarray\n', b'(' + whole(0) + b't', CONTENT)
+
+
+def array(shape, dtype):
+    return BLANK + set_state(whole(1), shape, dtype, b'\x89', CONTENT)
+
+
+PAYLOADS = {
+    'scalar of an object': call('numpy.core.multiarray scalar', OBJECTS, CONTENT),
+    'call of ndarray': call('numpy ndarray', ONE, OBJECTS, CONTENT),
+    'array of objects': array(ONE, OBJECTS),
+    'fields of objects': array(ONE, FIELDS),
+    'more than its bytes': array(b'(' + whole(2) + b't', FLOATS),
+    'less than its bytes': array(b'(' + whole(0) + b't', FLOATS),
+    'state on a function': b'ctorch._utils\n_rebuild_tensor_v2\n(N}'
+    + text('__defaults__')
+    + b'('
+    + text('x')
+    + b'tstb',
+    'class of an array': array(ONE, FLOATS) + b'(N}' + text('__class__') + b'cnumpy\nndarray\nstb',
+    'cycle': b']q\x00h\x00a',
+}
+READ = """
+import sys, torch, numpy
+from mmlattn.utils.predictions import load_predictions
+for path in sys.argv[1:]:
+    try:
+        print(path, 'gives', load_predictions(path), flush=True)
+    except ValueError as error:
+        print(path, type(error).__name__, flush=True)
+    assert torch._utils._rebuild_tensor_v2.__defaults__ == (None,), path
+"""
+
+
+def test_nothing_of_numpy_and_torch_is_within_reach(tmp_path):
+    """In a process of its own, which such files could end or change."""
+    for name, payload in PAYLOADS.items():
+        (tmp_path / name).write_bytes(b'\x80\x02]}' + text('a') + payload + b'sa.')
+    done = subprocess.run(
+        [sys.executable, '-c', READ, *PAYLOADS],
+        env=tool_environment(),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    expected = [f'{name} UserError' for name in PAYLOADS]
+    assert (done.returncode, done.stdout.splitlines()) == (0, expected), done.stderr
+
+
+class Strided:
+    """A tensor of four numbers that claims to be something else."""
+
+    def __init__(self, offset, size, stride, storage=None):
+        rebuild, (own, *_, grad, hooks) = torch.arange(4.0).__reduce_ex__(2)
+        self.call = rebuild, (own if storage is None else storage, offset, size, stride, grad, hooks)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ('offset', 'size', 'stride'),
+    [
+        (0, (5,), (1,)),
+        (4, (1,), (1,)),
+        (-1, (1,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (3, 3), (2**62, 2**62)),
+        (0, (-1,), (1,)),
+    ],
+)
+def test_tensors_stay_within_their_storage(tmp_path, offset, size, stride):
+    fitting = Strided(1, (2, 2), (1, 1))
+    (read,) = load_predictions(write(tmp_path / 'a.pkl', [dict(fits=fitting)]))
+    assert read['fits'].tolist() == [[1, 2], [2, 3]]
+    with pytest.raises(UserError, match='damaged'):
+        load_predictions(write(tmp_path / 'a.pkl', [dict(tensor=Strided(offset, size, stride))]))
+
+
+def test_truth_values_are_0_or_1(tmp_path):
+    """Others make numpy and torch count more places than they then fill."""
+    raw = pickle.dumps([dict(array=np.array([True, False, True]))], 2)
+    changed = raw.replace(b'\x01\x00\x01', b'\x02\x00\x7f')
+    assert changed != raw and pickle.loads(changed)[0]['array'].view(np.uint8).tolist() == [2, 0, 127]
+    (tmp_path / 'a.pkl').write_bytes(changed)
+    assert load_predictions(str(tmp_path / 'a.pkl'))[0]['array'].view(np.uint8).tolist() == [1, 0, 1]
 
 
 def test_opened_if_trusted(tmp_path):
