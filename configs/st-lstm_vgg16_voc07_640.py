@@ -1,4 +1,4 @@
-"""The paper's second model for VOC 2007, at 640 pixels; its scores are averaged with those of the first."""
+"""The paper's second model for VOC 2007, at 640 pixels. Averaging its scores with the first's is ours."""
 
 _base_ = [
     '_base_/models/st-lstm_vgg16.py',

@@ -175,8 +175,8 @@ def _attention_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[P
 def _region_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[Panel]:
     """All regions with what was read from them; then the region of each class shown, with its true boxes.
 
-    Of very many regions, as several crops of a picture give, only those are drawn that a class was read from. A region
-    with NaN or infinity is not drawn, nor is the class that was read from it.
+    Of very many regions, as several crops of a picture give, only those are drawn that a class was read from. Neither
+    a region with NaN or infinity is drawn, nor a class that was read from it.
     """
     boxes, source = sample.regions.detach().cpu().float(), {}
     drawn, title = boxes.isfinite().all(dim=1).nonzero().flatten().tolist(), f'{len(boxes)} regions, in order'

@@ -84,7 +84,7 @@ def joint(case):
 
 def test_two_processes_take_the_steps_of_one(tmp_path):
     """Where every picture has labels; a rank without any then goes on with the other, in step."""
-    torch.multiprocessing.spawn(train, (str(tmp_path),), PROCESSES)
+    torch.multiprocessing.start_processes(train, (str(tmp_path),), PROCESSES, start_method='fork')
     first, second = (torch.load(tmp_path / f'{rank}.pth', weights_only=True) for rank in range(PROCESSES))
     for index, case in enumerate(CASES):
         start, expected = make(case).state_dict(), joint(case)

@@ -80,6 +80,7 @@ def predict_by_hand(run):
         yield image, sample
 
 
+@pytest.fixture(scope='module')
 def by_hand(run):
     """Scores and boxes in pixels, by file name and class."""
     found = {}
@@ -118,20 +119,18 @@ def truth(run):
     )
 
 
-def test_true_labels_are_boxed_as_by_hand(run, of_truth):
+def test_true_labels_are_boxed_as_by_hand(run, of_truth, by_hand):
     content, _ = of_truth
     labels = {item['img_path'].rpartition('/')[2]: item['gt_label'] for item in truth(run)}
-    found = by_hand(run)
-    assert len({tuple(box) for _, box in found.values()}) > len(found) / 3  # else anything would pass
-    check(content, {key: v for key, v in found.items() if CLASSES.index(key[1]) in labels[key[0]]})
+    assert len({tuple(box) for _, box in by_hand.values()}) > len(by_hand) / 3  # else anything would pass
+    check(content, {key: v for key, v in by_hand.items() if CLASSES.index(key[1]) in labels[key[0]]})
 
 
-def test_predicted_labels_are_boxed_as_by_hand(run):
-    found = by_hand(run)
-    scores = sorted(score for score, _ in found.values())
+def test_predicted_labels_are_boxed_as_by_hand(run, by_hand):
+    scores = sorted(score for score, _ in by_hand.values())
     middle = (scores[len(scores) // 2 - 1] + scores[len(scores) // 2]) / 2
     content = export(run, run.folder / 'predicted.json', '--score-thr', middle)
-    check(content, {key: value for key, value in found.items() if value[0] >= middle})
+    check(content, {key: value for key, value in by_hand.items() if value[0] >= middle})
 
 
 REGIONS = """

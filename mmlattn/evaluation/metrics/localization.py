@@ -138,7 +138,9 @@ def _check_sizes(sample: Mapping, sizes: dict[str, tuple[int, ...]]) -> None:
     classes = sizes['region_scores'][-1] if regional else sizes['attention_maps'][0]
     if 'pred_score' in sample:
         classes = len(sample['pred_score'])
-    labels = [label for name in ('gt_label', 'pred_label') for label in as_array(sample.get(name, ())).tolist()]
+    labels = [
+        label for name in ('gt_label', 'pred_label') for label in as_array(sample.get(name, ())).tolist()
+    ]
     classes = max([classes, *(int(label) + 1 for label in labels)])
     if regional:
         rows = max(sizes['regions'][0], 1)
