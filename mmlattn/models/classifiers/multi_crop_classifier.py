@@ -11,15 +11,18 @@ from mmlattn.models.layers import (
     CROPS,
     FeatureWindow,
     boxes_from_windows,
+    check_margin,
     cut_windows,
     feature_windows,
     fuse_scores,
     fusion_weights,
     maps_from_windows,
+    scale_windows,
 )
 from mmlattn.registry import MODELS
 from mmlattn.structures import set_attention_maps, set_regions
 from mmlattn.utils.arguments import check_choice, check_whole
+from mmlattn.utils.errors import UserError
 
 from .decision import decide_labels, deciding_head
 
@@ -42,8 +45,8 @@ class MultiCropClassifier(ImageClassifier):
     Args:
         crops (str, optional): 'five' (corners and centre), 'ten' (these and their mirror images) or None to
             predict as ``ImageClassifier`` does.
-        margin (int): By how many pixels of the network input a crop is smaller; at least two cells of every
-            feature map, and a whole number of them.
+        margin (int): By how many pixels of the network input a crop is smaller; a whole number of cells of the
+            coarsest feature map, two or more. The windows are placed there and are the same on every map.
         fuse (str): 'mean' or 'max', over the crops.
         fuse_on (str): 'prob' fuses what the head predicts for each crop, its ``pred_score``; 'logit' what its
             ``forward`` gives, and normalises the fused.
@@ -51,8 +54,9 @@ class MultiCropClassifier(ImageClassifier):
         **kwargs: ``backbone``, ``neck``, ``head`` ... of ``ImageClassifier``.
 
     Raises:
-        ValueError: On an unknown option; in ``predict``, if the backbone gives no feature maps, the margin does not
-            fit them, or the head's evidence cannot be fused.
+        ValueError: On an unknown option; in ``predict``, if the head's evidence cannot be fused.
+        UserError: In ``predict``, and in ``loss`` as far as it shows there, if the backbone gives no feature maps or
+            the margin does not fit them.
     """
 
     def __init__(
@@ -76,6 +80,15 @@ class MultiCropClassifier(ImageClassifier):
         check_choice('fuse_on', fuse_on, ('prob', 'logit'))
         self.crops, self.margin, self.fuse, self.fuse_on = crops, margin, fuse, fuse_on
 
+    def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """The head's losses on the whole picture; a margin that cannot fit is refused before an epoch is lost."""
+        feats = self.extract_feat(inputs, stage='backbone')
+        if self.crops is not None:
+            _check_strides(
+                inputs.shape[-2:], [tuple(x.shape[-2:]) for x in _feature_maps(feats)], self.margin
+            )
+        return self.head.loss(self.neck(feats) if self.with_neck else feats, data_samples)
+
     def predict(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs
     ) -> list[DataSample]:
@@ -83,7 +96,7 @@ class MultiCropClassifier(ImageClassifier):
 
         Args:
             inputs (Tensor): Shape (B, 3, H, W).
-            data_samples (list[DataSample], optional): Samples to write to.
+            data_samples (list[DataSample], optional): Samples to write to, B.
             **kwargs: For the head's ``predict``, such as ``with_evidence=True``.
 
         Returns:
@@ -91,9 +104,13 @@ class MultiCropClassifier(ImageClassifier):
         """
         if self.crops is None:
             return super().predict(inputs, data_samples, **kwargs)
+        if not len(inputs):
+            return super().predict(inputs, data_samples, **kwargs)
         maps = _feature_maps(self.extract_feat(inputs, stage='backbone'))
         sizes = [tuple(x.shape[-2:]) for x in maps]
-        windows = [feature_windows(inputs.shape[-2:], size, self.margin, self.crops) for size in sizes]
+        coarsest = min(sizes)
+        placed = feature_windows(inputs.shape[-2:], coarsest, self.margin, self.crops)
+        windows = [scale_windows(placed, coarsest, size) for size in sizes]
         feats = tuple(cut_windows(x, own) for x, own in zip(maps, windows, strict=True))
         if self.with_neck:
             feats = self.neck(feats)
@@ -106,8 +123,7 @@ class MultiCropClassifier(ImageClassifier):
 
     def _decide(self, scores: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
         """Write fused scores (B, C) and the head's decision on them."""
-        given = [None] * len(scores) if data_samples is None else data_samples
-        samples = [DataSample() if sample is None else sample for sample in given]
+        samples = [DataSample() for _ in scores] if data_samples is None else data_samples
         if self.fuse_on == 'logit':
             return deciding_head(self.head)._get_predictions(scores, samples)
         for sample, score, labels in zip(samples, scores, decide_labels(self.head, scores), strict=True):
@@ -119,11 +135,18 @@ def _feature_maps(feats: Sequence[Tensor] | Tensor) -> Sequence[Tensor]:
     maps = feats if isinstance(feats, (tuple, list)) else (feats,)
     wrong = [str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in maps if _no_map(x)]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f'crops are cut from feature maps (B, D, h, w), but the backbone gives {", ".join(wrong)}: for '
             "transformers set out_type='featmap', for others take the outputs before pooling, or crops=None"
         )
     return maps
+
+
+def _check_strides(input_size: Sequence[int], sizes: Sequence[tuple[int, int]], margin: int) -> None:
+    """Training pictures have other sizes than those to be tested, but the same strides, where they divide evenly."""
+    for side, cells in zip(input_size, min(sizes), strict=True):
+        if side % cells == 0:
+            check_margin(margin, side // cells)
 
 
 def _no_map(x: object) -> bool:

@@ -12,9 +12,11 @@ from .feature_crops import (
     CROPS,
     FeatureWindow,
     boxes_from_windows,
+    check_margin,
     cut_windows,
     feature_windows,
     maps_from_windows,
+    scale_windows,
 )
 from .feature_layout import to_feature_map
 from .lstm_cell import LSTMCell
@@ -83,6 +85,7 @@ __all__ = [
     'boxes_from_windows',
     'boxes_to_theta',
     'channel_attention',
+    'check_margin',
     'circle_anchors',
     'class_scores',
     'cut_windows',
@@ -104,6 +107,7 @@ __all__ = [
     'residual_attention',
     'sample_regions',
     'scale_penalty',
+    'scale_windows',
     'softmax_l2',
     'spatial_attention',
     'theta_to_boxes',

@@ -13,13 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmlattn.utils.errors import UserError
+
 __all__ = [
     'CROPS',
     'FeatureWindow',
     'boxes_from_windows',
+    'check_margin',
     'cut_windows',
     'feature_windows',
     'maps_from_windows',
+    'scale_windows',
 ]
 
 CROPS = ('five', 'ten')
@@ -52,7 +56,7 @@ def feature_windows(
         tuple[FeatureWindow, ...]: 5 or 10.
 
     Raises:
-        ValueError: If the margin is no whole number of cells, or too small or too large for them.
+        UserError: If the margin is no whole number of cells, or too small or too large for them.
     """
     d_y, d_x = (_margin_cells(input_size, map_size, margin, axis) for axis in (0, 1))
     origins = ((0, 0), (0, d_x), (d_y, 0), (d_y, d_x), (d_y // 2, d_x // 2))
@@ -64,18 +68,63 @@ def _margin_cells(input_size: Sequence[int], map_size: Sequence[int], margin: in
     given = f'input {tuple(input_size)}, feature map {tuple(map_size)}, margin {margin}'
     stride, rest = divmod(input_size[axis], map_size[axis])
     if rest or not stride:
-        raise ValueError(
+        raise UserError(
             f'crops of the feature map need the same whole number of pixels for each cell, got {given}: resize to '
             "a multiple of the backbone's stride"
         )
+    if map_size[axis] < 3:
+        raise UserError(
+            f'the input is too small for crops with any margin, got {given}: a cell is {stride} pixels, so resize to '
+            f'{3 * stride} or more'
+        )
+    return check_margin(margin, stride, input_size[axis])
+
+
+def check_margin(margin: int, stride: int, side: int | None = None) -> int:
+    """The cells of a margin.
+
+    Args:
+        margin (int): Of the crops, in pixels of the input.
+        stride (int): Pixels to a cell of the feature map.
+        side (int, optional): Height or width of the input, if known.
+
+    Raises:
+        UserError: If they are not a whole number, fewer than two, or as many as the map has.
+    """
     cells, rest = divmod(margin, stride)
-    if rest or not 2 <= cells < map_size[axis]:
-        raise ValueError(
-            f'the margin must be a whole number of cells, two or more, and leave some of the map, got {given}: a '
-            f'cell is {stride} pixels, so take a multiple of {stride} from {2 * stride} to '
-            f'{input_size[axis] - stride} as margin, or another input size'
+    if rest or cells < 2 or (side is not None and margin >= side):
+        of_side, end = ('', 'on') if side is None else (f' for {side} pixels', f'to {side - stride}')
+        raise UserError(
+            'the margin of crops must be a whole number of cells of the feature map, two or more, and leave some of '
+            f'it, got margin={margin}{of_side}: a cell is {stride} pixels, so take a multiple of {stride} from '
+            f'{2 * stride} {end} as margin, or another input size'
         )
     return cells
+
+
+def scale_windows(
+    windows: Sequence[FeatureWindow], map_size: Sequence[int], finer_size: Sequence[int]
+) -> tuple[FeatureWindow, ...]:
+    """The same parts of the picture on a finer map.
+
+    Args:
+        windows (Sequence[FeatureWindow]): On a map of ``map_size``.
+        map_size (Sequence[int]): (h, w), in cells.
+        finer_size (Sequence[int]): (h, w) of the other, whole multiples of these.
+
+    Returns:
+        tuple[FeatureWindow, ...]: As many.
+
+    Raises:
+        UserError: If a cell is no whole number of the finer map's.
+    """
+    (y, rest_y), (x, rest_x) = (divmod(fine, cells) for fine, cells in zip(finer_size, map_size, strict=True))
+    if rest_y or rest_x:
+        raise UserError(
+            f'crops need feature maps whose cells fit into each other, got maps of {tuple(finer_size)} and '
+            f'{tuple(map_size)}: resize to a multiple of the largest stride, or take one map (out_indices)'
+        )
+    return tuple(FeatureWindow(w.top * y, w.left * x, w.height * y, w.width * x, w.flipped) for w in windows)
 
 
 def cut_windows(x: Tensor, windows: Sequence[FeatureWindow]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 
 from mmlattn.apis import MultiLabelInferencer
 from mmlattn.models import MultiCropClassifier
+from mmlattn.utils.errors import UserError
 
 CLASSES, WIDTH, MARGIN = 4, 6, 16
 ORIGINS = [(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)]  # on a map of 8 x 6 cells of 8 pixels
@@ -153,6 +154,14 @@ def test_windows_of_the_paper_on_every_level(side, window):
     assert torch.equal(coarse[..., -1, -1], origins + window - 1)
 
 
+def test_an_odd_margin_has_one_centre_on_all_levels():
+    head = MODELS.build(dict(type='mmpretrain.ClsHead', topk=1))
+    model = MultiCropClassifier(backbone=Coordinates(), neck=Recorder(), head=head, margin=48)
+    model.predict(torch.zeros(1, 3, 320, 320))  # 20 cells less 3: the centre starts at 1, on 40 cells at 2
+    fine, coarse = model.neck.feats
+    assert coarse[4, :, 0, 0].tolist() == [1, 1] and fine[4, :, 0, 0].tolist() == [2, 2]
+
+
 @torch.no_grad()
 @pytest.mark.parametrize('fuse', ['mean', 'max'])
 def test_regions_of_all_crops_lie_in_the_whole(fuse, images):
@@ -227,6 +236,19 @@ def test_what_cannot_be_fused_is_no_less_than_an_error(images):
     model.backbone.forward = lambda x: (torch.zeros(3, 5),)
     with pytest.raises(ValueError, match=r'feature maps \(B, D, h, w\), but the backbone gives \(3, 5\)'):
         model.predict(images)
+
+
+@pytest.mark.parametrize('mode', ['loss', 'predict'])
+def test_a_margin_that_cannot_fit_is_refused_in_training_too(mode, images):
+    model = build('single label', crops='ten')
+    model.margin = 20  # cells of 8 pixels
+    with pytest.raises(UserError, match=r'margin=20.* a cell is 8 pixels, so take a multiple of 8 from 16'):
+        model(images, [DataSample().set_gt_label([0]) for _ in images], mode=mode)
+
+
+@pytest.mark.parametrize('crops', ['five', None])
+def test_no_pictures_give_no_predictions(crops, images):
+    assert build('csra', crops=crops).predict(images[:0]) == []
 
 
 def test_a_head_without_a_rule_is_refused(images):

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torchvision.transforms.functional import five_crop, hflip
 
-from mmlattn.models.layers import boxes_from_windows, cut_windows, feature_windows, maps_from_windows
+from mmlattn.models.layers import (
+    boxes_from_windows,
+    cut_windows,
+    feature_windows,
+    maps_from_windows,
+    scale_windows,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,11 +41,37 @@ def test_the_centre_of_an_odd_margin_is_rounded_down():
         ((448, 448), (32, 32), 64, 'multiple of 14 from 28 to 434 as margin'),
         ((512, 512), (8, 8), 64, 'multiple of 64 from 128 to 448'),
         ((512, 64), (32, 4), 64, 'multiple of 16 from 32 to 48'),
+        (
+            (64, 64),
+            (2, 2),
+            64,
+            r'too small for crops with any margin.*a cell is 32 pixels, so resize to 96 or more',
+        ),
     ],
 )
 def test_margins_that_do_not_fit_say_what_would(input_size, map_size, margin, said):
     with pytest.raises(ValueError, match=said):
         feature_windows(input_size, map_size, margin)
+
+
+@pytest.mark.parametrize(('cells', 'centre'), [(40, 4), (20, 2), (10, 1)])
+def test_windows_are_the_same_part_of_the_picture_on_every_map(cells, centre):
+    coarse = feature_windows((320, 320), (10, 10), 96, 'ten')
+    windows = scale_windows(coarse, (10, 10), (cells, cells))
+    assert (
+        windows[4]
+        == windows[9]._replace(flipped=False)
+        == (centre, centre, 7 * cells // 10, 7 * cells // 10, False)
+    )
+    whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(10, 4)
+    expected = boxes_from_windows(whole, coarse, (10, 10))
+    torch.testing.assert_close(boxes_from_windows(whole, windows, (cells, cells)), expected)
+
+
+def test_maps_whose_cells_do_not_fit_into_each_other_are_refused():
+    windows = feature_windows((480, 480), (20, 20), 48)
+    with pytest.raises(ValueError, match=r'got maps of \(30, 30\) and \(20, 20\): resize to'):
+        scale_windows(windows, (20, 20), (30, 30))
 
 
 @pytest.fixture
