@@ -70,6 +70,7 @@ class StoresSettings(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         key = prefix + self.settings_code.key
+        name_in_file = key.removeprefix('module.')  # which EMA's copy of the network has in front
         stored = self._settings
         if key in state_dict and not state_dict[key].is_meta:
             stored = self.settings_code.decode(state_dict[key])
@@ -77,8 +78,8 @@ class StoresSettings(nn.Module):
             if stored[name] != value:
                 raise UserError(
                     f'these weights were trained with {name}={stored[name]!r}, this network has {name}={value!r}. '
-                    f'Set {name} in its config to the stored value, or delete "{key}" from the state dict to use '
-                    'the weights otherwise'
+                    f'Set {name} in its config to the stored value, or delete "{name_in_file}" from the state dict '
+                    'to use the weights otherwise'
                 )
         state_dict[key] = self.settings_code.encode(**self._settings)
         super()._load_from_state_dict(state_dict, prefix, *args)
