@@ -60,6 +60,8 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         augment_test(cfg)
     launch.set_dataloader_defaults(cfg, ['test_dataloader'], args)
     launch.merge_options(cfg, args.cfg_options, ['test_dataloader'])
+    if args.tta:
+        test_averaged_weights(cfg)
 
 
 def draw_predictions(cfg, args: argparse.Namespace) -> None:
@@ -101,6 +103,22 @@ def augment_test(cfg) -> None:
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 
 
+def test_averaged_weights(cfg) -> None:
+    """Drop EMA's hook: a checkpoint's ``state_dict`` holds the averaged weights already.
+
+    The hook would look for them under the names of the augmented model, not find any, and test those it began with.
+
+    Raises:
+        UserError: If the hook is to test other weights than the averaged.
+    """
+    for hook in launch.drop_hook(cfg, 'EMAHook'):
+        if hook.get('evaluate_on_ema') is False or hook.get('evaluate_on_origin'):
+            raise UserError(
+                '--tta tests the averaged weights of EMAHook only: leave evaluate_on_ema and evaluate_on_origin of '
+                'custom_hooks at their defaults, or leave --tta out'
+            )
+
+
 def main() -> None:
     """Evaluate."""
     args = parse_args()
@@ -116,7 +134,7 @@ def main() -> None:
     use_safe_loading(trust=args.trust_checkpoint)
     launch.add_hook(cfg, 'mmlattn.CompleteWeightsHook')  # or random weights would get a score
     with launch.process_group(cfg), launch.explain_missing_data(cfg, ('test',)):
-        runner = launch.build_runner(cfg)
+        runner = launch.build_runner(cfg, 'test_loop')
         if args.out and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         metrics = runner.test()

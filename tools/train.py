@@ -84,7 +84,7 @@ def main() -> None:
 
     use_safe_loading(trust=args.trust_checkpoint, run_dir=cfg.work_dir if cfg.get('resume') else None)
     with launch.process_group(cfg), launch.explain_missing_data(cfg, ('train', 'val')):
-        launch.build_runner(cfg).train()
+        launch.build_runner(cfg, 'train_loop', 'val_loop').train()
 
 
 if __name__ == '__main__':

@@ -21,7 +21,8 @@ from mmengine.config import DictAction as _DictAction
 from .errors import UserError
 
 __all__ = [
-    'DictAction', 'add_common_arguments', 'apply_options', 'build_runner', 'explain_missing_data', 'load_config',
+    'DictAction', 'add_common_arguments', 'apply_options', 'build_runner', 'drop_hook', 'explain_config',
+    'explain_missing_data', 'load_config',
     'make_reproducible', 'merge_common', 'merge_options', 'process_group', 'run_tool', 'set_dataloader_defaults',
 ]  # fmt: skip
 
@@ -217,6 +218,15 @@ def add_hook(cfg: Config, kind: str) -> None:
         cfg.custom_hooks = [*hooks, dict(type=kind)]
 
 
+def drop_hook(cfg: Config, kind: str) -> list[dict]:
+    """Take the hooks of a class, of whatever scope, out of ``custom_hooks``; returns them."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    dropped = [hook for hook in hooks if _type_name(hook) == kind]
+    if dropped:
+        cfg.custom_hooks = [hook for hook in hooks if hook not in dropped]
+    return dropped
+
+
 @contextmanager
 def process_group(cfg: Config) -> Iterator[None]:
     """Join the other processes over gloo where there is no GPU; elsewhere the Runner does it.
@@ -252,12 +262,41 @@ def process_group(cfg: Config) -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
-def build_runner(cfg: Config):
-    """Build mmengine's Runner, or the one ``runner_type`` names."""
+def build_runner(cfg: Config, *loops: str):
+    """Build mmengine's Runner, or the one ``runner_type`` names, with what it would build later.
+
+    Args:
+        cfg (Config): Of the run.
+        *loops (str): 'train_loop', 'val_loop' or 'test_loop', to be built now, with their data and metrics.
+
+    Raises:
+        UserError: If a setting of the config does not work.
+    """
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    with explain_config():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        for loop in loops:
+            getattr(runner, loop)
+    return runner
+
+
+@contextmanager
+def explain_config(where: str = '') -> Iterator[None]:
+    """Whatever a setting makes the building from a config stumble over is for the one who wrote it.
+
+    Raises:
+        UserError: With the first line of the message.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        message = str(error.args[0] if error.args else type(error).__name__).partition('\n')[0]
+        named = f'{type(error).__name__}: ' if isinstance(error, KeyError) else ''
+        raise UserError(f'this config does not work{where}: {named}{message}') from error
 
 
 @contextmanager

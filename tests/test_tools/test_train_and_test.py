@@ -75,6 +75,31 @@ def test_train_then_test(config, trained, tmp_path):
     assert (tmp_path / 'run').is_dir() and not (tmp_path / 'work_dirs').exists()
 
 
+IDENTITY = """
+tta_model = dict(type='AverageClsScoreTTA')
+tta_pipeline = [
+    *_base_.test_pipeline[:-1], dict(type='TestTimeAug', transforms=[[dict(type='RandomFlip', prob=0.)],
+    [_base_.test_pipeline[-1]]])]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('hook', ['EMAHook', 'mmengine.EMAHook'])
+def test_one_unchanged_view_gives_the_same_scores(config, trained, tmp_path, hook):
+    """Averaged weights too, which are those of the checkpoint."""
+    path = tmp_path / 'identity.py'
+    hooks = f"custom_hooks = [dict(type='{hook}', momentum=0.1, priority='ABOVE_NORMAL')]\n"
+    path.write_text(f'_base_ = {str(config)!r}\n{hooks}{IDENTITY}')
+    scores = []
+    for name, flag in {'plain.pkl': [], 'tta.pkl': ['--tta']}.items():
+        done = run_tool('test.py', path, trained / 'epoch_3.pth', '--out', name, *flag, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        scores.append({s['img_path']: s['pred_score'] for s in mmengine.load(tmp_path / name)})
+    assert scores[0].keys() == scores[1].keys() and len(scores[0]) == 11
+    for image, score in scores[0].items():
+        torch.testing.assert_close(scores[1][image], score)
+
+
 BY_ITERATION = """
 train_cfg = dict(_delete_=True, by_epoch=False, max_iters=9, val_interval=9)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=3))
@@ -115,6 +140,22 @@ BAD_CALLS = {
             'model.backbone.init_cfg.checkpoint=http://127.0.0.1:9/resnet-0123abcd.pth',
         ],
         ['http://127.0.0.1:9/', 'checkpoints/resnet-0123abcd.pth', 'init_cfg=None', 'fc_from_vgg=None'],
+    ),
+    'model': (
+        ['train.py', '{config}', '--cfg-options', 'model.head.num_classes=0'],
+        ['config does not work: num_classes=0'],
+    ),
+    'metric': (
+        ['train.py', '{config}', '--cfg-options', 'val_evaluator.0.type=Nothing'],
+        ['config does not work', 'Nothing'],
+    ),
+    'metric of test': (
+        ['test.py', '{config}', 'none.pth', '--cfg-options', 'test_evaluator.0.type=Nothing'],
+        ['config does not work', 'Nothing'],
+    ),
+    'averaged': (
+        ['test.py', '{config}', 'none.pth', '--tta', '--cfg-options', 'custom_hooks.0.evaluate_on_ema=False'],
+        ['evaluate_on_ema'],
     ),
     'resume': (['train.py', '{config}', '--resume', 'none.pth'], ['there is no checkpoint none.pth']),
     'scale': (['train.py', '{config}', '--auto-scale-lr'], ['base_batch_size']),

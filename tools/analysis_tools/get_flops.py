@@ -9,7 +9,6 @@ python tools/analysis_tools/get_flops.py configs/ran_attention56_in1k.py --shape
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mmlattn.utils import launch
@@ -126,20 +125,6 @@ def rows(costs: dict[str, Cost], by_module: bool) -> Iterator[str]:
             yield name
 
 
-@contextmanager
-def explain_config(where: str = '') -> Iterator[None]:
-    """Whatever a setting makes a network stumble over is for the one who wrote it.
-
-    Raises:
-        UserError: With the first line of the message.
-    """
-    try:
-        yield
-    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        message = str(error.args[0] if error.args else type(error).__name__).partition('\n')[0]
-        raise UserError(f'the model of this config does not work{where}: {message}') from error
-
-
 def main() -> None:
     """Print the counts."""
     args = parse_args()
@@ -154,12 +139,12 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    with explain_config():
+    with launch.explain_config():
         model = get_model(cfg, device='cpu')
     height, width, origin = (
         input_size(cfg) if args.shape is None else (args.shape[0], args.shape[-1], '--shape')
     )
-    with explain_config(f' at {height} x {width} pixels'):
+    with launch.explain_config(f' at {height} x {width} pixels'):
         costs = count(model, height, width)
     whole = costs['']
 
