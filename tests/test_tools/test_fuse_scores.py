@@ -136,8 +136,31 @@ def changed(samples, **fields):
 MISMATCHES = {
     r'2 pictures are in one of them only, such as \S+ in': lambda s: changed(s, img_path='x.jpg'),
     r'40 predictions of 39 pictures': lambda s: changed(s, img_path=s[1]['img_path']),
-    r'scores 5 classes and \S+ 4': lambda s: [x | dict(pred_score=x['pred_score'][:4]) for x in s],
-    r"differ in what is true of .* \{'gt_label': \[9\]\}": lambda s: changed(s, gt_label=torch.tensor([9])),
+    r'scores 5 classes and \S+ 6': lambda s: [x | dict(pred_score=torch.rand(6)) for x in s],
+    r'differ in gt_label of \d+\.jpg, \[.*\] and \[0, 2, 4\]: ': lambda s: changed(
+        s, gt_label=torch.tensor([4, 0, 2])
+    ),
+    r'differ in gt_score of \d+\.jpg, None and \[1, 3\]: ': lambda s: changed(
+        s, gt_score=torch.tensor([0, 1, 0, 1, 0])
+    ),
+    r'gt_label of \S+\.jpg is not of the 5 classes .* got \[9\]': lambda s: changed(
+        s, gt_label=torch.tensor([9])
+    ),
+    r'gt_score of \S+\.jpg is not of the 5 classes .* got 3:': lambda s: changed(s, gt_score=torch.ones(3)),
+    r'gt_label of \S+\.jpg must be a list of numbers': lambda s: changed(s, gt_label=torch.ones(1, 1)),
+    r'has no gt_label or gt_score': lambda s: changed(s, gt_label=None),
+    r'img_path=3: expected the path': lambda s: changed(s, img_path=3),
+    r'scores 5 classes of \S+\.jpg and 4 of \S+\.jpg': lambda s: [
+        s[0],
+        s[1] | dict(pred_score=torch.rand(4)),
+        *s[2:],
+    ],
+    r'pred_score of \S+\.jpg must be a tensor .* got .tensor\(\[nan': lambda s: changed(
+        s, pred_score=torch.full((5,), torch.nan)
+    ),
+    r'pred_score of \S+\.jpg must be a tensor .* got .\[0\.5': lambda s: changed(s, pred_score=[0.5] * 5),
+    r'pred_score of \S+\.jpg must be a tensor .* got .\[1\. ': lambda s: changed(s, pred_score=np.ones(5)),
+    r"pred_score of \S+\.jpg must be a tensor .* got '3'": lambda s: changed(s, pred_score=3),
     'without img_path': lambda s: [{k: v for k, v in x.items() if k != 'img_path'} for x in s],
     'holds no predictions': lambda s: [],
 }
@@ -165,6 +188,8 @@ def test_files_of_other_data_are_refused_in_one_line(two, tmp_path, message):
         (['a.pkl', 'b.pkl', '--out', 'a.pkl'], 'a.pkl exists already'),
         (['a.pkl', 'b.pkl', '--out', 'a.csv'], '--out takes'),
         (['a.pkl', 'b.pkl', '--cfg-options', 'test_evaluator=None'], 'needs model.head'),
+        (['a.pkl', 'b.pkl', '--cfg-options', 'test_evaluator.type=Nothing'], 'this config does not work: '),
+        (['a.pkl', 'b.pkl', '--cfg-options', 'model.head.type=Nothing'], 'this config does not work: '),
     ],
 )
 def test_mistakes(two, tmp_path, args, message):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import DictAction, apply_options, load_config, run_tool
+from mmlattn.utils.launch import DictAction, apply_options, explain_config, load_config, run_tool
 from mmlattn.utils.predictions import load_predictions
 
 TRUTH = ('gt_label', 'gt_score', 'gt_label_ignore', 'gt_label_difficult')
@@ -57,7 +57,7 @@ def by_path(name: str, samples: list[dict]) -> dict[str, dict]:
     """The predictions of a file by the path of their picture.
 
     Raises:
-        UserError: If one has no path or no scores, or two have the same path.
+        UserError: If one has no path, scores or truth, of the same classes all, or two have the same path.
     """
     for field in ('img_path', 'pred_score'):
         if any(field not in sample for sample in samples):
@@ -65,12 +65,48 @@ def by_path(name: str, samples: list[dict]) -> dict[str, dict]:
                 f'{name} has predictions without {field}: they must be those of a classifier, and meta_keys of '
                 'PackInputs must keep img_path'
             )
+    for sample in samples:
+        check_sample(name, sample, samples[0])
     found = {sample['img_path']: sample for sample in samples}
     if len(found) < len(samples):
         raise UserError(
             f'{name} has {len(samples)} predictions of {len(found)} pictures: which of them to take?'
         )
     return found
+
+
+def check_sample(name: str, sample: dict, first: dict) -> None:
+    """See that a sample has a path, a score for each class and a truth of these classes.
+
+    Raises:
+        UserError: Naming the picture and what is wrong.
+    """
+    import torch
+
+    path, scores = sample['img_path'], sample['pred_score']
+    if not isinstance(path, str):
+        raise UserError(f'{name} has a prediction with img_path={path!r}: expected the path of a picture')
+    if not torch.is_tensor(scores) or scores.dim() != 1 or scores.is_complex() or not scores.isfinite().all():
+        raise UserError(
+            f'{name}: pred_score of {path} must be a tensor with one finite score for each class, as tools/test.py '
+            f'writes it, got {str(scores)[:60]!r}'
+        )
+    if len(scores) != len(first['pred_score']):
+        raise UserError(
+            f'{name} scores {len(first["pred_score"])} classes of {first["img_path"]} and {len(scores)} of {path}: '
+            'it must come from one network'
+        )
+    found = truth(sample)
+    if not found.keys() & {'gt_label', 'gt_score'}:
+        raise UserError(f'{name}: {path} has no gt_label or gt_score to compare with: test with annotations')
+    for field, values in found.items():
+        classes = range(len(scores))
+        fits = len(values) == len(classes) if field == 'gt_score' else all(v in classes for v in values)
+        if not fits:
+            raise UserError(
+                f'{name}: {field} of {path} is not of the {len(classes)} classes of pred_score, got '
+                f'{len(values) if field == "gt_score" else values}: test with the annotations of these classes'
+            )
 
 
 def check_same_data(files: dict[str, dict[str, dict]]) -> None:
@@ -94,18 +130,35 @@ def check_same_data(files: dict[str, dict[str, dict]]) -> None:
                 raise UserError(
                     f'{first} scores {counts[0]} classes and {name} {counts[1]}: they are not of the same data'
                 )
-            if truth(sample) != truth(other[path]):
-                raise UserError(
-                    f'{first} and {name} differ in what is true of {path}, {truth(sample)} and '
-                    f'{truth(other[path])}: test both with the same annotations'
-                )
+            mine, theirs = truth(sample), truth(other[path])
+            for field in TRUTH:
+                if mine.get(field) != theirs.get(field):
+                    raise UserError(
+                        f'{first} and {name} differ in {field} of {path}, {labels(mine, field)} and '
+                        f'{labels(theirs, field)}: test both with the same annotations'
+                    )
 
 
 def truth(sample: dict) -> dict[str, list]:
-    """The ground truth of a sample, label sets in order."""
+    """The ground truth of a sample, label sets in order.
+
+    Raises:
+        UserError: If some of it is no list of numbers.
+    """
     found = {name: sample[name] for name in TRUTH if sample.get(name) is not None}
     lists = {name: value.tolist() if hasattr(value, 'tolist') else value for name, value in found.items()}
-    return {name: value if name == 'gt_score' else sorted(value) for name, value in lists.items()}
+    for name, values in lists.items():
+        if not isinstance(values, (list, tuple)) or not all(isinstance(v, (int, float)) for v in values):
+            raise UserError(
+                f'{name} of {sample["img_path"]} must be a list of numbers, got {str(found[name])[:60]!r}'
+            )
+    return {name: list(value) if name == 'gt_score' else sorted(value) for name, value in lists.items()}
+
+
+def labels(found: dict[str, list], field: str) -> list | None:
+    """The classes that a field of the truth names."""
+    values = found.get(field)
+    return [c for c, v in enumerate(values) if v > 0] if values and field == 'gt_score' else values
 
 
 def fuse(cfg: Any, files: list[dict[str, dict]], how: str, weights: list[float] | None) -> list[dict]:
@@ -117,7 +170,7 @@ def fuse(cfg: Any, files: list[dict[str, dict]], how: str, weights: list[float] 
     from mmlattn.models.classifiers import decide_labels
     from mmlattn.structures import EVIDENCE_FIELDS
 
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config():
         head = MODELS.build(cfg.model.head)
     paths = list(files[0])
     scores = torch.stack([torch.stack([f[path]['pred_score'].float() for path in paths]) for f in files])
@@ -140,7 +193,7 @@ def evaluate(cfg: Any, name: str, samples: list[dict]) -> dict[str, float]:
 
     from mmlattn.evaluation.metrics.localization import EVIDENCE, LocalizationMetric
 
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config():
         evaluator = Evaluator(cfg.test_evaluator)
     seen = any(field in samples[0] for field in EVIDENCE)
     out = [m for m in evaluator.metrics if isinstance(m, LocalizationMetric) and not seen]
