@@ -1,4 +1,4 @@
-"""ST-LSTM, VGG-16, COCO 2014 at 512: the paper's recipe; with a second model at 640 it reports 73.4 mAP."""
+"""ST-LSTM, VGG-16, COCO 2014 at 512: the paper's recipe, for which later papers list 73.4 mAP."""
 
 _base_ = [
     '_base_/models/st-lstm_vgg16.py',

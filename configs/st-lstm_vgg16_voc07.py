@@ -1,4 +1,4 @@
-"""ST-LSTM, VGG-16, VOC 2007 at 512: the paper's recipe; with a second model at 640 it reports 91.9 mAP."""
+"""ST-LSTM, VGG-16, VOC 2007 at 512: the paper's recipe; with a second one at 640 later papers list 91.9 mAP."""
 
 _base_ = [
     '_base_/models/st-lstm_vgg16.py',

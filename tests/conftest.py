@@ -7,8 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+# Tools are tested in forked processes, in which autograd works if its first backward here came before any
+# torch.compile.
+torch.ones((), requires_grad=True).backward()
 
 # torchvision lists COCO's 80 names at their official ids, with 'N/A' in the gaps.
 COCO_CATEGORIES = [

@@ -8,10 +8,6 @@ from mmlattn.models.layers import fuse_scores
 
 pytestmark = [pytest.mark.export, pytest.mark.slow]
 
-# Once torch.compile has run, a first backward would start threads that processes forked later cannot do without, and
-# tools are tested in such processes.
-torch.ones((), requires_grad=True).backward()
-
 CASES = {
     'paper': ({}, {}),
     'bounded': (
