@@ -125,7 +125,8 @@ FLOATS = call('numpy dtype', text('f8'), b'\x89\x88') + set_state(
 )
 CONTENT = call('_codecs encode', text('AAAAAAAA'), text('latin1'))
 ONE = b'(' + whole(1) + b't'
-BLANK = call('numpy.core.multiarray _reconstruct', b'cnumpy\nndarray\n', b'(' + whole(0) + b't', CONTENT)
+TYPE = call('_codecs encode', text('b'), text('latin1'))
+BLANK = call('numpy.core.multiarray _reconstruct', b'cnumpy\nndarray\n', b'(' + whole(0) + b't', TYPE)
 
 
 def array(shape, dtype):
@@ -170,6 +171,10 @@ def test_nothing_of_numpy_and_torch_is_within_reach(tmp_path):
         text=True,
         cwd=tmp_path,
     )
+    (tmp_path / 'a.pkl').write_bytes(b'\x80\x02]}' + text('a') + array(ONE, FLOATS) + b'sa.')
+    assert (
+        load_predictions(str(tmp_path / 'a.pkl'))[0]['a'].tobytes() == b'AAAAAAAA'
+    )  # so they are well-formed
     expected = [f'{name} UserError' for name in PAYLOADS]
     assert (done.returncode, done.stdout.splitlines()) == (0, expected), done.stderr
 
