@@ -62,7 +62,10 @@ class RegionConstraintWrapper(BaseModule):
     def loss(self, feats: STLSTMOutput, data_samples: list[DataSample], **kwargs) -> dict:
         """The head's losses and the constraints."""
         regions = region_losses(self.loss_loc, self.loc_weight, _checked(feats))
-        return self.head.loss(feats, data_samples, **kwargs) | regions
+        losses = self.head.loss(feats, data_samples, **kwargs)
+        if 'loss' in losses:  # mmengine keeps this name for the sum
+            losses['loss_cls'] = losses.pop('loss')
+        return losses | regions
 
     def predict(
         self,

@@ -240,7 +240,7 @@ def _warn_of_mismatch(loss: nn.Module, score_norm: str) -> None:
         norm = 'softmax' if by_softmax else 'sigmoid'
         print_log(
             f'STLSTMHead: {type(loss).__name__} trains scores that are read with score_norm={norm!r}, this head has '
-            f'score_norm={score_norm!r}; its thresholds may mean little',
+            f'score_norm={score_norm!r}: its thresholds, and mAP, will suffer',
             logger='current',
             level=logging.WARNING,
         )

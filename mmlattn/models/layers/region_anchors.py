@@ -1,8 +1,8 @@
 """Where regions are asked to look, and how the numbers that place them are read.
 
-Wang et al., ICCV 2017, draw regions 2 to K to K - 1 points evenly spaced on a circle of radius sqrt(1/2) round the
-centre of the picture. That the circle starts at 45 degrees is our reading: four anchors are then the centres of the
-four quadrants.
+Wang et al., ICCV 2017, draw K - 1 of K regions to points evenly spaced on a circle of radius sqrt(1/2) round the
+centre of the picture. That the first region is the free one, and that the circle starts at 45 degrees, is our
+reading: four anchors are then the centres of the four quadrants.
 """
 
 import math

@@ -26,6 +26,7 @@ from .st_lstm_options import (
     ANCHOR,
     LOC_INIT,
     ST_LSTM_SETTINGS,
+    anchor_circle,
     check_anchor,
     check_choices,
     check_numbers,
@@ -82,7 +83,7 @@ class STLSTM(StoresSettings, BaseModule):
     Raises:
         ValueError: For an impossible combination of arguments, a feature map that can't be read, or on loading
             weights that were trained with another region_pool, region_embed, cell_out, loc_param, align_corners or
-            padding_mode; other anchors for 'residual_anchor', or another scale_range for 'bounded'.
+            padding_mode; another circle of anchors for 'residual_anchor', or another scale_range for 'bounded'.
     """
 
     settings_code = ST_LSTM_SETTINGS
@@ -143,10 +144,12 @@ class STLSTM(StoresSettings, BaseModule):
         self.scale_range = check_scale_range(scale_range)
         self._loc_start = loc_start(loc_param, loc_init, self.scale_range)
         self.store_settings(**settings)
+        anchor = check_anchor(anchor)
         # Regions may depend on these numbers, so they are kept with the weights too.
-        anchors, anchor_mask = region_anchors(num_steps, **check_anchor(anchor))
-        self.register_buffer('anchors', anchors)
+        self.register_buffer('anchor_circle', anchor_circle(**anchor))
         self.register_buffer('scale_limits', torch.tensor(self.scale_range))
+        anchors, anchor_mask = region_anchors(num_steps, **anchor)
+        self.register_buffer('anchors', anchors, persistent=False)
         self.register_buffer('anchor_mask', anchor_mask, persistent=False)
 
         pools = {None: nn.Identity, 'max': nn.MaxPool2d, 'avg': nn.AvgPool2d}
@@ -232,6 +235,10 @@ class STLSTM(StoresSettings, BaseModule):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         check_numbers(
-            state_dict, prefix, self.loc_param, anchors=self.anchors, scale_limits=self.scale_limits
+            state_dict,
+            prefix,
+            self.loc_param,
+            anchor_circle=self.anchor_circle,
+            scale_limits=self.scale_limits,
         )
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -14,8 +14,8 @@ from mmlattn.utils.arguments import check_choice, check_number, complete_options
 from mmlattn.utils.errors import UserError
 
 __all__ = [
-    'ANCHOR', 'LOC_INIT', 'ST_LSTM_SETTINGS', 'check_anchor', 'check_choices', 'check_numbers', 'check_scale_range',
-    'check_vgg_source', 'load_fc6', 'loc_start', 'region_sides',
+    'ANCHOR', 'LOC_INIT', 'ST_LSTM_SETTINGS', 'anchor_circle', 'check_anchor', 'check_choices', 'check_numbers',
+    'check_scale_range', 'check_vgg_source', 'load_fc6', 'loc_start', 'region_sides',
 ]  # fmt: skip
 
 LOC_INIT = dict(scale=0.5, shift=0.0)
@@ -95,21 +95,30 @@ def check_anchor(anchor: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
+def anchor_circle(radius: float, start_angle: float, first: str) -> Tensor:
+    """The arguments of ``region_anchors`` as numbers, shape (3,)."""
+    return torch.tensor([radius, start_angle, float(FIRST_ANCHORS.index(first))])
+
+
 def check_numbers(state_dict: dict, prefix: str, loc_param: str, **own: Tensor) -> None:
-    """Compare stored anchors and range of scales with the neck's, where its regions depend on them.
+    """Compare the stored circle of anchors and range of scales with the neck's, where its regions depend on them.
+
+    The number of regions may differ: more of them lie closer on the same circle.
 
     What they do not depend on, and what an older file lacks, is set to the neck's own.
 
     Raises:
         UserError: If the regions would lie elsewhere than in training.
     """
-    read = dict(residual_anchor='anchors', bounded='scale_limits').get(loc_param)
-    arguments = dict(anchors='num_steps and anchor', scale_limits='scale_range')
+    read = dict(residual_anchor='anchor_circle', bounded='scale_limits').get(loc_param)
+    arguments = dict(anchor_circle='anchor', scale_limits='scale_range')
     for name, value in own.items():
         key = prefix + name
         stored = state_dict.get(key, value)
         # Loosely, so that a file in half precision still agrees.
-        alike = stored.shape == value.shape and torch.allclose(stored.cpu().double(), value.cpu().double(), atol=1e-2)
+        alike = stored.shape == value.shape and torch.allclose(
+            stored.cpu().double(), value.cpu().double(), atol=1e-2
+        )
         if name == read and not stored.is_meta and not alike:
             raise UserError(
                 f'these weights were trained with {name}={_rounded(stored)}, this network has {_rounded(value)}. '

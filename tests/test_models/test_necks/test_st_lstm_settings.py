@@ -32,9 +32,9 @@ def test_codes_stay_as_they_are():
 
 
 NUMBERS = [
-    ('residual_anchor', dict(anchor=dict(radius=0.5)), 'anchors'),
-    ('residual_anchor', dict(anchor=dict(start_angle=0.0)), 'anchors'),
-    ('residual_anchor', dict(num_steps=4), 'num_steps and anchor'),
+    ('residual_anchor', dict(anchor=dict(radius=0.5)), 'anchor_circle'),
+    ('residual_anchor', dict(anchor=dict(start_angle=0.0)), 'anchor_circle'),
+    ('residual_anchor', dict(anchor=dict(first='center')), 'anchor_circle'),
     ('bounded', dict(scale_range=(0.2, 1.0)), 'scale_range'),
 ]
 
@@ -51,11 +51,17 @@ def test_regions_do_not_move_by_loading(loc_param, other, said):
     torch.testing.assert_close(free.anchors[1], torch.full((2,), 0.5))
 
 
+def test_another_number_of_regions_is_no_other_meaning():
+    few, many = (STLSTM(**SMALL, num_steps=k, loc_param='residual_anchor') for k in (3, 7))
+    many.load_state_dict(few.state_dict())
+    assert len(many((torch.rand(1, 4, 6, 6),)).theta[0]) == 7
+
+
 def test_older_and_rounded_files_agree():
     neck = STLSTM(**SMALL, loc_param='residual_anchor', anchor=dict(start_angle=math.pi / 3))
     state = {name: v.half() if v.is_floating_point() else v for name, v in neck.state_dict().items()}
     neck.load_state_dict(state)
-    assert neck.anchors.dtype == torch.float32
-    for name in ('anchors', 'scale_limits', 'st_lstm_settings'):
+    assert neck.anchor_circle.dtype == torch.float32
+    for name in ('anchor_circle', 'scale_limits', 'st_lstm_settings'):
         del state[name]
     neck.load_state_dict(state)
