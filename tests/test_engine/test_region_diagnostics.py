@@ -26,9 +26,11 @@ def test_figures_by_hand():
     moved = quadrants + torch.tensor([0, 0, 0.3, 0.4])
     first = torch.tensor([[-0.25, 0.5, 0.0, 0.0]])
     figures = region_figures(
-        torch.stack([torch.cat([first, rest]) for rest in (quadrants, moved)]), anchors, mask
+        torch.stack([torch.cat([first, rest]) for rest in (quadrants, moved)]), anchors, mask, (10, 20)
     )
     torch.testing.assert_close(figures['scale'], torch.full((2,), (4 * 0.5 + 0.375) / 5))
+    # Widths of 10 cells and one of 5, heights of 5.
+    torch.testing.assert_close(figures['cells'], torch.full((2,), (4 * 7.5 + 5.0) / 5))
     torch.testing.assert_close(figures['anchor_distance'], torch.tensor([0.0, 0.5]), atol=1e-6, rtol=0)
     torch.testing.assert_close(figures['mirrored'], torch.full((2,), 0.2))
     # The first has half the area of a quadrant and shares a quarter of its own with each: 0.25 / (1.5 - 0.125) ...
@@ -39,7 +41,7 @@ def test_figures_by_hand():
 def test_figures_against_other_libraries():
     torch.manual_seed(0)
     theta = torch.cat([torch.rand(3, 6, 2) - 0.2, torch.rand(3, 6, 2) * 2.4 - 1.2], dim=-1).double()
-    figures = region_figures(theta, *region_anchors(6))
+    figures = region_figures(theta, *region_anchors(6), (7, 7))
     upper = torch.ones(6, 6).triu(1).bool()
     cells = (torch.arange(500, dtype=torch.float64) + 0.5) / 500
     for index, boxes in enumerate(theta_to_boxes(theta)):
@@ -85,7 +87,7 @@ def test_wins_are_counted_by_step_and_crop(include_global, monkeypatch):
     watch.start()
     output = neck(torch.rand(4, 3, 4, 4))
     watch._seen = []
-    watch._record(neck, (), output._replace(step_feats=scores))
+    watch._record(neck, (torch.rand(1, neck.in_channels, 4, 4),), output._replace(step_feats=scores))
     watch.count([DataSample().set_gt_label([0, 1]), DataSample().set_gt_label([0])])
     figures = watch.finish()
     # Picture 1: 2, 1 and first, 1. Picture 2: 1 and 2.
@@ -200,9 +202,12 @@ def test_testing_with_a_stock_head_and_one_region(run):
     """Without step scores there are no wins, and without a second region neither overlap nor anchors."""
     neck = dict(type='mmlattn.STLSTM', in_channels=32, num_steps=1, region_size=4, embed_dims=8, out_dims=8)
     head = dict(type='MultiLabelLinearClsHead', num_classes=80, in_channels=8)
-    _, lines, log = run(hook=dict(type='mmlattn.RegionDiagnosticsHook'), test=True, neck=neck, head=head)
+    # Sides of half the 4 x 4 map.
+    hook = dict(type='mmlattn.RegionDiagnosticsHook', min_cells=2.5)
+    _, lines, log = run(hook=hook, test=True, neck=neck, head=head)
     measured = {name.removeprefix('regions/') for name in lines[-1] if name.startswith('regions/')}
-    assert measured == {'scale', 'coverage', 'mirrored'} and 'collapsed' not in log
+    assert measured == {'scale', 'cells', 'coverage', 'mirrored'}
+    assert 'collapsed: their sides are 2.00 cells, below min_cells=2.5. A larger beta' in log
 
 
 def test_other_models_are_refused(run):

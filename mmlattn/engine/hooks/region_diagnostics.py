@@ -23,7 +23,7 @@ STARTS_SO = (
     ". Regions of loc_param='direct' and 'bounded' begin like this, in one place, so early in training it is a sign "
     'only if it stays: see whether the figures fall in the next validations'
 )
-FIGURES = ('scale', 'anchor_distance', 'iou', 'coverage', 'mirrored')
+FIGURES = ('scale', 'cells', 'anchor_distance', 'iou', 'coverage', 'mirrored')
 
 
 @HOOKS.register_module()
@@ -34,6 +34,7 @@ class RegionDiagnosticsHook(Hook):
     figure                      meaning, as a mean over the pictures
     ==========================  ====================================================================================
     ``regions/scale``           |s_x| and |s_y|: sides as fractions of the picture's
+    ``regions/cells``           the same sides in cells of the feature map; below 1 a region reads hardly one
     ``regions/anchor_distance`` from a region's centre to its anchor, where half a side of the picture is 1; without
                                 regions that have no anchor
     ``regions/iou``             intersection over union of two regions of a picture
@@ -53,20 +54,24 @@ class RegionDiagnosticsHook(Hook):
     neck run twice. ``torch.compile`` ignores hooks that come after it compiled: in such runs the log says that
     nothing was seen.
 
-    After validation and testing the log warns, once for each neck, that its regions have collapsed: if their IoU is
-    above ``max_iou``, or a single step wins more than ``max_wins`` of the labels. Training steps are not judged, as
-    regions begin in one place; where ``loc_param`` makes them, the warning after a validation says so.
+    After validation and testing the log warns, once for each neck, that its regions have collapsed: if their IoU
+    is above ``max_iou``, their sides are shorter than ``min_cells``, or a single step wins more than ``max_wins``
+    of the labels. Training steps are not judged, as regions begin in one place; where ``loc_param`` makes them,
+    the warning after a validation says so.
 
     Args:
         interval (int): Measure every so many training iterations.
         max_iou (float): Above it the regions have collapsed; 1 never warns.
         max_wins (float): Likewise for the share of the step that wins most, if there are several.
+        min_cells (float): Below it the regions have shrunk to points; 0 never warns.
 
     Raises:
         ValueError: On a wrong argument, or when a run starts with a model that has no ``STLSTM`` neck.
     """
 
-    def __init__(self, interval: int = 50, max_iou: float = 0.9, max_wins: float = 0.95) -> None:
+    def __init__(
+        self, interval: int = 50, max_iou: float = 0.9, max_wins: float = 0.95, min_cells: float = 1.0
+    ) -> None:
         check_whole('interval', interval, 1)
         for name, value in dict(max_iou=max_iou, max_wins=max_wins).items():
             check_number(name, value)
@@ -75,6 +80,8 @@ class RegionDiagnosticsHook(Hook):
         self.interval = interval
         self.max_iou = max_iou
         self.max_wins = max_wins
+        check_number('min_cells', min_cells, least=0)
+        self.min_cells = min_cells
         self._watches: list[NeckWatch] = []
         self._warned = set()
 
@@ -159,17 +166,25 @@ class RegionDiagnosticsHook(Hook):
     def _judge(self, runner, name: str, figures: dict[str, float], note: str) -> None:
         wins = [value for key, value in figures.items() if key.startswith('wins_')]
         iou, most = figures.get('iou', 0.0), max(wins) if len(wins) > 1 else 0.0
-        signs = []
+        signs, advice = [], []
         if iou > self.max_iou:
             signs.append(f'their mean pairwise IoU is {iou:.3f}, above max_iou={self.max_iou}')
         if most > self.max_wins:
             signs.append(f'one step alone wins {most:.1%} of the true labels, above max_wins={self.max_wins}')
         if signs:
+            advice.append(
+                "More weight on the anchor constraint, loc_param='residual_anchor' or aux_step_weight > 0 pull them "
+                f'apart{note}'
+            )
+        cells = figures.get('cells', self.min_cells)
+        if cells < self.min_cells:
+            signs.append(f'their sides are {cells:.2f} cells, below min_cells={self.min_cells}')
+            advice.append("A larger beta, or loc_param='bounded' with a larger scale_range, keep them open")
+        if signs:
             self._warn(
                 runner,
                 name + ' collapsed',
-                f'{name} have collapsed: {", and ".join(signs)}. More weight on the anchor constraint, '
-                f"loc_param='residual_anchor' or aux_step_weight > 0 pull them apart{note}",
+                f'{name} have collapsed: {", and ".join(signs)}. {". ".join(advice)}',
             )
 
     def _warn(self, runner, key: str, text: str) -> None:
@@ -196,7 +211,7 @@ class NeckWatch:
     def start(self) -> None:
         """Begin anew."""
         self.close()
-        self._seen: list[tuple[Tensor, Tensor | None]] = []
+        self._seen: list[tuple[Tensor, tuple[int, int], Tensor | None]] = []
         # Pictures, sums of the figures, labels won by steps 0 to K: as long on all processes whatever they saw.
         self._sums = torch.zeros(1 + len(FIGURES) + len(self.neck.anchors) + 1, dtype=torch.float64)
         self._handle = self.neck.register_forward_hook(self._record)
@@ -209,9 +224,9 @@ class NeckWatch:
 
     def count(self, samples: Sequence[DataSample]) -> None:
         """Add what the neck did with one batch, given the truth."""
-        for theta, scores in self._seen:
+        for theta, grid, scores in self._seen:
             theta = theta.double().cpu()
-            figures = region_figures(theta, self.neck.anchors.cpu(), self.neck.anchor_mask.cpu())
+            figures = region_figures(theta, self.neck.anchors.cpu(), self.neck.anchor_mask.cpu(), grid)
             self._sums[0] += len(theta)
             self._sums[1 : 1 + len(FIGURES)] += torch.stack([figures[name].sum() for name in FIGURES])
             if scores is not None and samples:
@@ -246,7 +261,7 @@ class NeckWatch:
             with torch.no_grad():
                 scores = self.head.step_scores(output)
             torch.set_autocast_cache_enabled(remembers)
-        self._seen.append((output.theta.detach(), scores))
+        self._seen.append((output.theta.detach(), neck.read_map(args[0]).shape[-2:], scores))
 
     def _wins(self, scores: Tensor, samples: Sequence[DataSample]) -> Tensor:
         steps = len(self.neck.anchors)
@@ -256,13 +271,14 @@ class NeckWatch:
         return torch.bincount(winners[truth], minlength=steps + 1)
 
 
-def region_figures(theta: Tensor, anchors: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def region_figures(theta: Tensor, anchors: Tensor, mask: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
     """What the regions of each picture do; see :class:`RegionDiagnosticsHook`.
 
     Args:
         theta (Tensor): Shape (B, K, 4), on the CPU, see ``layers/spatial_transformer.py``.
         anchors (Tensor): Shape (K, 2).
         mask (Tensor): Shape (K,), bool, which regions have an anchor.
+        grid (tuple[int, int]): (height, width) of the feature map, in cells.
 
     Returns:
         dict[str, Tensor]: Shape (B,) for each figure; ``anchor_distance`` and ``iou`` are 0 where there is nothing
@@ -271,6 +287,7 @@ def region_figures(theta: Tensor, anchors: Tensor, mask: Tensor) -> dict[str, Te
     scale, centre = theta[..., :2], theta[..., 2:]
     return dict(
         scale=scale.abs().mean(dim=(-2, -1)),
+        cells=(scale.abs() * scale.new_tensor(grid[::-1])).mean(dim=(-2, -1)),
         anchor_distance=((centre - anchors).norm(dim=-1) * mask).sum(dim=-1) / mask.sum().clamp(min=1),
         iou=overlap_penalty(theta).mean(dim=-1),
         coverage=theta.new_tensor([covered_share(boxes) for boxes in theta_to_boxes(theta).numpy()]),

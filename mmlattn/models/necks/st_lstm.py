@@ -177,7 +177,7 @@ class STLSTM(StoresSettings, BaseModule):
         Returns:
             STLSTMOutput: theta is float32 at least, also under autocast.
         """
-        x = to_feature_map(self._read(feats), self.in_channels)
+        x = self.read_map(feats)
         # Half precision would place regions to within a 256th of the map at best.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         whole = wide.new_tensor((1.0, 1.0, 0.0, 0.0)).expand(x.shape[0], 4)
@@ -192,6 +192,14 @@ class STLSTM(StoresSettings, BaseModule):
         scored = steps if self.include_global else steps[:, 1:]
         return STLSTMOutput(scored, theta, self.anchors, self.anchor_mask, scored.amax(dim=1))
 
+    def read_map(self, feats: tuple[Tensor] | Tensor) -> Tensor:
+        """The feature map in which regions lie, (B, C, h, w), of the backbone's outputs."""
+        if isinstance(feats, (tuple, list)):
+            if not -len(feats) <= self.in_index < len(feats):
+                raise ValueError(f'in_index={self.in_index}, but the backbone gives {len(feats)} outputs')
+            feats = feats[self.in_index]
+        return to_feature_map(feats, self.in_channels)
+
     def init_weights(self) -> None:
         """Initialise by ``init_cfg``, then the LSTM, W_zm as ``loc_init`` says, and W_fx from VGG."""
         again = self.is_init
@@ -202,13 +210,6 @@ class STLSTM(StoresSettings, BaseModule):
         self._start_loc()
         if self.fc_from_vgg is not None:
             load_fc6(self.embed, **self.fc_from_vgg)
-
-    def _read(self, feats: tuple[Tensor] | Tensor) -> Tensor:
-        if not isinstance(feats, (tuple, list)):
-            return feats
-        if not -len(feats) <= self.in_index < len(feats):
-            raise ValueError(f'in_index={self.in_index}, but the backbone gives {len(feats)} outputs')
-        return feats[self.in_index]
 
     def _embed(self, region: Tensor) -> Tensor:
         if self.region_embed == 'fc':
