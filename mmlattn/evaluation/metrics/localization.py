@@ -1,5 +1,6 @@
 """What the metrics of weak localisation share: which evidence, in which frame, of which pairs."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ class LocalizationMetric(BaseMetric):
         check_choice('evidence', evidence, EVIDENCE)
         self.evidence, self.threshold = evidence, threshold
 
+    @abstractmethod
     def judge(self, seen: SeenInMaps | SeenInRegions, label: int, boxes: np.ndarray) -> tuple[bool, float]:
         """Judge one pair.
 
@@ -49,7 +51,6 @@ class LocalizationMetric(BaseMetric):
         Returns:
             tuple: Whether it is a hit, and its reference value in [0, 1].
         """
-        raise NotImplementedError
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep one (pairs, 4) array for each sample: class, whether predicted, whether hit, reference."""
