@@ -108,7 +108,8 @@ def test_paths_are_checked_before_the_checkpoint_is_read(tmp_path, tool, picture
         arguments = ['ran.py', picture, '--checkpoint', 'none.pth', '--out', out]
     else:
         arguments = ['ran.py', 'none.pth', picture, '--out-dir', out]
-        said = 'folder has no pictures' if picture == 'folder' else said  # it takes folders, but this is empty
+        # It takes folders, but this one is empty.
+        said = 'folder has no pictures' if picture == 'folder' else said
     done = run_tool(tool, *arguments, cwd=tmp_path)
     assert done.returncode == 1 and said in done.stderr.splitlines()[-1], done.stderr
 
