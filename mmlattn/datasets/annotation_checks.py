@@ -13,7 +13,9 @@ from mmengine.fileio import LocalBackend, get_file_backend, get_text
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['check_classes', 'check_images', 'is_number', 'is_whole', 'load_json', 'missing_key', 'refuse']
+__all__ = [
+    'check_classes', 'check_images', 'is_number', 'is_whole', 'keep_labelled', 'load_json', 'missing_key', 'refuse',
+]  # fmt: skip
 
 
 _JSON_NAMES = {list: 'a list', dict: 'an object'}
@@ -26,6 +28,30 @@ def refuse(ann_file: str, entry: str, problem: str) -> NoReturn:
         UserError: Naming the file, the entry and the problem.
     """
     raise UserError(f'{ann_file}: {entry}: {problem}')
+
+
+def keep_labelled(
+    items: Sequence[dict], filter_empty: bool, ann_file: str, settings: str, instead: str
+) -> list[dict]:
+    """The items with a label, all of them unless ``filter_empty``.
+
+    Args:
+        items (Sequence[dict]): With ``gt_label``.
+        filter_empty (bool): Whether to leave out those without a label.
+        ann_file (str): What the message names.
+        settings (str): What else decides which labels there are, for the message.
+        instead (str): What to take if the settings are right.
+
+    Raises:
+        UserError: If none is left.
+    """
+    kept = [item for item in items if item['gt_label'] or not filter_empty]
+    if not kept:
+        raise UserError(
+            f'{ann_file}: none of its {len(items)} images is left with {settings} and filter_empty={filter_empty}: '
+            f'change these, or take another {instead}'
+        )
+    return kept
 
 
 def missing_key(entry: Any, keys: Sequence[str]) -> str | None:

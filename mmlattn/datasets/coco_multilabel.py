@@ -14,12 +14,12 @@ from mmlattn.datasets.annotation_checks import (
     check_images,
     is_number,
     is_whole,
+    keep_labelled,
     load_json,
     missing_key,
     refuse,
 )
 from mmlattn.registry import DATASETS
-from mmlattn.utils.errors import UserError
 
 __all__ = ['COCOMultiLabel']
 
@@ -93,14 +93,8 @@ class COCOMultiLabel(MultiLabelDataset):
         Raises:
             UserError: If no image is left.
         """
-        kept = [item for item in self.data_list if item['gt_label'] or not self.filter_empty]
-        if not kept:
-            raise UserError(
-                f'{self.ann_file}: none of its {len(self.data_list)} images is left with '
-                f'classes={reprlib.repr(self.CLASSES)}, crowd={self.crowd!r} and '
-                f'filter_empty={self.filter_empty}: change these, or take another ann_file'
-            )
-        return kept
+        settings = f'classes={reprlib.repr(self.CLASSES)}, crowd={self.crowd!r}'
+        return keep_labelled(self.data_list, self.filter_empty, self.ann_file, settings, 'ann_file')
 
     def _read_categories(self, categories: Sequence[dict]) -> dict[int, int | None]:
         """Class index of each category id, None for a category that is not selected; sets ``classes``."""

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.fileio import get, list_from_file
 from mmpretrain.datasets import VOC
 
-from mmlattn.datasets.annotation_checks import check_classes, check_images, refuse
+from mmlattn.datasets.annotation_checks import check_classes, check_images, keep_labelled, refuse
 from mmlattn.registry import DATASETS
 from mmlattn.utils.errors import UserError
 
@@ -76,14 +76,8 @@ class VOCBox(VOC):
         Raises:
             UserError: If no image is left.
         """
-        kept = [item for item in self.data_list if item['gt_label'] or not self.filter_empty]
-        if not kept:
-            raise UserError(
-                f'{self.image_set_path}: none of its {len(self.data_list)} images is left with '
-                f'classes={reprlib.repr(self.CLASSES)} and filter_empty={self.filter_empty}: change these, or take '
-                'another split'
-            )
-        return kept
+        settings = f'classes={reprlib.repr(self.CLASSES)}'
+        return keep_labelled(self.data_list, self.filter_empty, self.image_set_path, settings, 'split')
 
     def _read_ids(self) -> list[str]:
         try:

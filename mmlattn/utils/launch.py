@@ -21,9 +21,9 @@ from mmengine.config import DictAction as _DictAction
 from .errors import UserError
 
 __all__ = [
-    'DictAction', 'add_common_arguments', 'apply_options', 'build_runner', 'drop_hook', 'explain_config',
-    'explain_missing_data', 'load_config',
-    'make_reproducible', 'merge_common', 'merge_options', 'process_group', 'run_tool', 'set_dataloader_defaults',
+    'DictAction', 'add_cfg_options', 'add_common_arguments', 'add_hook', 'apply_options', 'build_runner',
+    'drop_hook', 'explain_config', 'explain_missing_data', 'load_config', 'make_reproducible',
+    'merge_common', 'merge_options', 'process_group', 'run_tool', 'set_dataloader_defaults',
 ]  # fmt: skip
 
 # How each launcher tells a process its place.
@@ -62,6 +62,13 @@ class DictAction(_DictAction):
             super().__call__(parser, namespace, values, option_string)
         except AssertionError as error:
             raise argparse.ArgumentError(self, str(error)) from error
+
+
+def add_cfg_options(
+    parser: argparse.ArgumentParser, description: str = 'settings to override, as key=value'
+) -> None:
+    """Add ``--cfg-options`` as the tools that neither train nor test have it; :func:`apply_options` takes it."""
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help=description)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -58,12 +58,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--trust-checkpoint', action='store_true', help='open a checkpoint that can run code')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=launch.DictAction,
-        default={},
-        help='settings to override, as key=value; test_dataloader has the batch size and the number of workers',
+    launch.add_cfg_options(
+        parser,
+        'settings to override, as key=value; test_dataloader has the batch size and the number of workers',
     )
     args = parser.parse_args()
     if args.out.suffix != '.json':

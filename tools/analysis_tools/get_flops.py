@@ -30,13 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--by-module', action='store_true', help='one row for each module inside the stages too'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=launch.DictAction,
-        default={},
-        help='settings to override, as key=value',
-    )
+    launch.add_cfg_options(parser)
     args = parser.parse_args()
     if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
         parser.error(f'--shape takes height and width in pixels, or one number for both, got {args.shape}')

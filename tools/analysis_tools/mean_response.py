@@ -63,12 +63,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of random weights')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--trust-checkpoint', action='store_true', help='open checkpoints that can run code')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=launch.DictAction,
-        default={},
-        help='settings of all configs, as key=value',
+    launch.add_cfg_options(
+        parser,
+        'settings of all configs, as key=value',
     )
     args = parser.parse_args()
     if args.out.suffix not in ('.png', '.svg', '.pdf'):

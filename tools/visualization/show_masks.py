@@ -49,13 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of random weights')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--trust-checkpoint', action='store_true', help='open a checkpoint that can run code')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=launch.DictAction,
-        default={},
-        help='settings to override, as key=value',
-    )
+    launch.add_cfg_options(parser)
     args = parser.parse_args()
     if not args.images and not args.from_dataset:
         parser.error('name pictures, or items of the test data set with --from-dataset')
