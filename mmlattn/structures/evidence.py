@@ -12,13 +12,16 @@ field                 shape, type          meaning
 ``regions``           (K, 4) float         boxes looked at, in order, xyxy in [0, 1] of the network input
 ``region_scores``     (K, C) float         what each look said, row by row as ``regions``; a class was read from
                                            the row with its highest score, the first of equals
+``fused_scores``      (K - 1, C) float     what looks that zoom in say together: row k is the first k + 2 looks
 ``label_path``        (n,) long            labels in the order a decoder emitted them
 ``path_logprob``      () float             log-probability of that path
 ``trunk_masks``       list of (C', h, w)   soft masks of attention modules, in network order; no attention maps:
                       float                they weigh features, not classes, and sum to nothing in particular
 ====================  ===================  ==================================================================
 
-The metainfo ``trunk_mask_names`` names the modules of ``trunk_masks``.
+The metainfo ``trunk_mask_names`` names the modules of ``trunk_masks``. The metainfo ``region_names`` names the looks
+of a model that zooms in: each region then lies in the one before it, the first is the whole picture, and each was
+looked at enlarged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +32,7 @@ from torch import Tensor
 __all__ = ['EVIDENCE_FIELDS', 'attention_peaks', 'set_attention_maps', 'set_regions', 'set_trunk_masks']
 
 EVIDENCE_FIELDS = (
-    'attention_maps', 'regions', 'region_scores', 'label_path', 'path_logprob', 'trunk_masks',
+    'attention_maps', 'regions', 'region_scores', 'fused_scores', 'label_path', 'path_logprob', 'trunk_masks',
 )  # fmt: skip
 
 
@@ -53,16 +56,25 @@ def set_attention_maps(data_samples: Sequence, maps: Tensor) -> None:
         sample.set_field(sample_maps.clone(), 'attention_maps')
 
 
-def set_regions(data_samples: Sequence, regions: Tensor, scores: Tensor | None = None) -> None:
+def set_regions(
+    data_samples: Sequence,
+    regions: Tensor,
+    scores: Tensor | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    fused_scores: Tensor | None = None,
+) -> None:
     """Write one batch of regions to its data samples, clipped to the picture.
 
     Args:
         data_samples (Sequence[DataSample]): One sample per image; changed in place.
         regions (Tensor): Shape (B, K, 4), xyxy as fractions of the network input; may stick out of it.
         scores (Tensor, optional): Shape (B, K, C), what each region said.
+        names (Sequence[str], optional): K names of looks that zoom in, the same for all samples.
+        fused_scores (Tensor, optional): Shape (B, K - 1, C), what the first k + 2 regions say together.
 
     Raises:
-        ValueError: If the shapes differ from these or from each other.
+        ValueError: If the shapes differ from these or from each other, or there are not K names.
     """
     if regions.dim() != 3 or regions.shape[0] != len(data_samples) or regions.shape[2] != 4:
         raise ValueError(
@@ -73,10 +85,22 @@ def set_regions(data_samples: Sequence, regions: Tensor, scores: Tensor | None =
             f'region scores must have shape (B, K, C) with (B, K) = {tuple(regions.shape[:2])}, got '
             f'{tuple(scores.shape)}'
         )
+    batch, looks, _ = regions.shape
+    if fused_scores is not None and (fused_scores.dim() != 3 or fused_scores.shape[:2] != (batch, looks - 1)):
+        raise ValueError(
+            f'fused scores must have shape (B, K - 1, C) with (B, K - 1) = {(batch, looks - 1)}, got '
+            f'{tuple(fused_scores.shape)}'
+        )
+    if names is not None and len(names) != looks:
+        raise ValueError(f'need a name for each of {looks} regions, got {tuple(names)}')
+    told = dict(region_scores=scores, fused_scores=fused_scores)
     for index, sample in enumerate(data_samples):
         sample.set_field(regions[index].detach().float().clamp(0, 1), 'regions')
-        if scores is not None:
-            sample.set_field(scores[index].detach().float().clone(), 'region_scores')
+        for field, values in told.items():
+            if values is not None:
+                sample.set_field(values[index].detach().float().clone(), field)
+        if names is not None:
+            sample.set_metainfo(dict(region_names=tuple(names)))
 
 
 def set_trunk_masks(data_samples: Sequence, masks: Mapping[str, Tensor]) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.structures import DataSample
 
-from mmlattn.structures import set_trunk_masks
+from mmlattn.structures import set_regions, set_trunk_masks
 
 
 def test_each_sample_gets_its_own_masks_in_order():
@@ -29,3 +29,33 @@ def test_each_sample_gets_its_own_masks_in_order():
 def test_wrong_masks_are_refused(masks, said):
     with pytest.raises(ValueError, match=said):
         set_trunk_masks([DataSample(), DataSample()], masks)
+
+
+@pytest.mark.parametrize('looks', [1, 3])
+def test_each_sample_gets_its_own_looks(looks):
+    names = ('scale 1', 'scale 2', 'scale 3')[:looks]
+    regions = torch.rand(2, looks, 4)
+    scores, fused = torch.rand(2, looks, 5, requires_grad=True), torch.rand(2, looks - 1, 5).double()
+    samples = [DataSample(), DataSample()]
+    set_regions(samples, regions, scores, names=names, fused_scores=fused)
+    for index, sample in enumerate(samples):
+        for field, batch in dict(regions=regions, region_scores=scores, fused_scores=fused).items():
+            value = sample.get(field)
+            assert torch.equal(value, batch[index].float()) and not value.requires_grad
+            assert value.untyped_storage().nbytes() == 4 * value.numel(), (
+                'a view keeps, and dumps, the whole batch'
+            )
+        assert sample.region_names == names
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'said'),
+    [
+        (dict(names=('scale 1', 'scale 2')), "each of 3 regions, got .*'scale 2'"),
+        (dict(fused_scores=torch.rand(2, 3, 5)), r'\(2, 2\), got \(2, 3, 5\)'),
+        (dict(fused_scores=torch.rand(2, 5)), r'\(2, 2\), got \(2, 5\)'),
+    ],
+)
+def test_wrong_looks_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        set_regions([DataSample(), DataSample()], torch.rand(2, 3, 4), **wrong)
