@@ -1,5 +1,6 @@
 """Settings that shapes don't show, kept with the weights whose meaning they change."""
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['SettingsCode', 'StoresSettings']
+__all__ = ['SettingsCode', 'StoresNumbers', 'StoresSettings']
 
 
 class SettingsCode:
@@ -82,4 +83,34 @@ class StoresSettings(nn.Module):
                     'to use the weights otherwise'
                 )
         state_dict[key] = self.settings_code.encode(**self._settings)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class StoresNumbers(nn.Module):
+    """As :class:`StoresSettings` for settings that are numbers, in the buffer ``stored_numbers``."""
+
+    def store_numbers(self, **numbers: float) -> None:
+        """Call once; the order of the names must stay."""
+        self._numbers = numbers
+        self.register_buffer('stored_numbers', self._encode())
+
+    def init_weights(self) -> None:
+        """Write the numbers anew: a network that was built on the meta device has lost them."""
+        super().init_weights()
+        self.stored_numbers.copy_(self._encode())
+
+    def _encode(self) -> Tensor:
+        return torch.tensor(list(self._numbers.values()), dtype=torch.float64, device='cpu')
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        key = prefix + 'stored_numbers'
+        if key in state_dict and not state_dict[key].is_meta:
+            for (name, own), stored in zip(self._numbers.items(), state_dict[key].tolist(), strict=True):
+                if not math.isclose(own, stored, rel_tol=1e-6):
+                    raise UserError(
+                        f'these weights were trained with {name}={stored:g}, this network has {name}={own:g}. Set '
+                        f'{name} in its config to the stored value, or delete "{key.removeprefix("module.")}" from '
+                        'the state dict to use the weights otherwise'
+                    )
+        state_dict[key] = self._encode()
         super()._load_from_state_dict(state_dict, prefix, *args)

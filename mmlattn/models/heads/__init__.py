@@ -1,5 +1,6 @@
 from .csra_head import CSRAHead
 from .region_constraint_wrapper import RegionConstraintWrapper
+from .scaled_linear_head import ScaledLinearClsHead
 from .st_lstm_head import STLSTMHead
 
-__all__ = ['CSRAHead', 'RegionConstraintWrapper', 'STLSTMHead']
+__all__ = ['CSRAHead', 'RegionConstraintWrapper', 'STLSTMHead', 'ScaledLinearClsHead']

@@ -1,4 +1,14 @@
+from .attention_crop import CROP_GRADIENTS, LossScale, attention_crop, whole_picture, zoom
 from .attention_module import AttendedStage, AttentionModule
+from .attention_squares import (
+    SQUARE_BORDERS,
+    highest_response_square,
+    outside_share,
+    place_squares,
+    squares_to_boxes,
+    squares_to_theta,
+)
+from .boxcar import Boxcar, boxcar_gradient, boxcar_mask, boxcar_mask_gradients
 from .class_specific_pooling import (
     MAX_TEMPERATURE,
     PAPER_TEMPERATURES,
@@ -21,6 +31,7 @@ from .feature_crops import (
 from .feature_layout import to_feature_map
 from .lstm_cell import LSTMCell
 from .mask_recording import record_masks
+from .rank_hinge import rank_hinges, true_class_probs
 from .recurrent_regions import STLSTMOutput, discover_regions
 from .region_anchors import FIRST_ANCHORS, LOC_PARAMS, circle_anchors, region_anchors, unbounded_scale
 from .region_constraints import (
@@ -50,6 +61,7 @@ from .soft_mask import (
 from .softmax_l2 import softmax_l2
 from .spatial_transformer import (
     boxes_to_theta,
+    compose_theta,
     sample_regions,
     theta_to_boxes,
     theta_to_grid,
@@ -58,6 +70,7 @@ from .spatial_transformer import (
 
 __all__ = [
     'CROPS',
+    'CROP_GRADIENTS',
     'FIRST_ANCHORS',
     'FUSIONS',
     'LOC_PARAMS',
@@ -65,13 +78,16 @@ __all__ = [
     'MAX_TEMPERATURE',
     'PAPER_TEMPERATURES',
     'SCORE_FUSIONS',
+    'SQUARE_BORDERS',
     'AttendedStage',
     'AttentionModule',
+    'Boxcar',
     'EncoderDecoder',
     'FeatureWindow',
     'InceptionUnit',
     'LSTMCell',
     'LocalConvolutions',
+    'LossScale',
     'MaskHead',
     'PreActUnit',
     'ResNeXtUnit',
@@ -79,29 +95,38 @@ __all__ = [
     'STLSTMOutput',
     'SoftMask',
     'anchor_penalty',
+    'attention_crop',
     'attention_maps',
     'attention_residual_learning',
     'boundary_penalty',
+    'boxcar_gradient',
+    'boxcar_mask',
+    'boxcar_mask_gradients',
     'boxes_from_windows',
     'boxes_to_theta',
     'channel_attention',
     'check_margin',
     'circle_anchors',
     'class_scores',
+    'compose_theta',
     'cut_windows',
     'discover_regions',
     'feature_windows',
     'fuse_scores',
     'fusion_weights',
+    'highest_response_square',
     'inverse_norms',
     'maps_from_windows',
     'mixed_attention',
     'naive_attention_learning',
+    'outside_share',
     'overlap_penalty',
     'pairwise_iou',
+    'place_squares',
     'pooled_terms',
     'pooling',
     'positive_penalty',
+    'rank_hinges',
     'record_masks',
     'region_anchors',
     'residual_attention',
@@ -110,9 +135,14 @@ __all__ = [
     'scale_windows',
     'softmax_l2',
     'spatial_attention',
+    'squares_to_boxes',
+    'squares_to_theta',
     'theta_to_boxes',
     'theta_to_grid',
     'theta_to_matrix',
     'to_feature_map',
+    'true_class_probs',
     'unbounded_scale',
+    'whole_picture',
+    'zoom',
 ]

@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['boxes_to_theta', 'sample_regions', 'theta_to_boxes', 'theta_to_grid', 'theta_to_matrix']
+__all__ = [
+    'boxes_to_theta', 'compose_theta', 'sample_regions', 'theta_to_boxes', 'theta_to_grid', 'theta_to_matrix',
+]  # fmt: skip
 
 
 def theta_to_matrix(theta: Tensor) -> Tensor:
@@ -109,6 +111,20 @@ def boxes_to_theta(boxes: Tensor, size: tuple[float, float] = (1.0, 1.0)) -> Ten
     corners = boxes / boxes.new_tensor((width, height, width, height)) * 2 - 1
     low, high = corners[..., :2], corners[..., 2:]
     return torch.cat(((high - low) / 2, (high + low) / 2), dim=-1)
+
+
+def compose_theta(outer: Tensor, inner: Tensor) -> Tensor:
+    """A region of a region, as a region of the map: x -> s_o (s_i x + t_i) + t_o.
+
+    Args:
+        outer (Tensor): Shape (..., 4), of the map.
+        inner (Tensor): Shape (..., 4), of what the outer region shows.
+
+    Returns:
+        Tensor: Shape (..., 4).
+    """
+    scale, shift = outer[..., :2], outer[..., 2:]
+    return torch.cat((scale * inner[..., :2], scale * inner[..., 2:] + shift), dim=-1)
 
 
 def _lattice(count: int, align_corners: bool, like: Tensor) -> Tensor:

@@ -1,0 +1,4 @@
+from .activation_localizer import ActivationLocalizer
+from .apn import APN
+
+__all__ = ['APN', 'ActivationLocalizer']
