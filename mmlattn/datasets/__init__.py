@@ -1,4 +1,5 @@
 from .coco_multilabel import COCOMultiLabel
+from .cub_box import CUBBox
 from .noisy_labels import NoisyLabels
 from .plain_multilabel import PlainMultiLabel
 from .seeded import SeededDataset
@@ -7,6 +8,7 @@ from .voc_box import VOCBox
 
 __all__ = [
     'COCOMultiLabel',
+    'CUBBox',
     'NoisyLabels',
     'PlainMultiLabel',
     'SeededDataset',

@@ -1,0 +1,217 @@
+"""The text files of CUB-200-2011, whose layout NABirds shares: a line for each picture that starts with its id.
+
+The boxes are in pixels but no file says how large a picture is. :func:`relative_boxes` therefore reads the size
+from the header of the picture when an item is asked for, where training reads the same file next: no wait at the
+start, and every worker process looks at its own pictures only.
+"""
+
+import math
+from collections.abc import Container
+from typing import NamedTuple
+
+import numpy as np
+from mmengine.fileio import get_file_backend, get_text, join_path
+from PIL import Image
+
+from mmlattn.datasets.annotation_checks import check_images, refuse
+from mmlattn.utils.errors import UserError
+
+__all__ = ['Picture', 'Table', 'check_split', 'read_pictures', 'relative_boxes', 'split_items']
+
+SPLITS = ('train', 'test')
+
+
+class Picture(NamedTuple):
+    """What the files say of a picture."""
+
+    file: str  # below images/
+    class_id: int  # as in the files
+    in_train: bool
+    box: tuple[float, ...] | None  # xyxy in pixels, counted from 0
+
+
+class Table:
+    """A text file with one line for each id, read and checked; dashes in ids don't count.
+
+    Args:
+        root (str): Folder of the data set.
+        name (str): Of the file.
+        *columns (str): What a line holds, for messages; the last one may have spaces.
+
+    Attributes:
+        path (str): Of the file.
+        rows (dict[str, list[str]]): What follows the id, by id.
+
+    Raises:
+        UserError: If the file is missing or no text, or a line is damaged or repeats an id.
+    """
+
+    def __init__(self, root: str, name: str, *columns: str) -> None:
+        self.path = join_path(root, name)
+        self.rows: dict[str, list[str]] = {}
+        self._lines: dict[str, int] = {}
+        for number, line in enumerate(self._read().splitlines(), start=1):
+            key, *values = line.split(maxsplit=len(columns) - 1) or ['']
+            if len(values) != len(columns) - 1:
+                refuse(
+                    self.path,
+                    f'line {number}',
+                    f'expected {", ".join(columns)}, got {line!r}: the file is damaged, unpack it again',
+                )
+            key = key.replace('-', '')
+            if key in self.rows:
+                refuse(
+                    self.path,
+                    f'line {number}',
+                    f'id {key} is already in line {self._lines[key]}: remove one of them',
+                )
+            self.rows[key], self._lines[key] = values, number
+
+    def _read(self) -> str:
+        try:
+            return get_text(self.path)
+        except FileNotFoundError as error:
+            raise UserError(
+                f'{self.path}: no such file: set data_root of the data set to the unpacked archive, or '
+                'unpack it again'
+            ) from error
+        except UnicodeDecodeError as error:
+            raise UserError(f'{self.path}: not text in UTF-8 ({error}): unpack it again') from error
+
+    def refuse(self, key: str, problem: str) -> None:
+        """Raises ``UserError`` with the line of an id."""
+        refuse(self.path, f'line {self._lines[key]}', f'{problem}: mend the line, or unpack the file again')
+
+    def check_ids(self, other: 'Table') -> None:
+        """Raises ``UserError`` if ``other`` has other ids, with the first one that differs."""
+        for table, against in ((self, other), (other, self)):
+            for key, line in table._lines.items():
+                if key not in against.rows:
+                    refuse(
+                        table.path,
+                        f'line {line}',
+                        f'id {key} is not in {against.path}: take both files from the same download',
+                    )
+
+    def whole_number(self, key: str, known: Container[int], expected: str) -> int:
+        """The value of an id as one of the whole numbers in ``known``, else ``UserError``."""
+        text = self.rows[key][0]
+        if not text.isascii() or not text.isdigit() or int(text) not in known:
+            self.refuse(key, f'expected {expected}, got {text!r}')
+        return int(text)
+
+    def box(self, key: str) -> tuple[float, ...]:
+        """X, y, width and height of an id as xyxy, else ``UserError``."""
+        try:
+            x, y, width, height = map(float, ' '.join(self.rows[key]).split())
+        except ValueError:
+            x = y = width = height = math.nan
+        if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) <= 0:
+            self.refuse(
+                key, f'expected x, y, width and height, both above 0, got {" ".join(self.rows[key])!r}'
+            )
+        return x, y, x + width, y + height
+
+
+def check_split(split: str) -> None:
+    """Raises ``UserError`` for anything but 'train' and 'test'."""
+    if split not in SPLITS:
+        raise UserError(f"split must be 'train' or 'test', got {split!r}")
+
+
+def read_pictures(root: str, known_classes: Container[int], classes: str, with_boxes: bool) -> list[Picture]:
+    """Read and check what the files say of every picture, in the order of ``images.txt``.
+
+    Args:
+        root (str): Folder of the data set.
+        known_classes (Container[int]): Ids of the classes there are.
+        classes (str): The same in words, for messages.
+        with_boxes (bool): Whether ``bounding_boxes.txt`` is read.
+
+    Raises:
+        UserError: Naming file and line, and what to mend.
+    """
+    files = Table(root, 'images.txt', 'image id', 'file')
+    labels = Table(root, 'image_class_labels.txt', 'image id', 'class number')
+    splits = Table(root, 'train_test_split.txt', 'image id', '1 for training or 0')
+    tables = [labels, splits]
+    if with_boxes:
+        boxes = Table(root, 'bounding_boxes.txt', 'image id', 'x', 'y', 'width', 'height')
+        tables.append(boxes)
+    for table in tables:
+        files.check_ids(table)
+    return [
+        Picture(
+            file=file,
+            class_id=labels.whole_number(key, known_classes, f'a class number, {classes}'),
+            in_train=bool(splits.whole_number(key, (0, 1), '1 for training or 0 for test')),
+            box=boxes.box(key) if with_boxes else None,
+        )
+        for key, (file,) in files.rows.items()
+    ]
+
+
+def split_items(
+    pictures: list[Picture], split: str, images: str, labels: dict[int, int], ann_file: str
+) -> list[dict]:
+    """Make the items of a split, with ``pixel_boxes`` where there are boxes.
+
+    Args:
+        pictures (list[Picture]): Of all splits.
+        split (str): 'train' or 'test'.
+        images (str): Folder of the pictures.
+        labels (dict[int, int]): Label of each class id.
+        ann_file (str): What messages name.
+
+    Raises:
+        UserError: If a picture of the split is missing, or it has none.
+    """
+    chosen = [picture for picture in pictures if picture.in_train == (split == 'train')]
+    if not chosen:
+        raise UserError(
+            f'{ann_file}: none of its {len(pictures)} images is in split {split!r}: unpack the data again'
+        )
+    paths = [join_path(images, picture.file) for picture in chosen]
+    check_images(paths, ann_file)
+    items = [
+        dict(img_path=path, gt_label=labels[picture.class_id])
+        for path, picture in zip(paths, chosen, strict=True)
+    ]
+    for item, picture in zip(items, chosen, strict=True):
+        if picture.box is not None:
+            item['pixel_boxes'] = [picture.box]
+    return items
+
+
+def relative_boxes(item: dict) -> dict:
+    """Replace ``pixel_boxes`` of an item, if it has them, by ``gt_boxes`` and what belongs to them.
+
+    Returns:
+        dict: The item with ``width`` and ``height`` of the picture, ``gt_boxes`` (K, 4) float32 xyxy in [0, 1] of it
+        (what lies outside is cut off) and ``gt_box_labels`` (K,) int64, all of the picture's class.
+
+    Raises:
+        UserError: If the header of the picture can't be read, or a box lies outside the picture.
+    """
+    if 'pixel_boxes' not in item:
+        return item
+    pixels = np.array(item.pop('pixel_boxes'), float)
+    width, height = _picture_size(item['img_path'])
+    boxes = np.clip(pixels / [width, height, width, height], 0, 1).astype(np.float32)
+    if (boxes[:, 2:] <= boxes[:, :2]).any():
+        raise UserError(
+            f'{item["img_path"]}: is {width} x {height} pixels but its box runs from {pixels[0, :2].tolist()} to '
+            f'{pixels[0, 2:].tolist()}: picture and box are not of the same download'
+        )
+    labels = np.full(len(boxes), item['gt_label'], np.int64)
+    return item | dict(width=width, height=height, gt_boxes=boxes, gt_box_labels=labels)
+
+
+def _picture_size(path: str) -> tuple[int, int]:
+    """Width and height; PIL reads no more than the header."""
+    backend = get_file_backend(path, enable_singleton=True)
+    try:
+        with backend.get_local_path(path) as local, Image.open(local) as picture:
+            return picture.size
+    except OSError as error:
+        raise UserError(f'{path}: no picture that can be opened ({error}): unpack it again') from error
