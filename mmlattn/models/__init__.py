@@ -1,12 +1,19 @@
 from .backbones import ResidualAttentionNet, ResidualAttentionNet_CIFAR, ResidualAttentionWrapper
-from .classifiers import MultiCropClassifier
-from .heads import CSRAHead, RegionConstraintWrapper, ScaledLinearClsHead, STLSTMHead
+from .classifiers import RACNN, MultiCropClassifier
+from .heads import (
+    CSRAHead,
+    RegionConstraintWrapper,
+    ScaledLinearClsHead,
+    ScaleFusionHead,
+    STLSTMHead,
+)
 from .localizers import APN, ActivationLocalizer
 from .losses import PairwiseRankLoss, RegionConstraintLoss, SoftmaxL2Loss
 from .necks import STLSTM
 
 __all__ = [
     'APN',
+    'RACNN',
     'STLSTM',
     'ActivationLocalizer',
     'CSRAHead',
@@ -18,6 +25,7 @@ __all__ = [
     'ResidualAttentionNet_CIFAR',
     'ResidualAttentionWrapper',
     'STLSTMHead',
+    'ScaleFusionHead',
     'ScaledLinearClsHead',
     'SoftmaxL2Loss',
 ]

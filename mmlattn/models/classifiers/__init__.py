@@ -1,4 +1,5 @@
 from .decision import decide_labels
 from .multi_crop_classifier import MultiCropClassifier
+from .racnn import RACNN
 
-__all__ = ['MultiCropClassifier', 'decide_labels']
+__all__ = ['RACNN', 'MultiCropClassifier', 'decide_labels']

@@ -69,7 +69,8 @@ def boxcar_gradient(
     """Gradient of the loss by a square, from the gradient by what was seen in it.
 
     g = |dL/dx|, divided by its maximum over each channel of each picture and summed over channels, is how much a
-    pixel matters, whatever the sign. Pixels near an edge that matter push that edge outwards, those inside draw it inwards:
+    pixel matters, whatever the sign. Pixels near an edge that matter push that edge outwards, those inside draw it
+    inwards:
 
         -dL/da ~ sum g dM/da,   -dL/db ~ sum g dM/db,   -dL/dl ~ sum g (dM/dl - shrink)
 
