@@ -2,6 +2,7 @@ from .class_names import ClassNamesHook
 from .collect_dir import CollectDirHook
 from .complete_weights import CompleteWeightsHook
 from .evidence_visualization import EvidenceVisualizationHook
+from .racnn_phase import RACNNPhaseHook
 from .region_diagnostics import RegionDiagnosticsHook
 from .reproducibility import ReproducibilityHook
 
@@ -10,6 +11,7 @@ __all__ = [
     'CollectDirHook',
     'CompleteWeightsHook',
     'EvidenceVisualizationHook',
+    'RACNNPhaseHook',
     'RegionDiagnosticsHook',
     'ReproducibilityHook',
 ]
