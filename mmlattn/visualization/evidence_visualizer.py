@@ -6,13 +6,14 @@ from dataclasses import replace
 import mmcv
 import numpy as np
 import torch
+from matplotlib.patches import Rectangle
 from mmengine.dist import master_only
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 
 from mmlattn.registry import VISUALIZERS
 
-from .layout import SheetLayout, fit_picture, overlay
+from .layout import SheetLayout, fit_picture, overlay, zoom_picture
 from .legend import draw_legend, legend_lines
 from .panels import OUTCOME_COLORS, Panel, sample_panels
 from .region_drawing import draw_regions, spotlight
@@ -181,7 +182,8 @@ class EvidenceVisualizer(UniversalVisualizer):
         for index, (image, panels) in enumerate(zip(images, blocks, strict=True)):
             picture = fit_picture(image, cell)
             for number, panel in enumerate(panels):
-                self._draw_panel(picture, panel, layout.cell_corner(index, number), cell, text_cfg or {})
+                shown = picture if panel.zoom is None else zoom_picture(image, panel.zoom.numpy(), cell)
+                self._draw_panel(shown, panel, layout.cell_corner(index, number), cell, text_cfg or {})
         draw_legend(self.ax_save, layout, drawn, self.colormap)
         return self.get_image()
 
@@ -210,6 +212,10 @@ class EvidenceVisualizer(UniversalVisualizer):
             line = max(cell / 130, 1)
             self.draw_bboxes(boxes, edge_colors='black', line_widths=2.2 * line, alpha=0.7)
             self.draw_bboxes(boxes, edge_colors='white', line_widths=line, alpha=1)
+            if panel.zoom is not None:
+                frame = Rectangle((x, y), width, height, transform=self.ax_save.transData)
+                for outlines in self.ax_save.collections[-2:]:
+                    outlines.set_clip_path(frame)
         if panel.regions:
             draw_regions(self.ax_save, panel.regions, (x, y), (width, height), cell)
         if panel.peak is not None:

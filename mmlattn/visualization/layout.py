@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import matplotlib
 import mmcv
 import numpy as np
+from PIL import Image
 
-__all__ = ['SheetLayout', 'fit_picture', 'overlay']
+__all__ = ['SheetLayout', 'fit_picture', 'overlay', 'zoom_picture']
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,27 @@ def fit_picture(image: np.ndarray, side: int) -> np.ndarray:
     return mmcv.imresize(
         image, size, interpolation='nearest' if scale >= 1.5 else 'area' if scale < 1 else 'bicubic'
     )
+
+
+def zoom_picture(image: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
+    """Cut a picture to a box and scale that to fit a square cell, keeping its shape.
+
+    Bilinear, as networks that zoom in see it; Pillow cuts at fractions of pixels.
+
+    Args:
+        image (np.ndarray): Shape (H, W, 3), or (H, W, 1) for grey, uint8.
+        box (np.ndarray): Shape (4,), xyxy in [0, 1] of the picture, of positive area.
+        side (int): Side of the cell, pixels.
+
+    Returns:
+        np.ndarray: Shape (h, w, 3) with max(h, w) = ``side``.
+    """
+    height, width = image.shape[:2]
+    box = np.asarray(box, np.float64) * [width, height, width, height]
+    sides = box[2:] - box[:2]
+    size = np.maximum(np.round(sides * side / sides.max()), 1).astype(int)
+    picture = Image.fromarray(np.broadcast_to(image, (height, width, 3)))
+    return np.asarray(picture.resize(tuple(size.tolist()), Image.Resampling.BILINEAR, box=tuple(box)))
 
 
 def overlay(

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from mmlattn.structures import attention_peaks
 
-__all__ = ['OUTCOME_COLORS', 'Panel', 'Region', 'label_outcomes', 'sample_panels']
+from .wording import ShownClass, Wording, label_outcomes
+
+__all__ = ['OUTCOME_COLORS', 'Panel', 'Region', 'sample_panels']
 
 # Okabe and Ito's palette: told apart with any colour vision.
 OUTCOME_COLORS = dict(
@@ -51,7 +53,10 @@ class Panel:
         boxes (Tensor): Shape (K, 4), xyxy in [0, 1] of the picture, outlined.
         regions (tuple[Region, ...]): Drawn over the picture with their numbers.
         lit (Tensor, optional): Shape (4,), xyxy in [0, 1] of the picture, which is dimmed outside.
+        zoom (Tensor, optional): Shape (4,), xyxy in [0, 1] of the picture, of which only this is shown, enlarged.
+            ``boxes`` and ``regions`` are then in [0, 1] of what is shown, and boxes may stick out of it.
         lines (tuple[tuple[str, str], ...]): (text, outcome) written on a blank cell in place of the picture.
+        told (tuple[str, ...]): Captions of classes that need not be listed, besides ``title``.
     """
 
     title: str
@@ -63,51 +68,9 @@ class Panel:
     boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
     regions: tuple[Region, ...] = ()
     lit: Tensor | None = None
+    zoom: Tensor | None = None
     lines: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class ShownClass:
-    """A class whose evidence is drawn.
-
-    Args:
-        label (int): Its index.
-        outcome (str): Key of ``OUTCOME_COLORS``.
-        name (str): Its name.
-        caption (str): Name and score.
-        boxes (Tensor): Shape (N, 4), true boxes of the class, xyxy in [0, 1] of the picture.
-    """
-
-    label: int
-    outcome: str
-    name: str
-    caption: str
-    boxes: Tensor
-
-
-def label_outcomes(sample: DataSample, draw_gt: bool = True, draw_pred: bool = True) -> dict[int, str]:
-    """Compare predicted with true labels.
-
-    Args:
-        sample (DataSample): Any of ``pred_label``, ``pred_score``, ``gt_label``, ``gt_label_ignore``.
-        draw_gt (bool): Whether to look at the ground truth.
-        draw_pred (bool): Whether to look at the prediction.
-
-    Returns:
-        dict[int, str]: 'correct', 'wrong', 'missed' or 'ignored' for each class that is predicted or true, best
-        score first; 'predicted' for all when there is no truth to compare with.
-    """
-    predicted = set(sample.pred_label.tolist()) if draw_pred and 'pred_label' in sample else set()
-    if not draw_gt or 'gt_label' not in sample:
-        outcomes = dict.fromkeys(predicted, 'predicted')
-    else:
-        true = set(sample.gt_label.tolist())
-        ignored = set(sample.get('gt_label_ignore', torch.zeros(0)).tolist()) - true
-        outcomes = dict.fromkeys(predicted, 'wrong') | dict.fromkeys(predicted & ignored, 'ignored')
-        outcomes |= dict.fromkeys(predicted & true, 'correct')
-        outcomes |= dict.fromkeys(true - predicted, 'missed')
-    scores = sample.pred_score.tolist() if 'pred_score' in sample else None
-    return dict(sorted(outcomes.items(), key=lambda item: (-scores[item[0]] if scores else 0, item[0])))
+    told: tuple[str, ...] = ()
 
 
 def sample_panels(
@@ -131,38 +94,30 @@ def sample_panels(
     Returns:
         list[Panel]: At least one, the picture itself.
     """
-
-    def describe(label: int, outcome: str) -> ShownClass:
-        name = str(classes[label]) if classes is not None else f'class {label}'
-        score = f'  {sample.pred_score[label]:.2f}' if draw_score and 'pred_score' in sample else ''
-        boxes = torch.zeros(0, 4)
-        if draw_gt and 'gt_boxes' in sample:
-            boxes = torch.as_tensor(sample.gt_boxes)[torch.as_tensor(sample.gt_box_labels) == label]
-        return ShownClass(label, outcome, name, name + score, boxes)
-
-    title, boxes = 'picture', torch.zeros(0, 4)
+    words = Wording(sample, classes, draw_gt, draw_score)
+    title = 'picture'
     if draw_gt and 'gt_label' in sample:
         names = [str(classes[i]) if classes is not None else str(i) for i in sample.gt_label.tolist()]
         title = 'truth: ' + (', '.join(names) or 'nothing')
-        boxes = torch.as_tensor(sample.get('gt_boxes', boxes))
-    found = [describe(*item) for item in label_outcomes(sample, draw_gt, draw_pred).items()]
+    found = [words.describe(*item) for item in label_outcomes(sample, draw_gt, draw_pred).items()]
     evidence = [
         panel
         for name, make in EVIDENCE_PANELS.items()
         if draw_pred and name in sample
-        for panel in make(sample, found[:max_classes])
+        for panel in make(sample, found[:max_classes], words)
     ]
-    drawn = {panel.title for panel in evidence}
-    if rest := [item for item in found if item.caption not in drawn]:
-        listed = Panel('labels', lines=tuple((item.caption, item.outcome) for item in rest))
+    told = {caption for panel in evidence for caption in (panel.title, *panel.told)}
+    if rest := tuple((item.caption, item.outcome) for item in found if item.caption not in told):
         if len(rest) == len(found):
-            evidence = [listed, *evidence]
+            evidence = [Panel('labels', lines=rest), *evidence]
+        elif evidence[-1].lines:
+            evidence[-1] = replace(evidence[-1], lines=evidence[-1].lines + rest)
         else:
-            evidence.append(replace(listed, title=f'{len(rest)} more'))
-    return [Panel(title, boxes=boxes), *evidence]
+            evidence.append(Panel(f'{len(rest)} more', lines=rest))
+    return [Panel(title, boxes=words.true_boxes()), *evidence]
 
 
-def _attention_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[Panel]:
+def _attention_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
     """One panel for each class shown: its map, the map's peak, and the true boxes of that class."""
     panels = []
     for item in shown:
@@ -172,12 +127,14 @@ def _attention_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[P
     return panels
 
 
-def _region_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[Panel]:
+def _region_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
     """All regions with what was read from them; then the region of each class shown, with its true boxes.
 
     Of very many regions, as several crops of a picture give, only those are drawn that a class was read from. Neither
     a region with NaN or infinity is drawn, nor a class that was read from it.
     """
+    if 'region_names' in sample:
+        return _scale_panels(sample, words)
     boxes, source = sample.regions.detach().cpu().float(), {}
     drawn, title = boxes.isfinite().all(dim=1).nonzero().flatten().tolist(), f'{len(boxes)} regions, in order'
     if 'region_scores' in sample and len(boxes):
@@ -208,7 +165,45 @@ def _region_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[Pane
     return panels
 
 
-def _mask_panels(sample: DataSample, shown: Sequence[ShownClass]) -> list[Panel]:
+def _scale_panels(sample: DataSample, words: Wording) -> list[Panel]:
+    """What each scale says of what it saw, with the boxes that later ones zoom in on; what they say together."""
+    boxes, scores = sample.regions.detach().cpu().float().clone(), sample.get('region_scores')
+    boxes[:1] = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    panels = []
+    for row, name in enumerate(sample.region_names):
+        says, outcome = words.best(scores[row]) if scores is not None else ('', 'predicted')
+        seen = _zoomed_panel(boxes, row, words.true_boxes())
+        told = (says,) if len(boxes) == 1 else ()
+        panels.append(replace(seen, title=f'{name}: {says}' if says else name, outcome=outcome, told=told))
+    if fused := [words.best(row) for row in sample.get('fused_scores', ())]:
+        numbers = ['+'.join(map(str, range(1, count + 3))) for count in range(len(fused))]
+        lines = tuple((f'{n}: {says}', outcome) for n, (says, outcome) in zip(numbers, fused, strict=True))
+        panels.append(Panel('together', lines=lines, told=(fused[-1][0],)))
+    return panels
+
+
+def _zoomed_panel(boxes: Tensor, row: int, true: Tensor) -> Panel:
+    """One of the boxes (K, 4) enlarged, in it the later ones and the true ones; the first is the whole picture."""
+    sound = boxes.isfinite().all(dim=1) & (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    if not sound[row]:
+        return Panel('', lines=(('no region to show', 'predicted'),))
+    nested, overlaps = _within(boxes, boxes[row])
+    sound[: max(row, 1)] = False  # an outline around the whole picture tells nothing
+    regions = [Region(nested[i], i + 1, i) for i in (sound & overlaps).nonzero().flatten().tolist()]
+    true, overlaps = _within(true, boxes[row])
+    return Panel('', boxes=true[overlaps], regions=tuple(regions), zoom=boxes[row] if row else None)
+
+
+def _within(boxes: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes (N, 4) as seen in a frame (4,), which goes from 0 to 1, and which of them have a part in it.
+
+    What sticks out is cut off a little outside of the frame, so that no side that is not there is drawn.
+    """
+    moved = (boxes - frame[:2].repeat(2)) / (frame[2:] - frame[:2]).repeat(2)
+    return moved.clamp(-0.05, 1.05), ((moved[:, :2] < 1) & (moved[:, 2:] > 0)).all(dim=1)
+
+
+def _mask_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
     """One panel for each attention module: the mean of its mask over the channels, from its lowest to its highest.
 
     Such means stay close to 0.5, so they are stretched to the full range of colours; the caption gives the range.

@@ -12,7 +12,8 @@ from mmpretrain.structures import DataSample
 
 from mmlattn.visualization import EvidenceVisualizer
 from mmlattn.visualization.layout import SheetLayout, fit_picture, overlay
-from mmlattn.visualization.panels import label_outcomes, sample_panels
+from mmlattn.visualization.panels import sample_panels
+from mmlattn.visualization.wording import label_outcomes
 
 CLASSES = ('cat', 'dog', 'bird')
 
