@@ -60,6 +60,8 @@ EXAMPLES = {
         lazy_init=True,
     ),
     'CUBBox': dict(data_root='none', lazy_init=True),
+    'NABirds': dict(data_root='none', lazy_init=True),
+    'StanfordDogs': dict(data_root='none', lazy_init=True),
     'VOCBox': dict(data_root='none', lazy_init=True),
     'SeededDataset': dict(dataset=dict(type='mmlattn.COCOMultiLabel', ann_file='none.json', lazy_init=True)),
     'StreamSampler': dict(dataset=[0, 1, 2]),

@@ -1,3 +1,3 @@
-from .metrics import CorLoc, MultiLabelReport, PointingGame
+from .metrics import CorLoc, MultiLabelReport, PointingGame, RegionQuality, ScaleAccuracy
 
-__all__ = ['CorLoc', 'MultiLabelReport', 'PointingGame']
+__all__ = ['CorLoc', 'MultiLabelReport', 'PointingGame', 'RegionQuality', 'ScaleAccuracy']

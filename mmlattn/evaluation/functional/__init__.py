@@ -18,9 +18,12 @@ from .multi_label import (
     precision_recall_f1,
     select_labels,
 )
+from .regions import boxes_in_center_crop, region_overlaps
+from .scales import class_ranks, exit_scales, scale_accuracy
 
 __all__ = [
     'CONVENTIONS', 'Convention', 'MultiLabelResult', 'SeenInMaps', 'SeenInRegions', 'average_precision', 'best_iou',
-    'cell_centres', 'covered_share', 'has_area', 'inside_any', 'label_counts', 'map_box', 'multi_label_report',
-    'precision_recall_f1', 'select_labels',
+    'boxes_in_center_crop', 'cell_centres', 'class_ranks', 'covered_share', 'exit_scales', 'has_area', 'inside_any',
+    'label_counts', 'map_box', 'multi_label_report', 'precision_recall_f1', 'region_overlaps', 'scale_accuracy',
+    'select_labels',
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from mmlattn.evaluation.functional.checks import as_array
 from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
-__all__ = ['EVIDENCE', 'LocalizationMetric', 'check_frame', 'read_seen']
+__all__ = ['EVIDENCE', 'LocalizationMetric', 'check_frame', 'check_truth', 'frame_sizes', 'read_seen']
 
 EVIDENCE = ('auto', 'attention_maps', 'regions')
 
@@ -56,7 +56,7 @@ class LocalizationMetric(BaseMetric):
         """Keep one (pairs, 4) array for each sample: class, whether predicted, whether hit, reference."""
         for sample in data_samples:
             seen = read_seen(sample, self.evidence, self.threshold)
-            _check_truth(sample)
+            check_truth(sample)
             check_frame(sample)
             self.results.append(self._pairs(seen, sample))
 
@@ -160,14 +160,34 @@ def _check_sizes(sample: Mapping, sizes: dict[str, tuple[int, ...]]) -> None:
         )
 
 
-def _check_truth(sample: Mapping) -> None:
+def check_truth(sample: Mapping) -> None:
+    """See that a data sample has labels, predicted and true, and true boxes.
+
+    Raises:
+        UserError: If it lacks one.
+    """
     missing = [name for name in ('pred_label', 'gt_label', 'gt_boxes', 'gt_box_labels') if name not in sample]
     if missing:
         raise UserError(
-            f'the data samples lack {", ".join(missing)}: use a data set with boxes, such as mmlattn.COCOMultiLabel '
-            "and mmlattn.VOCBox, and dict(type='PackInputs', algorithm_keys=('gt_boxes', 'gt_box_labels')) in the "
-            'test pipeline'
+            f'the data samples lack {", ".join(missing)}: use a data set with boxes, such as mmlattn.COCOMultiLabel, '
+            "mmlattn.VOCBox and mmlattn.CUBBox, and dict(type='PackInputs', algorithm_keys=('gt_boxes', "
+            "'gt_box_labels')) in the test pipeline"
         )
+
+
+def frame_sizes(sample: Mapping) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w) that the original image was resized to, and that of the network input, in pixels.
+
+    Raises:
+        UserError: If the sample does not tell.
+    """
+    if 'ori_shape' not in sample or 'img_shape' not in sample:
+        raise UserError(
+            'ori_shape and img_shape are needed to compare evidence with the picture: keep them in meta_keys of '
+            'PackInputs'
+        )
+    scale = np.array(sample.get('scale_factor', (1.0, 1.0)))[::-1]  # (w, h) -> (h, w), as the shapes
+    return np.array(sample['ori_shape'][:2]) * scale, np.array(sample['img_shape'][:2])
 
 
 def check_frame(sample: Mapping) -> None:
@@ -182,22 +202,16 @@ def check_frame(sample: Mapping) -> None:
         UserError: If the image was flipped; if its size is not the original size times ``scale_factor``, to
             within a pixel, so that something cropped or padded it; or if the sample does not tell.
     """
-    if 'ori_shape' not in sample or 'img_shape' not in sample:
-        raise UserError(
-            'ori_shape and img_shape are needed to compare evidence with the picture: keep them in meta_keys of '
-            'PackInputs'
-        )
+    resized, shape = frame_sizes(sample)
     where = sample.get('img_path', 'a sample')
     if sample.get('flip'):
         raise UserError(
             f'{where} was flipped, but places in it are told in the frame of the original image: remove RandomFlip '
             'from the test pipeline'
         )
-    shape, original = np.array(sample['img_shape'][:2]), np.array(sample['ori_shape'][:2])
-    scale = np.array(sample.get('scale_factor', (1.0, 1.0)))[::-1]  # (w, h) -> (h, w), as the shapes
-    if (np.abs(shape - original * scale) > 1).any():
+    if (np.abs(shape - resized) > 1).any():
         raise UserError(
-            f'{where}: an original of (h, w) = {tuple(original.tolist())} scaled by {tuple(scale.tolist())} does '
-            f'not make {tuple(shape.tolist())}, so the test pipeline crops, pads or resizes twice: use a single '
-            'Resize, so that the evidence and the picture share one frame'
+            f'{where}: an original of (h, w) = {tuple(sample["ori_shape"][:2])} was resized to '
+            f'{tuple(resized.tolist())} and shown as {tuple(shape.tolist())}, so the test pipeline crops, pads or '
+            'resizes twice: use a single Resize, so that the evidence and the picture share one frame'
         )

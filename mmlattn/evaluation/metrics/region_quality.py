@@ -1,0 +1,128 @@
+"""Do the regions of a model that zooms in hold the object?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from mmlattn.evaluation.functional import boxes_in_center_crop, has_area, region_overlaps
+from mmlattn.evaluation.functional.checks import as_array
+from mmlattn.registry import METRICS
+from mmlattn.utils.errors import UserError
+
+from .localization import check_frame, check_truth, frame_sizes
+from .scale_accuracy import check_zooming
+
+__all__ = ['RegionQuality']
+
+REFERENCES = dict(whole_picture=(0.0, 0.0, 1.0, 1.0), centre_half=(0.25, 0.25, 0.75, 0.75))
+LEAST_LEFT = 0.1
+
+
+@METRICS.register_module()
+class RegionQuality(BaseMetric):
+    """Regions of the second scale and finer ones against the true boxes of the picture's class.
+
+    Each data sample needs the evidence of looks that zoom in, which ``RACNN(with_evidence=True)`` tells (``regions``
+    (K, 4) with ``region_names``), ``pred_label``, ``gt_label``, and ``gt_boxes`` (n, 4) with ``gt_box_labels`` (n,),
+    as :class:`mmlattn.CUBBox` has them. In percent, under the prefix ``regions/``, for ``scale_2``, ``scale_3`` and
+    so on, each on the pictures that it looked at, and for the references ``whole_picture`` and ``centre_half``, a
+    centred box of half the side, on all:
+
+    * ``..._iou``: mean intersection over union with the box that the region fits best.
+    * ``..._pcp``: pictures where it is 0.5 or more (percentage of correct parts).
+    * ``..._covered``: mean share of the true box inside the region; ``..._contained``: pictures where it is 0.9 or
+      more. Of several boxes it is the one most inside.
+    * ``..._side``: mean of the region's width and height as shares of the picture's.
+
+    Then ``scale_2_pictures`` ..., ``pictures`` (those with a box) and ``boxes_left_out``. Read every value against
+    the references: a region of the whole picture covers everything, and objects tend to be in the middle.
+
+    Args:
+        center_crop (bool): Whether the test pipeline ends with ``CenterCrop`` after a resize, as for CUB: true boxes
+            are moved into the crop, cut at its borders, and left out if less than 10 % of their area remains. A crop
+            of another place cannot be told from one of the middle. Defaults to False: cropped pictures are refused.
+        collect_device (str): ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
+        prefix (str, optional): Instead of ``regions``.
+
+    Raises:
+        UserError: (a ``ValueError``) during evaluation, if a sample lacks a field, was flipped, padded or, without
+            ``center_crop``, cropped.
+    """
+
+    default_prefix = 'regions'
+
+    def __init__(
+        self, center_crop: bool = False, collect_device: str = 'cpu', prefix: str | None = None
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.center_crop = center_crop
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep of each sample (2 + K - 1, 3) of IoU, covered share and side, references first, and boxes left out."""
+        for sample in data_samples:
+            check_zooming(sample)
+            check_truth(sample)
+            boxes, left_out = self._true_boxes(sample)
+            regions = np.concatenate([list(REFERENCES.values()), _read_regions(sample)[1:]])
+            if len(boxes):
+                sides = (regions[:, 2:] - regions[:, :2]).mean(axis=1)
+                quality = np.stack([*region_overlaps(regions, boxes), sides], axis=1)
+            else:
+                quality = np.empty((0, 3))
+            self.results.append((quality, left_out))
+
+    def _true_boxes(self, sample: Mapping) -> tuple[np.ndarray, int]:
+        """Boxes of the true class in the frame of the network input, and how many were left out."""
+        boxes, labels = (as_array(sample[name]) for name in ('gt_boxes', 'gt_box_labels'))
+        boxes = boxes[has_area(boxes) & np.isin(labels, as_array(sample['gt_label']))].astype(np.float64)
+        resized, shown = frame_sizes(sample)
+        if not self.center_crop:
+            _refuse_crop(sample, resized, shown)
+            check_frame(sample)
+            return boxes, 0
+        resized = resized.round().astype(int)
+        check_frame(dict(sample, img_shape=np.maximum(resized, shown)))  # as it was before the crop
+        boxes, left = boxes_in_center_crop(boxes, tuple(resized), tuple(np.minimum(resized, shown)))
+        return boxes[left >= LEAST_LEFT], int((left < LEAST_LEFT).sum())
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the means from the qualities of all processes."""
+        if not results:
+            raise ValueError('there is nothing to evaluate: the data set of this evaluator is empty')
+        judged = [quality for quality, _ in results if len(quality)]
+        if not judged:
+            raise UserError(
+                'no picture has a box of its true class, so no region can be judged: check gt_box_labels'
+            )
+        most = max(map(len, judged))
+        finer = [f'scale_{k + 2}' for k in range(most - len(REFERENCES))]
+        metrics, counts = {}, {}
+        for row, name in [*enumerate(finer, len(REFERENCES)), *enumerate(REFERENCES)]:
+            iou, covered, side = np.array([quality[row] for quality in judged if row < len(quality)]).T
+            values = dict(iou=iou, pcp=iou >= 0.5, covered=covered, contained=covered >= 0.9, side=side)
+            metrics |= {f'{name}_{kind}': 100 * float(value.mean()) for kind, value in values.items()}
+            if name in finer:
+                counts[f'{name}_pictures'] = len(iou)
+        left_out = sum(count for _, count in results)
+        return metrics | counts | dict(pictures=len(judged), boxes_left_out=left_out)
+
+
+def _refuse_crop(sample: Mapping, resized: np.ndarray, shown: np.ndarray) -> None:
+    if (shown < resized - 1).any():
+        raise UserError(
+            f'{sample.get("img_path", "a sample")}: (h, w) = {tuple(shown.tolist())} of '
+            f'{tuple(resized.round().astype(int).tolist())} pixels are shown: set center_crop=True of RegionQuality '
+            'if CenterCrop cut it out, else use a single Resize in the test pipeline'
+        )
+
+
+def _read_regions(sample: Mapping) -> np.ndarray:
+    regions = as_array(sample['regions'])
+    if regions.ndim != 2 or regions.shape[1] != 4 or not len(regions) or not np.isfinite(regions).all():
+        raise UserError(
+            f'the regions of {sample.get("img_path", "a sample")} must be finite, (K, 4) with K of at least 1, got '
+            f'{regions.shape} from {regions.min(initial=0)} to {regions.max(initial=0)}: has the model diverged?'
+        )
+    return regions
