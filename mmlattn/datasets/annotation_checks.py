@@ -14,7 +14,8 @@ from mmengine.fileio import LocalBackend, get_file_backend, get_text
 from mmlattn.utils.errors import UserError
 
 __all__ = [
-    'check_classes', 'check_images', 'is_number', 'is_whole', 'keep_labelled', 'load_json', 'missing_key', 'refuse',
+    'check_classes', 'check_images', 'check_same_classes', 'is_number', 'is_whole', 'keep_labelled', 'load_json',
+    'missing_key', 'refuse',
 ]  # fmt: skip
 
 
@@ -120,6 +121,24 @@ def check_classes(classes: Sequence[str], known: Sequence[str] | None, ann_file:
             f'{", ".join(sorted(known))}'
         )
     return names
+
+
+def check_same_classes(
+    written: tuple[str, ...], given: Sequence[str] | None, ann_file: str, entry: str
+) -> None:
+    """See that classes named in the config, if any, are those of the annotation file.
+
+    Raises:
+        UserError: If they are not.
+    """
+    if given is not None and check_classes(given, None, ann_file) != written:
+        refuse(
+            ann_file,
+            entry,
+            f'its classes are {reprlib.repr(written)} but metainfo.classes of the data set are '
+            f'{reprlib.repr(tuple(given))}: labels are indices and are not reordered, so leave metainfo.classes out '
+            'or make the two agree',
+        )
 
 
 def check_images(paths: Iterable[str], ann_file: str) -> None:

@@ -7,6 +7,7 @@ from mmpretrain.datasets import MultiLabelDataset
 from mmlattn.datasets.annotation_checks import (
     check_classes,
     check_images,
+    check_same_classes,
     is_whole,
     load_json,
     missing_key,
@@ -78,13 +79,7 @@ class PlainMultiLabel(MultiLabelDataset):
             refuse(
                 self.ann_file, 'metainfo', 'classes is missing: list the names in the order of the indices'
             )
-        if named[0] != named[-1]:
-            refuse(
-                self.ann_file,
-                'metainfo',
-                f'its classes are {named[0]} but metainfo.classes of the data set are {named[1]}: labels are indices '
-                'and are not reordered, so leave metainfo.classes out or make the two agree',
-            )
+        check_same_classes(named[0], named[-1], self.ann_file, 'metainfo')
         self._metainfo = {**written, **self._metainfo, 'classes': named[0]}
 
 

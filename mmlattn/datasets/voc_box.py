@@ -1,21 +1,18 @@
 """PASCAL VOC's label sets, with the boxes kept for localisation checks."""
 
-import math
 import reprlib
-from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import numpy as np
-from mmengine.fileio import get, list_from_file
+from mmengine.fileio import list_from_file
 from mmpretrain.datasets import VOC
 
 from mmlattn.datasets.annotation_checks import check_classes, check_images, keep_labelled, refuse
+from mmlattn.datasets.voc_xml import box_corners, picture_size, read_xml
 from mmlattn.registry import DATASETS
 from mmlattn.utils.errors import UserError
 
 __all__ = ['VOCBox']
-
-_CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
 @DATASETS.register_module()
@@ -100,10 +97,8 @@ class VOCBox(VOC):
 
     def _item(self, image_id: str) -> dict:
         path = self.backend.join_path(self.ann_prefix, f'{image_id}.xml')
-        root = _read_xml(path)
-        width, height = _numbers(root, path, 'the image', 'size', ('width', 'height'))
-        if min(width, height) <= 0:
-            refuse(path, 'size', f'width and height must be above 0, got {width:g} and {height:g}')
+        root = read_xml(path)
+        width, height = picture_size(root, path)
         sure, difficult, rows = set(), set(), []
         for number, entry in enumerate(root.findall('object'), start=1):
             name = entry.findtext('name')
@@ -116,7 +111,8 @@ class VOCBox(VOC):
             is_difficult = _is_difficult(entry, path, where)
             (difficult if is_difficult else sure).add(label)
             if self.difficult_boxes or not is_difficult:
-                rows.append((label, *_box(entry, path, where)))
+                left, top, right, bottom = box_corners(entry, path, where)
+                rows.append((label, left - 1, top - 1, right, bottom))  # between the pixels, counted from 0
         table = np.array(rows, float).reshape(-1, 5)
         return dict(
             img_path=self.backend.join_path(self.img_prefix, f'{image_id}.jpg'),
@@ -138,50 +134,8 @@ class VOCBox(VOC):
         ]
 
 
-def _read_xml(path: str) -> ElementTree.Element:
-    try:
-        return ElementTree.fromstring(get(path))
-    except FileNotFoundError as error:
-        raise UserError(
-            f'{path}: no such file: finish the download (of the test set, the annotated one), or set data_root'
-        ) from error
-    except ElementTree.ParseError as error:
-        raise UserError(
-            f'{path}: not valid xml ({error}): the file is damaged or only partly downloaded'
-        ) from error
-
-
 def _is_difficult(entry: ElementTree.Element, path: str, where: str) -> bool:
     text = entry.findtext('difficult', '0').strip()
     if text not in ('0', '1'):
         refuse(path, where, f'difficult must be 0 or 1, got {text!r}')
     return text == '1'
-
-
-def _box(entry: ElementTree.Element, path: str, where: str) -> tuple[float, float, float, float]:
-    """Xyxy in pixels counted from 0, between the pixels."""
-    left, top, right, bottom = _numbers(entry, path, where, 'bndbox', _CORNERS)
-    if left > right or top > bottom:
-        refuse(
-            path,
-            where,
-            f'the box runs from {left:g}, {top:g} to {right:g}, {bottom:g}: min and max are swapped',
-        )
-    return left - 1, top - 1, right, bottom
-
-
-def _numbers(
-    entry: ElementTree.Element, path: str, where: str, section: str, names: Sequence[str]
-) -> list[float]:
-    values = []
-    for name in names:
-        text = entry.findtext(f'{section}/{name}')
-        if text is None:
-            refuse(path, where, f'{section}/{name} is missing')
-        try:
-            values.append(float(text))
-        except ValueError:
-            values.append(math.nan)
-        if not math.isfinite(values[-1]):
-            refuse(path, where, f'{section}/{name} must be a number, got {text!r}')
-    return values

@@ -1,0 +1,64 @@
+"""The xml in which PASCAL VOC, and others since, describe a picture and the objects in it."""
+
+import math
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from mmengine.fileio import get
+
+from mmlattn.datasets.annotation_checks import refuse
+from mmlattn.utils.errors import UserError
+
+__all__ = ['box_corners', 'picture_size', 'read_xml']
+
+
+def read_xml(path: str) -> ElementTree.Element:
+    """Read the annotation of a picture, else ``UserError``."""
+    try:
+        return ElementTree.fromstring(get(path))
+    except FileNotFoundError as error:
+        raise UserError(
+            f'{path}: no such file: finish the download (VOC has a test set with annotations and one without), or '
+            'set data_root'
+        ) from error
+    except ElementTree.ParseError as error:
+        raise UserError(
+            f'{path}: not valid xml ({error}): the file is damaged or only partly downloaded'
+        ) from error
+
+
+def picture_size(root: ElementTree.Element, path: str) -> tuple[float, float]:
+    """Width and height that the annotation says, both above 0, else ``UserError``."""
+    width, height = _numbers(root, path, 'the image', 'size', ('width', 'height'))
+    if min(width, height) <= 0:
+        refuse(path, 'size', f'width and height must be above 0, got {width:g} and {height:g}')
+    return width, height
+
+
+def box_corners(entry: ElementTree.Element, path: str, where: str) -> tuple[float, float, float, float]:
+    """Xyxy of an object as they stand in the file, else ``UserError``."""
+    left, top, right, bottom = _numbers(entry, path, where, 'bndbox', ('xmin', 'ymin', 'xmax', 'ymax'))
+    if left > right or top > bottom:
+        refuse(
+            path,
+            where,
+            f'the box runs from {left:g}, {top:g} to {right:g}, {bottom:g}: min and max are swapped',
+        )
+    return left, top, right, bottom
+
+
+def _numbers(
+    entry: ElementTree.Element, path: str, where: str, section: str, names: Sequence[str]
+) -> list[float]:
+    values = []
+    for name in names:
+        text = entry.findtext(f'{section}/{name}')
+        if text is None:
+            refuse(path, where, f'{section}/{name} is missing')
+        try:
+            values.append(float(text))
+        except ValueError:
+            values.append(math.nan)
+        if not math.isfinite(values[-1]):
+            refuse(path, where, f'{section}/{name} must be a number, got {text!r}')
+    return values
