@@ -234,8 +234,8 @@ def _check_loop(runner, by_epoch: bool) -> None:
 def _check_accumulation(runner, schedule: PhaseSchedule, by_epoch: bool) -> None:
     """Refuse switches while gradients are being gathered.
 
-    They would be lost. With several processes DDP also remembers which parameters took part, and would hand those
-    that rest by then gradients of zero, with which momentum and weight decay move them.
+    They would be lost, and with several processes the next step fails: DDP remembers that what rests by then took
+    part in this window, and finds no gradient there.
     """
     window = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
     if by_epoch:
