@@ -114,7 +114,9 @@ class MultiLabelInferencer(ImageClassificationInferencer):
     def _predict(self, inputs: dict, with_evidence: bool) -> list[DataSample]:
         owner = self.model.head if hasattr(self.model, 'head') else self.model
         tells = 'with_evidence' in inspect.signature(owner.predict).parameters
-        masked = with_evidence and any(isinstance(module, SoftMask) for module in self.model.modules())
+        # Masks of a backbone that sees parts of the picture, as in RACNN, do not lie over all of it.
+        modules = self.model.backbone.modules() if hasattr(self.model, 'backbone') else ()
+        masked = with_evidence and any(isinstance(module, SoftMask) for module in modules)
         if with_evidence and not (tells or masked):
             raise UserError(
                 f'{type(owner).__name__} cannot tell where it looked; leave with_evidence out, or use a head or '

@@ -224,6 +224,28 @@ def test_soft_masks_beside_what_the_head_tells(setting, masked):
     assert result['attention_maps'].shape == (10, 6, 6) and len(result['trunk_masks']) == 3
 
 
+def test_scales_are_told_and_drawn(setting, masked, tmp_path):
+    """Each picture as often as it was looked at; masks of crops do not lie on the picture and are left out."""
+    *_, paths, _ = setting
+    cfg = Config.fromfile(masked[0])
+    cfg.model.update(type='mmlattn.RACNN', localizer='activation', crop=dict(size=32))
+    cfg.test_dataloader.dataset.pipeline.pop(2)
+    torch.manual_seed(0)
+    inferencer = MultiLabelInferencer(get_model(cfg, device='cpu'))
+    first = [r['region_scores'][0].max() for r in inferencer(paths[:4], batch_size=4, with_evidence=True)]
+    inferencer.model.exit_above = float(np.median(first))
+    results = inferencer(paths[:4], batch_size=4, with_evidence=True, show_dir=str(tmp_path))
+    for path, score, result in zip(paths, first, results, strict=False):
+        looks = len(result['regions'])
+        assert (looks == 1) == (score >= inferencer.model.exit_above) and 'trunk_masks' not in result
+        assert result['region_scores'].shape == (looks, 10)
+        answer = result['fused_scores'][-1] if looks > 1 else result['region_scores'][0]
+        np.testing.assert_array_equal(answer, result['pred_scores'])
+        cells = 2 if looks == 1 else 1 + looks + 1
+        assert mmcv.imread(str(tmp_path / f'{path.stem}.png')).shape[1] == 40 + 210 * cells
+    assert 'regions' not in inferencer(paths[0], with_evidence=False)[0]
+
+
 @pytest.mark.slow
 def test_show_evidence_draws_masks_of_whole_pictures(masked, repo_root, tmp_path):
     """A network with a crop in its test pipeline, pictures of several sizes."""
