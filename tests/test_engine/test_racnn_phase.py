@@ -6,18 +6,22 @@ import re
 import signal
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from tiny_run import differing, final_state, free_port, run_tool, write_tiny_run
 
+from mmlattn.engine import RACNNPhaseHook
 from mmlattn.engine.hooks.racnn_phase import RunningLoss
+from mmlattn.models import ActivationLocalizer
 from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch import make_reproducible
@@ -68,7 +72,11 @@ class PhaseWatchHook(Hook):
         """One file for each process."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-        torch.save((weights, self.steps), Path(runner.work_dir, f'watched{get_rank()}.pth'))
+        stored = {}
+        for hook in runner.hooks:
+            if isinstance(hook, RACNNPhaseHook):
+                hook.before_save_checkpoint(runner, stored)
+        torch.save((weights, self.steps, stored), Path(runner.work_dir, f'watched{get_rank()}.pth'))
 
     @staticmethod
     def _state(runner):
@@ -125,7 +133,7 @@ def check_steps(steps, remembered):
 
 # A single step in each stage.
 SHORT = {f'{HOOK}.{name}': 1 for name in ('warmup', 'pretrain_apn', 'cls', 'apn', 'final')}
-SHORT['train_dataloader.num_batch_per_epoch'] = 1
+SHORT |= {'train_dataloader.num_batch_per_epoch': 1, 'default_hooks.checkpoint.interval': 10}
 ADAMW = {'optim_wrapper.optimizer': dict(_delete_=True, type='AdamW', lr=0.01, weight_decay=0.1)}
 
 
@@ -133,7 +141,7 @@ ADAMW = {'optim_wrapper.optimizer': dict(_delete_=True, type='AdamW', lr=0.01, w
 def by_epoch(config, tmp_path_factory):
     """A run of the whole schedule by epochs: (folder, log, steps)."""
     folder = tmp_path_factory.mktemp('epochs')
-    return folder, *train(config, folder, {})
+    return folder, *train(config, folder, {'default_hooks.checkpoint.interval': 10})
 
 
 def test_only_what_learns_changes(by_epoch):
@@ -148,15 +156,11 @@ def test_only_what_learns_changes(by_epoch):
 
 
 def test_only_what_learns_changes_with_adamw(config, tmp_path):
-    _, steps = train(config, tmp_path, SHORT | ADAMW)
+    """And what the config froze rests in every phase."""
+    frozen = {'model.scales': [dict(backbone=dict(frozen_stages=4)), {}, {}]}
+    _, steps = train(config, tmp_path, SHORT | ADAMW | frozen)
     assert [phase for phase, _ in steps] == PHASES
     check_steps(steps, 'exp_avg_sq')
-
-
-def test_what_the_config_froze_stays_frozen(config, tmp_path):
-    frozen = {'model.scales': [dict(backbone=dict(frozen_stages=4)), {}, {}], 'train_cfg.max_epochs': 3}
-    _, steps = train(config, tmp_path, SHORT | frozen)
-    assert [phase for phase, _ in steps] == PHASES[:3]
     changed = {name for _, names in steps for name in names}
     assert not any(name.startswith('nets.0.backbone.') for name in changed)
     assert any(name.startswith('nets.0.head.') for name in changed)
@@ -170,7 +174,8 @@ def test_killed_in_every_phase_and_resumed_equals_uninterrupted(config, tmp_path
         killer.write_text(f"_base_ = ['racnn.py']\n{hooks}")
         done = run_tool('train.py', killer, '--work-dir', tmp_path, '--resume', cwd=tmp_path)
         assert done.returncode == -signal.SIGKILL, done.stderr
-    done = run_tool('train.py', config, '--work-dir', tmp_path, '--resume', cwd=tmp_path)
+    last = ('--cfg-options', 'default_hooks.checkpoint.interval=10')
+    done = run_tool('train.py', config, '--work-dir', tmp_path, '--resume', *last, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'Now cycle 1 (apn), 1 done.' in done.stdout + done.stderr
     compare(by_epoch[0] / 'epoch_10.pth', tmp_path / 'epoch_10.pth')
@@ -189,7 +194,7 @@ def phase_state(path):
 # By iterations, the stop rule looking every second one: 15 % of improvement is not to be had each time.
 BY_ITERATION = {
     'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=40, val_interval=40),
-    'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=1),
+    'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=4),
     'train_dataloader.sampler': dict(type='InfiniteSampler', shuffle=True),
     'log_processor': dict(by_epoch=False, window_size=1),
     HOOK: dict(
@@ -201,7 +206,7 @@ BY_ITERATION = {
 
 @pytest.fixture(scope='module')
 def by_iteration(config, tmp_path_factory):
-    """A run by iterations that ends by itself, with a checkpoint after each: (folder, log, steps)."""
+    """A run by iterations that ends by itself, with a checkpoint every fourth: (folder, log, steps)."""
     folder = tmp_path_factory.mktemp('iterations')
     return folder, *train(config, folder, BY_ITERATION)
 
@@ -233,11 +238,10 @@ def test_the_stop_rule_in_a_run_and_its_early_end(by_iteration):
 
 
 def test_resumed_from_any_iteration_equals_uninterrupted(config, tmp_path, by_iteration):
-    """Between two looks of the stop rule, at a switch, and in the final stage."""
+    """At switches and between two looks of the stop rule."""
     folder, _, steps = by_iteration
     last = f'iter_{len(steps)}.pth'
-    pretrained = [phase for phase, _ in steps].index('pretrain_apn')
-    for iteration in (3, pretrained, len(steps) - 1):
+    for iteration in range(4, len(steps), 8):
         options = dict(BY_ITERATION, resume=True, load_from=str(folder / f'iter_{iteration}.pth'))
         options['default_hooks.checkpoint'] = dict(type='CheckpointHook', by_epoch=False, interval=40)
         _, rest = train(config, tmp_path / str(iteration), options)
@@ -274,9 +278,11 @@ def test_two_processes_stay_in_step(config, tmp_path):
     work_dir = tmp_path / 'run'
     arguments = (config, work_dir, free_port())
     torch.multiprocessing.start_processes(train_one_rank, arguments, 2, start_method='fork')
-    (first, steps), (second, other) = (
+    (first, steps, stored), (second, other, stored_too) = (
         torch.load(work_dir / f'watched{rank}.pth', weights_only=True) for rank in range(2)
     )
+    assert stored['racnn_phase']['apn_loss'] > 0
+    assert str(stored) == str(stored_too)  # of losses that differ
     assert [phase for phase, _ in steps] == [phase for phase, _ in other]
     assert [phase for phase, _ in steps[::4]] == PHASES
     for ours in (steps, other):
@@ -301,34 +307,60 @@ def test_average_of_the_loss():
         assert again.mean() == running.mean()
 
 
-CLASSIFIER = dict(
-    _delete_=True,
-    type='ImageClassifier',
-    backbone=dict(type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=3, in_channels=32),
-)
+@pytest.fixture(scope='module')
+def runners(config, tmp_path_factory):
+    """Two that are ready to train, by epochs of three steps and by iterations."""
+    runners = {}
+    for name, options in dict(epochs={}, iterations=BY_ITERATION).items():
+        runner = runners[name] = build(config, tmp_path_factory.mktemp(name), options)
+        assert runner.train_loop
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    return runners
+
+
+STEPS = {key: value for key, value in BY_ITERATION[HOOK].items() if key != 'type'}
 REFUSED = {
-    'another model': ({'model': CLASSIFIER}, "model is ImageClassifier: set model.type='mmlattn.RACNN'"),
-    'nothing to propose with': ({'model.localizer': 'activation'}, 'set pretrain_apn=0 and apn=0'),
-    'epochs in a loop of iterations': (
-        {'train_cfg': BY_ITERATION['train_cfg']}, 'StreamTrainLoop trains by iterations: set by_epoch=False'
-    ),
-    'iterations in a loop of epochs': ({f'{HOOK}.by_epoch': False}, 'trains by epochs: set by_epoch=True'),
-    'gradients over epochs': ({'optim_wrapper.accumulative_counts': 2}, '3 iterations of an epoch are no multiple'),
-    'gradients over stages': (
-        BY_ITERATION | {'optim_wrapper.accumulative_counts': 2}, r'3 iterations of cycle 1 \(cls\)'
-    ),
-    'gradients between looks': (
-        BY_ITERATION | {'optim_wrapper.accumulative_counts': 3, f'{HOOK}.final': 3}, 'the 2 iterations of patience'
-    ),
+    'epochs in a loop of iterations': ('iterations', {}, 1, 'trains by iterations: set by_epoch=False'),
+    'iterations in a loop of epochs': ('epochs', STEPS, 1, 'trains by epochs: set by_epoch=True'),
+    'gradients over epochs': ('epochs', {}, 2, r'3 iterations of an epoch are no .*=2.*: set train\S+num_batch'),
+    'gradients over stages': ('iterations', STEPS, 2, r'the 3 iterations of cycle 1 \(cls\) are no multiple'),
+    'gradients between looks': ('iterations', STEPS | dict(final=3), 3, 'the 2 iterations of patience'),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(('options', 'message'), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_trained_in_phases_is_refused(config, tmp_path, options, message):
+@pytest.mark.parametrize(('loop', 'options', 'window', 'message'), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_trained_in_phases_is_refused(runners, loop, options, window, message, monkeypatch):
+    runner = runners[loop]
+    wrapper = OptimWrapper(runner.optim_wrapper.optimizer, accumulative_counts=window)
+    monkeypatch.setattr(runner, 'optim_wrapper', wrapper)
     with pytest.raises(UserError, match=message):
-        train(config, tmp_path, options)
+        RACNNPhaseHook(**options).before_train(runner)
+    assert runner.model.phase == 'joint'
+
+
+def test_models_without_phases_are_refused(runners, monkeypatch):
+    runner = runners['epochs']
+    model = deepcopy(runner.model)
+    model.localizers = torch.nn.ModuleList(ActivationLocalizer() for _ in range(2))
+    monkeypatch.setattr(runner, 'model', model)
+    with pytest.raises(UserError, match='set pretrain_apn=0 and apn=0'):
+        RACNNPhaseHook().before_train(runner)
+    monkeypatch.setattr(runner, 'model', model.nets[0])
+    with pytest.raises(UserError, match=r"ImageClassifier: set model\.type='mmlattn"):
+        RACNNPhaseHook().before_train(runner)
+
+
+def test_ddp_must_look_for_what_rests(runners, monkeypatch, tmp_path):
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/meeting', rank=0, world_size=1
+    )
+    try:
+        runner = runners['epochs']
+        monkeypatch.setattr(runner, 'model', MMDistributedDataParallel(deepcopy(runner.model)))
+        with pytest.raises(UserError, match='find_unused_parameters=True: set it in the config'):
+            RACNNPhaseHook().before_train(runner)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_the_parameterless_localizer_trains_without_its_phases(config, tmp_path):
@@ -347,27 +379,32 @@ def test_the_parameterless_localizer_trains_without_its_phases(config, tmp_path)
     assert 'set train_cfg.max_epochs=6' in log
 
 
-def test_another_schedule_is_refused_on_resume_and_begun_anew_otherwise(config, tmp_path, by_iteration):
-    last = str(by_iteration[0] / f'iter_{len(by_iteration[2])}.pth')
-    options = dict(BY_ITERATION, load_from=last)
-    longer = options | {HOOK: BY_ITERATION[HOOK] | dict(apn=4)}
-    with pytest.raises(
-        UserError, match=r'\(apn\) 3.* but this one is .*\(apn\) 4.* To begin the schedule anew'
-    ):
-        train(config, tmp_path / 'longer', longer | dict(resume=True))
-    with pytest.raises(UserError, match='counts iterations, but the hook counts epochs'):
-        train(config, tmp_path / 'epochs', dict(load_from=last, resume=True))
-    _, steps = train(config, tmp_path / 'anew', longer | {'train_cfg.max_iters': 1})
-    assert [phase for phase, _ in steps] == ['cls']
-
-
-def test_a_checkpoint_of_no_schedule_is_refused_on_resume(config, tmp_path):
-    build(config, tmp_path, {'custom_hooks': [], 'train_cfg.max_epochs': 1}).train()
+def test_a_checkpoint_of_another_schedule_is_refused_on_resume():
+    stored, resuming = {}, SimpleNamespace(_resume=True)
+    RACNNPhaseHook(**STEPS).before_save_checkpoint(None, stored)
+    for options, message in {
+        'lengths': (
+            STEPS | dict(apn=4),
+            r'\(apn\) 3.* but this one is .*\(apn\) 4.* begin the schedule anew',
+        ),
+        'units': (STEPS | dict(by_epoch=True), 'counts iterations, but the hook counts epochs'),
+    }.values():
+        with pytest.raises(UserError, match=message):
+            RACNNPhaseHook(**options).after_load_checkpoint(resuming, stored)
     with pytest.raises(UserError, match='not trained with RACNNPhaseHook'):
-        train(config, tmp_path / 'resumed', dict(resume=True, load_from=str(tmp_path / 'epoch_1.pth')))
+        RACNNPhaseHook().after_load_checkpoint(resuming, {})
+
+
+def test_weights_of_another_run_begin_the_schedule_anew(config, tmp_path, by_iteration):
+    folder, _, steps = by_iteration
+    options = dict(BY_ITERATION, load_from=str(folder / f'iter_{len(steps)}.pth')) | {
+        'train_cfg.max_iters': 1
+    }
+    log, steps = train(config, tmp_path, options | {f'{HOOK}.apn': 4})
+    assert [phase for phase, _ in steps] == ['cls'] and 'Load checkpoint' in log
 
 
 @pytest.mark.parametrize('beta', [1.0, -0.1, 'much'])
-def test_wrong_arguments_are_refused(config, tmp_path, beta):
+def test_wrong_arguments_are_refused(beta):
     with pytest.raises(ValueError, match='beta'):
-        build(config, tmp_path, {f'{HOOK}.beta': beta})
+        RACNNPhaseHook(beta=beta)
