@@ -303,7 +303,7 @@ def explain_config(where: str = '') -> Iterator[None]:
     except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         message = str(error.args[0] if error.args else type(error).__name__).partition('\n')[0]
         named = f'{type(error).__name__}: ' if isinstance(error, KeyError) else ''
-        raise UserError(f'this config does not work{where}: {named}{message}') from error
+        raise UserError(f'this config does not work{where}: {named}{" ".join(message.split())}') from error
 
 
 @contextmanager
@@ -315,14 +315,19 @@ def explain_missing_data(cfg: Config, splits: Sequence[str] = ('train', 'val', '
         splits (Sequence[str]): Which of ``'train'``, ``'val'`` and ``'test'`` the tool reads.
 
     Raises:
-        UserError: In place of a ``FileNotFoundError`` under one of the config's data folders.
+        UserError: In place of a ``FileNotFoundError`` under one of the config's data folders, and of what a data set
+            says that missed its files without naming them.
     """
     try:
         yield
-    except FileNotFoundError as error:
+    except (FileNotFoundError, UserError) as error:
         paths = list(_data_paths(cfg, splits))
+        # mmpretrain's StanfordCars raises a RuntimeError, which explain_config has made a UserError of.
+        unnamed = isinstance(error.__cause__, RuntimeError)
+        if isinstance(error, UserError) and not unnamed:
+            raise
         for key, path in paths:
-            if path in str(error):
+            if not osp.exists(path) if unnamed else path in str(error):
                 state = 'exists' if osp.exists(path) else 'does not exist'
                 concerned = [
                     osp.join(f'{other}=...', osp.relpath(place, path)).removesuffix('/.')
@@ -330,7 +335,7 @@ def explain_missing_data(cfg: Config, splits: Sequence[str] = ('train', 'val', '
                     if Path(place).is_relative_to(path)
                 ]
                 raise UserError(
-                    f'data are missing: {error}. {key}={path!r} {state}; '
+                    f'data are missing: {str(error).rstrip(".")}. {key}={path!r} {state}; '
                     f'point to yours with --cfg-options {" ".join(concerned)}'
                 ) from error
         raise

@@ -1,13 +1,15 @@
 """Parts of the launcher that need no run."""
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmpretrain.datasets import StanfordCars
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import DictAction, apply_options, explain_missing_data, load_config
+from mmlattn.utils.launch import DictAction, apply_options, explain_config, explain_missing_data, load_config
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,22 @@ def test_missing_data_name_every_setting_of_the_loaders_in_use(tmp_path, splits,
     assert str(error.value).endswith(f'does not exist; point to yours with --cfg-options {" ".join(keys)}')
     with pytest.raises(FileNotFoundError), explain_missing_data(cfg, splits):
         Path(tmp_path, 'elsewhere').read_text()
+
+
+def test_a_data_set_that_does_not_name_what_it_misses(tmp_path):
+    cfg = Config(
+        dict(train_dataloader=dict(dataset=dict(type='StanfordCars', data_root=str(tmp_path / 'cars'))))
+    )
+    with pytest.raises(UserError) as error, explain_missing_data(cfg, ['train']), explain_config():
+        StanfordCars(**{key: value for key, value in cfg.train_dataloader.dataset.items() if key != 'type'})
+    assert re.search(
+        r'incorrectly organized, please refer to .*cars. does not exist; point to', str(error.value)
+    )
+    (tmp_path / 'cars').mkdir()
+    with (
+        pytest.raises(UserError, match='this config does not work') as error,
+        explain_missing_data(cfg, ['train']),
+        explain_config(),
+    ):
+        StanfordCars(str(tmp_path / 'cars'))
+    assert 'does not exist' not in str(error.value)

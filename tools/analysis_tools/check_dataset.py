@@ -145,8 +145,8 @@ def main() -> int:
         seen.append(dataset_cfg)
         try:
             dataset = DATASETS.build(dataset_cfg)
-        except (ValueError, OSError) as error:
-            problems.append(f'{name}: {error}')
+        except (ValueError, OSError, RuntimeError) as error:  # the last is StanfordCars' without its files
+            problems.append(f'{name}: {" ".join(str(error).split())}')
             continue
         except KeyError as error:  # an unknown type; str(error) would quote the message
             problems.append(f'{name}: {error.args[0]}')

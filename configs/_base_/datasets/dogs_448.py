@@ -1,4 +1,4 @@
-# Stanford Dogs, otherwise as CUB. Its pictures come from ImageNet, so weights from there have seen them.
+# Stanford Dogs, otherwise as CUB. Its pictures come from ImageNet, so weights from there may have seen them.
 # with_boxes=True in the test data set reads the boxes too.
 _base_ = './cub_448.py'
 
