@@ -30,7 +30,8 @@ class EvidenceVisualizer(UniversalVisualizer):
     ``mmlattn.structures.evidence``). A sample without evidence gets a list of its labels.
 
     Boxes and maps are drawn as fractions of the picture given, so it should be the picture the network saw, or
-    the original if the test pipeline only resizes it.
+    the original if the test pipeline only resizes it. True boxes are told of the original: they are left out if the
+    sample says that the network saw it cropped, padded or flipped.
 
     Args:
         name (str): Name of the instance.

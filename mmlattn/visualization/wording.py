@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
+
+from mmlattn.evaluation.metrics.localization import frame_sizes
 
 __all__ = ['ShownClass', 'Wording', 'label_outcomes']
 
@@ -61,14 +64,15 @@ class Wording:
         return self.caption(label, scores), _outcome(label, self.sample, self.draw_gt)
 
     def true_boxes(self) -> Tensor:
-        """All true boxes, shape (N, 4), if they may be drawn."""
+        """All true boxes, shape (N, 4), if they may be drawn and lie where they did in the original picture."""
         known = self.draw_gt and 'gt_label' in self.sample and 'gt_boxes' in self.sample
-        return torch.as_tensor(self.sample.gt_boxes) if known else torch.zeros(0, 4)
+        shown = known and _keeps_frame(self.sample)
+        return torch.as_tensor(self.sample.gt_boxes) if shown else torch.zeros(0, 4)
 
     def describe(self, label: int, outcome: str) -> ShownClass:
         """A predicted or true class."""
         boxes = torch.zeros(0, 4)
-        if self.draw_gt and 'gt_boxes' in self.sample:
+        if self.draw_gt and 'gt_boxes' in self.sample and _keeps_frame(self.sample):
             own = torch.as_tensor(self.sample.gt_box_labels) == label
             boxes = torch.as_tensor(self.sample.gt_boxes)[own]
         caption = self.caption(label, self.sample.get('pred_score'))
@@ -93,6 +97,14 @@ def label_outcomes(sample: DataSample, draw_gt: bool = True, draw_pred: bool = T
         outcomes |= dict.fromkeys(set(sample.gt_label.tolist()) - predicted, 'missed')
     scores = sample.pred_score.tolist() if 'pred_score' in sample else None
     return dict(sorted(outcomes.items(), key=lambda item: (-scores[item[0]] if scores else 0, item[0])))
+
+
+def _keeps_frame(sample: DataSample) -> bool:
+    """Whether the network saw the whole picture, unflipped, as far as the sample tells; true boxes fit that only."""
+    if 'ori_shape' not in sample or 'img_shape' not in sample:
+        return not sample.get('flip')
+    resized, shown = frame_sizes(dict(sample.metainfo_items()))
+    return not sample.get('flip') and bool((np.abs(shown - resized) <= 1).all())
 
 
 def _outcome(label: int, sample: DataSample, draw_gt: bool) -> str:

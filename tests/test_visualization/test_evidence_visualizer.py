@@ -116,6 +116,19 @@ def test_masks_and_attention_maps_share_a_sheet(visualizer):
     assert {'attention, none to most', 'mean mask, its lowest to its highest'} <= set(written)
 
 
+@pytest.mark.parametrize(
+    ('shape', 'flip', 'drawn'),
+    [((64, 96), False, 1), ((64, 64), False, 0), ((64, 100), False, 0), ((64, 96), True, 0)],
+    ids=['resized', 'cropped', 'padded', 'flipped'],
+)
+def test_true_boxes_are_drawn_on_whole_pictures_only(shape, flip, drawn):
+    """Of 128 x 192 pixels, resized to 64 x 96; they are told of the original."""
+    sample = make_sample()
+    sample.set_metainfo(dict(ori_shape=(128, 192), scale_factor=(0.5, 0.5), img_shape=shape, flip=flip))
+    picture, _, cat, _ = sample_panels(sample, CLASSES)
+    assert len(picture.boxes) == len(cat.boxes) == drawn
+
+
 def test_never_emitted_class_has_no_peak():
     sample = make_sample()
     sample.attention_maps[1] = 0
