@@ -46,10 +46,19 @@ def zoom(
         pixels = theta.detach()[:, :2].abs() * theta.new_tensor((x.shape[-1] / width, x.shape[-2] / height))
         halvings = pixels.amax(dim=1).clamp(min=1).log2()
         for level in range(math.ceil(math.log2(max(coarsest, 1)))):
-            x = F.adaptive_avg_pool2d(x, [-(-side // 2) for side in x.shape[-2:]])
+            x = _halve(x)
             coarser = sample_regions(x.to(theta.dtype), theta, size, align_corners, 'border')
             region = region.lerp(coarser, (halvings - level).clamp(0, 1)[:, None, None, None])
     return region.to(x.dtype)
+
+
+def _halve(x: Tensor) -> Tensor:
+    height, width = (int(side) for side in x.shape[-2:])
+    if height % 2 == 0 and width % 2 == 0:
+        return F.avg_pool2d(x, 2)
+    return F.adaptive_avg_pool2d(
+        x, (-(-height // 2), -(-width // 2))
+    )  # exporters know it for some sizes only
 
 
 def attention_crop(
@@ -144,4 +153,4 @@ def whole_picture(x: Tensor) -> Tensor:
     theta = torch.tensor(
         (1.0, 1.0, 0.0, 0.0), device=x.device, dtype=torch.promote_types(x.dtype, torch.float32)
     )
-    return theta.expand(len(x), 4)
+    return theta.expand(x.shape[0], 4)  # len(x) would be a constant in an exported graph

@@ -123,7 +123,9 @@ def highest_response_square(feature_map: Tensor, side: float = 0.5) -> Tensor:
         Tensor: Shape (B, 3), inside the frame, without a gradient.
     """
     height, width = feature_map.shape[-2:]
-    rows, columns = (math.ceil(round(side * cells, 6)) for cells in (height, width))
+    rows, columns = (
+        math.ceil(round(side * int(cells), 6)) for cells in (height, width)
+    )  # traced sizes are tensors
     response = feature_map.detach().float().relu().sum(dim=1, keepdim=True)
     regions = F.avg_pool2d(response, (rows, columns), stride=1)
     best = regions.flatten(1).argmax(dim=1)

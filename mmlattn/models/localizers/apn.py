@@ -100,5 +100,13 @@ class APN(StoresSettings, StoresNumbers, BaseModule):
                 f'{tuple(feature_map.shape[-2:])}: set spatial of this localizer to what its scale has, or take '
                 'larger pictures'
             )
-        cells = F.adaptive_max_pool2d(self.reduce(feature_map), self.spatial)
+        cells = _max_pool(self.reduce(feature_map), self.spatial)
         return place_squares(self.fc(cells.flatten(1)), self.border, self.least)
+
+
+def _max_pool(x: Tensor, count: int) -> Tensor:
+    """To count x count cells."""
+    height, width = (int(side) for side in x.shape[-2:])
+    if height % count == 0 and width % count == 0:
+        return F.max_pool2d(x, (height // count, width // count))
+    return F.adaptive_max_pool2d(x, count)  # exporters know it for some sizes only
