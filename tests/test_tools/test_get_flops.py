@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import get_model
-from mmpretrain.registry import TRANSFORMS
+from mmpretrain.registry import MODELS, TRANSFORMS
 from tiny_run import run_tool
 
 from mmlattn.models.layers import AttentionModule, ResidualUnit
@@ -124,6 +124,29 @@ def test_attention_products_and_heads_without_neck_count(count):
     assert costs['backbone'].multiply_adds == blocks + patches * 16 * 16 * 3 * d
     assert costs['head'].multiply_adds >= 8 * 80 * d * patches
     assert costs[''].multiply_adds == costs['backbone'].multiply_adds + costs['head'].multiply_adds
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_every_scale_counts_once(count, shared):
+    """Networks that are looked into, never called whole, have the cost of their parts."""
+    cfg = dict(
+        type='mmlattn.RACNN',
+        backbone=dict(type='mmpretrain.ResNet', depth=18),
+        neck=dict(type='mmpretrain.GlobalAveragePooling'),
+        head=dict(type='mmpretrain.LinearClsHead', num_classes=7, in_channels=512),
+        localizer=dict(type='mmlattn.APN', form='light', spatial=2, hidden=16, mid_channels=8),
+        crop=dict(size=64),
+        shared=shared,
+    )
+    costs = count(MODELS.build(cfg), 128, 128)
+    # torchvision's ResNet-18 at 224 x 224 has 1,814,073,344 with its FC of 1000 classes; all maps are 7 / 2 as wide.
+    network = (1_814_073_344 - 512 * 1000) * 4 // 49
+    nets = [6 * network + 3 * 512 * 7] if shared else [n * network + 512 * 7 for n in (4, 1, 1)]
+    first, second = (cells * 512 * 8 + 2 * 2 * 8 * 16 + 16 * 3 for cells in (16, 4))
+    assert [costs[f'nets.{i}'].multiply_adds for i in range(len(nets))] == nets
+    assert [costs[f'localizers.{i}'].multiply_adds for i in (0, 1)] == [first, second]
+    fusion = 3 * 512 * 7  # the first two alone say nothing here
+    assert costs[''].multiply_adds == sum(nets) + first + second + fusion
 
 
 def test_frozen_parameters_and_one_channel_count(count):

@@ -78,16 +78,24 @@ def count(model, height: int, width: int) -> dict[str, Cost]:
         model(picture, mode='tensor')
     flops = counter.get_flop_counts()  # a multiply-add is two
     root = type(model).__name__
+    spent = {
+        name: sum(flops.get(f'{root}.{name}' if name else 'Global', {}).values()) // 2
+        for name, _ in model.named_modules()
+    }
+    for name in reversed(spent):  # what is never called itself, such as a list, costs what its parts do
+        if not spent[name]:
+            spent[name] = sum(
+                cost for part, cost in spent.items() if part and part.rpartition('.')[0] == name
+            )
     costs = {}
     for name, module in model.named_modules():
         inside = list(module.modules())
         tracked = [m for m in inside if isinstance(m, _NormBase) and m.running_mean is not None]
-        spent = flops.get(f'{root}.{name}' if name else 'Global', {})
         costs[name] = Cost(
             convolutions=sum(isinstance(m, _ConvNd) for m in inside),
             parameters=sum(p.numel() for p in module.parameters()),
             statistics=sum(m.running_mean.numel() + m.running_var.numel() for m in tracked),
-            multiply_adds=sum(spent.values()) // 2,
+            multiply_adds=spent[name],
         )
     return costs
 

@@ -11,7 +11,7 @@ from mmlattn.evaluation.functional.checks import as_array, check_topk
 from mmlattn.registry import METRICS
 from mmlattn.utils.errors import UserError
 
-__all__ = ['ScaleAccuracy', 'check_zooming']
+__all__ = ['ScaleAccuracy', 'check_zooming', 'read_label', 'read_scores']
 
 
 @METRICS.register_module()
@@ -52,9 +52,8 @@ class ScaleAccuracy(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep ranks of the true class of each sample: output (), scales (K,) and first scales together (K - 1,)."""
         for sample in data_samples:
-            check_zooming(sample)
-            output, scales, fused = _read_scores(sample)
-            label = _read_label(sample, len(output))
+            output, scales, fused = read_scores(sample)
+            label = read_label(sample, len(output))
             self.results.append(tuple(class_ranks(scores, label) for scores in (output, scales, fused)))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -88,8 +87,13 @@ def check_zooming(sample: Mapping) -> None:
         )
 
 
-def _read_scores(sample: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores (C,) of the output, (K, C) of the scales and (K - 1, C) of the first ones together."""
+def read_scores(sample: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores (C,) of the output, (K, C) of the scales and (K - 1, C) of the first ones together.
+
+    Raises:
+        UserError: If the sample lacks some, they do not fit each other, or hold NaN or infinity.
+    """
+    check_zooming(sample)
     where = sample.get('img_path', 'a sample')
     found = {n: as_array(sample[n]) for n in ('pred_score', 'region_scores', 'fused_scores') if n in sample}
     classes, looks = found.get('pred_score', np.empty(0)).size, len(as_array(sample['regions']))
@@ -108,7 +112,12 @@ def _read_scores(sample: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return found['pred_score'], found['region_scores'], found['fused_scores']
 
 
-def _read_label(sample: Mapping, num_classes: int) -> int:
+def read_label(sample: Mapping, num_classes: int) -> int:
+    """The true class.
+
+    Raises:
+        UserError: If it is not one, or not of those that the model scores.
+    """
     labels = as_array(sample.get('gt_label', ())).ravel().tolist()
     if len(labels) != 1 or labels[0] not in range(num_classes):
         raise UserError(
