@@ -132,8 +132,8 @@ def draw(rows: list[dict]) -> Any:
     axes.plot(cost, accuracy, marker='o', markersize=4, color='#0072B2')
     for index in (0, -1):
         label = f'{rows[index]["mean_scales"]:.2f} scales'
-        axes.annotate(label, (cost[index], accuracy[index]), textcoords='offset points', xytext=(0, 6))
-    axes.margins(0.12)
+        axes.annotate(label, (cost[index], accuracy[index]), (0, 6), textcoords='offset points', ha='center')
+    axes.margins(0.15)
     axes.grid(alpha=0.3)
     return figure
 
