@@ -49,16 +49,17 @@ class PhaseEnd(NamedTuple):
 
 
 class PhaseSchedule:
-    """Warm-up, pre-training of the attention proposals, alternation, and a final stage (RA-CNN, section 3.4).
+    """Warm-up, pre-training of the attention proposals, alternation, and a final stage (RA-CNN, CVPR 2017).
 
     First the networks learn to classify ('cls'), then the attention proposal networks to find the highest response
     ('pretrain_apn'). Then networks ('cls') and proposals ('apn') alternate in cycles, until neither loss changes.
     At last the networks learn once more, with proposals at rest. Lengths are in units, which the caller defines as
     epochs or iterations; a length of 0 leaves the stage out.
 
-    The paper alternates "until the two losses no longer change" and gives no figures; the stop rule is ours. Every
-    ``patience`` units a stage compares its loss with what it was ``patience`` units before, and ends if that improved
-    by less than ``tolerance`` of it. The cycles end once the loss at the end of each of their phases changed by less
+    The order is the paper's, which alternates until neither loss changes any more. Lengths and thresholds of it are
+    not public, so the default lengths and the stop rule are ours. Every ``patience`` units a stage compares its loss
+    with what it was ``patience`` units before, and ends if that improved by less than ``tolerance`` of it, so after
+    ``2 * patience`` units at the earliest. The cycles end once the loss at the end of each of their phases changed by less
     than ``tolerance`` of what it was a cycle before. The rule holds for all stages but the final one, which always
     takes its whole length. A loss that is not finite never counts as settled.
 
@@ -93,6 +94,10 @@ class PhaseSchedule:
         check_whole('patience', patience, 1)
         if tolerance is not None:
             check_number('tolerance', tolerance, least=0)
+            if tolerance >= 1:
+                raise ValueError(
+                    f'tolerance is a share of the loss in [0, 1), such as 0.01, got {tolerance!r}'
+                )
         stages = [Stage('warm-up', 'cls', warmup), Stage('pre-training', 'pretrain_apn', pretrain_apn)]
         for cycle in range(1, max_cycles + 1):
             stages += [Stage(f'cycle {cycle}', 'cls', cls, cycle), Stage(f'cycle {cycle}', 'apn', apn, cycle)]

@@ -154,7 +154,7 @@ def test_a_state_of_other_lengths_is_refused():
 
 @pytest.mark.parametrize(
     'wrong',
-    [dict(warmup=-1), dict(apn=1.5), dict(max_cycles=-1), dict(patience=0), dict(tolerance='1%')],
+    [dict(warmup=-1), dict(apn=1.5), dict(max_cycles=-1), dict(patience=0), dict(tolerance='1%'), dict(tolerance=1)],
 )  # fmt: skip
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
