@@ -59,9 +59,9 @@ class PhaseSchedule:
     The order is the paper's, which alternates until neither loss changes any more. Lengths and thresholds of it are
     not public, so the default lengths and the stop rule are ours. Every ``patience`` units a stage compares its loss
     with what it was ``patience`` units before, and ends if that improved by less than ``tolerance`` of it, so after
-    ``2 * patience`` units at the earliest. The cycles end once the loss at the end of each of their phases changed by less
-    than ``tolerance`` of what it was a cycle before. The rule holds for all stages but the final one, which always
-    takes its whole length. A loss that is not finite never counts as settled.
+    ``2 * patience`` units at the earliest. The cycles end once the loss at the end of each of their phases changed by
+    less than ``tolerance`` of what it was a cycle before. The rule holds for all stages but the final one, which
+    always takes its whole length. A loss that is not finite never counts as settled.
 
     Args:
         warmup (int): Units of the first 'cls'.
