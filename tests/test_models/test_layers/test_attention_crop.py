@@ -150,6 +150,20 @@ def test_antialiasing_blends_halved_pictures():
     torch.testing.assert_close(got[2], torch.lerp(*halves, np.log2(1.5)), rtol=0, atol=1e-12)
 
 
+def test_halves_of_odd_sides_keep_the_frame():
+    """Half of 9 x 15 cells is 5 x 8 that cover it evenly, each the mean of the cells it touches."""
+    x = pictures(1, 9, 15)
+    full = torch.full((1, 3), 0.5, dtype=torch.float64)
+    got = attention_crop(x, full, (5, 8), antialias=True)
+    half = torch.empty(2, 5, 8, dtype=torch.float64)
+    for i in range(5):
+        for j in range(8):
+            rows, columns = slice(i * 9 // 5, -(-(i + 1) * 9 // 5)), slice(j * 15 // 8, -(-(j + 1) * 15 // 8))
+            half[:, i, j] = x[0, :, rows, columns].mean((1, 2))
+    plain = reference.crop(x[0], full[0], (5, 8))
+    torch.testing.assert_close(got[0], torch.lerp(plain, half, np.log2(15 / 8)), rtol=0, atol=1e-12)
+
+
 def test_boxcar_lends_its_gradient():
     """The crop and the gradient by the picture are the sampler's, that by the square the released layer's."""
     x, squares = pictures(4, 12, 20).requires_grad_(), SQUARES.clone().requires_grad_()
