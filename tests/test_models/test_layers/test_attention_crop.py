@@ -150,6 +150,14 @@ def test_antialiasing_blends_halved_pictures():
     torch.testing.assert_close(got[2], torch.lerp(*halves, np.log2(1.5)), rtol=0, atol=1e-12)
 
 
+def test_antialiasing_goes_by_the_axis_that_shrinks_more():
+    """Four pixels to one along x, one to four along y."""
+    x = pictures(1, 16, 16)
+    got = zoom(x, x.new_tensor([[1.0, 0.25, 0.0, 0.1]]), (16, 4), antialias=True)
+    rows = reference.interpolation_weights(0.425, 0.675, 16, 4)
+    torch.testing.assert_close(got[0], rows @ F.avg_pool2d(x, 4)[0], rtol=0, atol=1e-12)
+
+
 def test_halves_of_odd_sides_keep_the_frame():
     """Half of 9 x 15 cells is 5 x 8 that cover it evenly, each the mean of the cells it touches."""
     x = pictures(1, 9, 15)
