@@ -7,6 +7,12 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
+test_evaluator = [
+    dict(type='Accuracy', topk=(1, 5)),
+    dict(type='mmlattn.ScaleAccuracy'),
+    dict(type='mmlattn.RegionQuality', center_crop=True),
+]
+
 custom_hooks = [
     dict(type='mmlattn.ReproducibilityHook'),
     dict(type='mmlattn.ClassNamesHook'),

@@ -9,6 +9,11 @@ _base_ = [
 
 model = dict(head=dict(num_classes=120))
 
+test_evaluator = [
+    dict(type='Accuracy', topk=(1, 5)),
+    dict(type='mmlattn.ScaleAccuracy'),
+]
+
 custom_hooks = [
     dict(type='mmlattn.ReproducibilityHook'),
     dict(type='mmlattn.ClassNamesHook'),

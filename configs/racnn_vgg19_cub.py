@@ -1,4 +1,4 @@
-"""RA-CNN, three VGG-19, CUB-200-2011 at 448: the paper's networks, for which it reports 85.3 per cent. Not measured."""
+"""RA-CNN, three VGG-19, CUB-200-2011 at 448: the paper's networks, for which it reports 85.3 %. Not measured."""
 
 _base_ = [
     '_base_/models/racnn_vgg19.py',
@@ -9,6 +9,12 @@ _base_ = [
 
 # Without batch normalisation VGG needs a lower rate than ResNet.
 optim_wrapper = dict(optimizer=dict(lr=0.001))
+
+test_evaluator = [
+    dict(type='Accuracy', topk=(1, 5)),
+    dict(type='mmlattn.ScaleAccuracy'),
+    dict(type='mmlattn.RegionQuality', center_crop=True),
+]
 
 custom_hooks = [
     dict(type='mmlattn.ReproducibilityHook'),

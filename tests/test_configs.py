@@ -28,8 +28,13 @@ def _scope():
 
 
 def without_pretrained(model):
-    """Weights by URL are not fetched; a transformer takes a small image and few layers, VGG's fc6 few outputs."""
+    """Weights by URL are not fetched; a transformer takes a small image and few layers, VGG's fc6 few outputs, a
+    localizer few cells."""
     model.backbone.init_cfg = None
+    if model.type.endswith('RACNN'):
+        model.crop.size = 64 if model.crop.size > 64 else model.crop.size
+        if model.localizer.type.endswith('APN'):
+            model.localizer.spatial = 2
     if model.get('neck') and model.neck.get('fc_from_vgg'):
         model.neck.embed_dims = 64
     if model.backbone.type == 'VisionTransformer':

@@ -1,5 +1,5 @@
 # CUB-200-2011 at 448 x 448: the short side to 512, which keeps the shapes of the birds, and a square out of that.
-# Four GPUs are meant. docs/datasets.md has the folder tree.
+# Eight GPUs are meant. docs/datasets.md has the folder tree.
 data_root = 'data/CUB_200_2011'
 data_preprocessor = dict(
     num_classes=200, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True

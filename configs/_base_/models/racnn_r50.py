@@ -1,4 +1,4 @@
-# One ResNet-50 for all three scales, a light localizer, crops from the whole picture: RA-CNN as we would use it today.
+# RA-CNN as we would use it today: one ResNet-50 for all three scales, light localizers, crops from the whole picture.
 model = dict(
     type='mmlattn.RACNN',
     backbone=dict(

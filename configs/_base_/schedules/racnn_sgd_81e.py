@@ -1,5 +1,5 @@
-# Networks for 20 epochs, localizers for 5, both in turn for three cycles, networks for 20 more. The order is the paper's;
-# no lengths, rates or batch sizes of it are public, so these are ours.
+# Networks for 20 epochs, localizers for 5, both in turn for three cycles, networks for 20 more. The order is the
+# paper's; no lengths, rates or batch sizes of it are public, so these are ours.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005, nesterov=True),
     clip_grad=dict(max_norm=10.0),

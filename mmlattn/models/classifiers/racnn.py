@@ -322,7 +322,7 @@ class RACNN(BaseClassifier):
         if not samples:
             return
         for sample, score in zip(samples, self._output(looks).softmax(dim=1), strict=True):
-            sample.set_pred_score(score).set_pred_label(score.argmax(dim=0, keepdim=True))
+            sample.set_pred_score(score.clone()).set_pred_label(score.argmax(dim=0, keepdim=True))
         if with_evidence:
             count = len(looks.logits)
             together = [self._together(looks, k).softmax(dim=1) for k in range(2, count + 1)]

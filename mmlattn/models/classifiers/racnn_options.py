@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from mmengine.model import ModuleList  # torch's own would keep init_weights from its members
 from mmpretrain.models import ImageClassifier
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import nn
@@ -27,7 +28,7 @@ CROP_OPTIONS = dict(
 
 def build_nets(
     parts: Mapping, num_scales: int, shared: bool, scales: Sequence[Mapping] | None
-) -> nn.ModuleList:
+) -> ModuleList:
     """The network of each scale, or one for all.
 
     Args:
@@ -38,7 +39,7 @@ def build_nets(
             ``head`` to be changed, or with a ``type`` the whole of it.
 
     Returns:
-        nn.ModuleList: S or 1 ``ImageClassifier``.
+        ModuleList: S or 1 ``ImageClassifier``.
 
     Raises:
         ValueError: If the arguments do not fit each other, or a head is not of a single label.
@@ -48,7 +49,7 @@ def build_nets(
             f'scales must say for each of num_scales={num_scales} what differs, and needs shared=False, got '
             f'{len(scales)} and shared={shared}'
         )
-    nets = nn.ModuleList()
+    nets = ModuleList()
     for own in scales or [{}] * (1 if shared else num_scales):
         if own.keys() - parts.keys():
             raise ValueError(f'scales takes {", ".join(parts)}, got {", ".join(own)}')
@@ -73,7 +74,7 @@ def _changed(part: Mapping | None, own: Mapping | None) -> dict | None:
 
 def build_localizers(
     localizer: Mapping | Sequence | str, count: int, in_channels: int | None
-) -> nn.ModuleList:
+) -> ModuleList:
     """One for each scale but the finest.
 
     Args:
@@ -97,10 +98,10 @@ def build_localizers(
             dict(dict(in_channels=in_channels), **cfg) if cfg['type'].rpartition('.')[2] == 'APN' else cfg
             for cfg in configs
         ]
-    return nn.ModuleList(MODELS.build(cfg) for cfg in configs)
+    return ModuleList(MODELS.build(cfg) for cfg in configs)
 
 
-def build_fusion(fusion: Mapping | None, heads: Sequence[ClsHead]) -> nn.ModuleList:
+def build_fusion(fusion: Mapping | None, heads: Sequence[ClsHead]) -> ModuleList:
     """A head for scales 1 to k, for each k from 2 to S; none if ``fusion`` is None.
 
     Args:
@@ -112,12 +113,12 @@ def build_fusion(fusion: Mapping | None, heads: Sequence[ClsHead]) -> nn.ModuleL
         ValueError: If the width of a head's features cannot be told.
     """
     if fusion is None:
-        return nn.ModuleList()
+        return ModuleList()
     fusion = dict(fusion)
     widths = fusion.pop('in_channels', None) or [_width(head) for head in heads]
     fusion.setdefault('num_classes', heads[0].num_classes)
     fusion.setdefault('loss', heads[0].loss_module)
-    return nn.ModuleList(MODELS.build(dict(fusion, in_channels=widths[:k])) for k in range(2, len(heads) + 1))
+    return ModuleList(MODELS.build(dict(fusion, in_channels=widths[:k])) for k in range(2, len(heads) + 1))
 
 
 def _width(head: ClsHead) -> int:
