@@ -105,7 +105,7 @@ def squares_to_theta(squares: Tensor) -> Tensor:
 def outside_share(squares: Tensor) -> Tensor:
     """Share of each square's area that lies outside the frame: shape (..., 3) to (...), in [0, 1]."""
     low, high = squares_to_boxes(squares).clamp(0, 1).split(2, dim=-1)
-    return 1 - (high - low).prod(dim=-1) / (2 * squares[..., 2]).square()
+    return (1 - (high - low).prod(dim=-1) / (2 * squares[..., 2]).square()).clamp(min=0)
 
 
 def highest_response_square(feature_map: Tensor, side: float = 0.5) -> Tensor:
