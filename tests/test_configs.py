@@ -29,7 +29,8 @@ def _scope():
 
 def without_pretrained(model):
     """Weights by URL are not fetched; a transformer takes a small image and few layers, VGG's fc6 few outputs, a
-    localizer few cells."""
+    localizer few cells.
+    """
     model.backbone.init_cfg = None
     if model.type.endswith('RACNN'):
         model.crop.size = 64 if model.crop.size > 64 else model.crop.size

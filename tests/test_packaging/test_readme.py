@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from mmlattn.registry import MODELS
 
@@ -51,13 +52,16 @@ def test_every_page_is_in_the_index():
     assert not {page for page in pages if f']({page})' not in index}
 
 
-def test_the_one_liner_builds_a_model(tmp_path):
-    code = next(block for block in blocks('python') if '_base_' in block)
-    (tmp_path / 'mine.py').write_text(code)
-    model = Config.fromfile(tmp_path / 'mine.py').model
-    model = MODELS.build({'init_cfg': None, **model, 'type': f'mmpretrain.{model["type"]}'})
-    assert type(model.head).__module__.startswith('mmlattn.')
-    assert model.neck is None
+def test_the_one_liners_build_models(tmp_path):
+    models = []
+    for number, code in enumerate(block for block in blocks('python') if '_base_' in block):
+        (tmp_path / f'mine{number}.py').write_text(code)
+        model = Config.fromfile(tmp_path / f'mine{number}.py').model
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            models.append(MODELS.build(model))
+    csra, racnn = models
+    assert type(csra.head).__module__.startswith('mmlattn.') and csra.neck is None
+    assert (len(racnn.nets), len(racnn.localizers)) == (1, 2)
 
 
 def test_model_index_names_configs_and_says_what_is_published():
@@ -75,8 +79,6 @@ def test_model_index_names_configs_and_says_what_is_published():
 
 
 def test_neck_and_head_of_the_readme_fit():
-    from mmengine.registry import DefaultScope
-
     (code,) = (block for block in blocks('python') if block.startswith('neck='))
     parts = [eval(f'dict({part})') for part in re.split(r'\n(?=head=)', code.strip())]
     with DefaultScope.overwrite_default_scope('mmpretrain'):
