@@ -92,7 +92,8 @@ def test_trains_and_tests_on_cub(tmp_path):
     options += [f'{loader}_dataloader.num_workers=0' for loader in ('train', 'val', 'test')]
     options += [
         'model.backbone.init_cfg=None', 'model.backbone.depth=18', 'model.backbone.stem_channels=8',
-        'model.backbone.base_channels=8', 'model.head.in_channels=64', 'model.localizer.in_channels=64', 'train_dataloader.batch_size=2',
+        'model.backbone.base_channels=8', 'model.head.in_channels=64', 'model.localizer.in_channels=64',
+        'train_dataloader.batch_size=2',
         'train_cfg.max_epochs=4', 'train_cfg.val_interval=4', 'custom_hooks.2.warmup=1',
         'custom_hooks.2.pretrain_apn=1', 'custom_hooks.2.cls=0', 'custom_hooks.2.apn=1',
         'custom_hooks.2.max_cycles=1', 'custom_hooks.2.final=1',

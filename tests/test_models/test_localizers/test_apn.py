@@ -39,8 +39,15 @@ def test_parameter_count_of_the_paper(repo_root, fusion, total):
     assert [parameters(each.backbone) for each in net.nets] == [20_024_384] * 3
 
 
+def thirds(length):
+    """Of a side, each with the cells that it touches."""
+    return [slice(i * length // 3, -(-(i + 1) * length // 3)) for i in range(3)]
+
+
 @pytest.mark.parametrize('border', ['bounded', 'clip', 'shift'])
-@pytest.mark.parametrize(('form', 'size'), [('fc', (6, 6)), ('fc', (3, 3)), ('light', (6, 9))], ids=str)
+@pytest.mark.parametrize(
+    ('form', 'size'), [('fc', (6, 6)), ('fc', (3, 3)), ('light', (6, 9)), ('light', (7, 10))], ids=str
+)
 def test_forward_is_the_written_out_one(form, size, border):
     """Maximum over blocks of cells, FC, tanh, FC, sigmoid, and the square in plain Python."""
     torch.manual_seed(0)
@@ -52,8 +59,10 @@ def test_forward_is_the_written_out_one(form, size, border):
     cells = maps
     if form == 'light':
         cells = F.conv2d(maps, weights['reduce.0.weight'], weights['reduce.0.bias']).relu()
-    rows, columns = size[0] // 3, size[1] // 3
-    cells = cells.unflatten(3, (3, columns)).unflatten(2, (3, rows)).amax((3, 5)).flatten(1)
+    blocks = [
+        [cells[..., rows, columns].amax((2, 3)) for columns in thirds(size[1])] for rows in thirds(size[0])
+    ]
+    cells = torch.stack([torch.stack(row, -1) for row in blocks], -2).flatten(1)
     hidden = torch.tanh(cells @ weights['fc.0.weight'].T + weights['fc.0.bias'])
     raw = hidden @ weights['fc.2.weight'].T + weights['fc.2.bias']
     rule = dict(
