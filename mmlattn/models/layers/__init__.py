@@ -29,6 +29,7 @@ from .feature_crops import (
     scale_windows,
 )
 from .feature_layout import to_feature_map
+from .label_paths import IGNORE, emitted_before, frequency_rank, given_keys, path_inputs, path_targets
 from .lstm_cell import LSTMCell
 from .mask_recording import record_masks
 from .rank_hinge import rank_hinges, true_class_probs
@@ -73,6 +74,7 @@ __all__ = [
     'CROP_GRADIENTS',
     'FIRST_ANCHORS',
     'FUSIONS',
+    'IGNORE',
     'LOC_PARAMS',
     'MASK_ACTIVATIONS',
     'MAX_TEMPERATURE',
@@ -111,9 +113,12 @@ __all__ = [
     'compose_theta',
     'cut_windows',
     'discover_regions',
+    'emitted_before',
     'feature_windows',
+    'frequency_rank',
     'fuse_scores',
     'fusion_weights',
+    'given_keys',
     'highest_response_square',
     'inverse_norms',
     'maps_from_windows',
@@ -122,6 +127,8 @@ __all__ = [
     'outside_share',
     'overlap_penalty',
     'pairwise_iou',
+    'path_inputs',
+    'path_targets',
     'place_squares',
     'pooled_terms',
     'pooling',
