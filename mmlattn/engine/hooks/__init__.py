@@ -2,6 +2,7 @@ from .class_names import ClassNamesHook
 from .collect_dir import CollectDirHook
 from .complete_weights import CompleteWeightsHook
 from .evidence_visualization import EvidenceVisualizationHook
+from .label_constraints import LabelConstraintsHook, constrained, describe_unused
 from .racnn_phase import RACNNPhaseHook
 from .region_diagnostics import RegionDiagnosticsHook
 from .reproducibility import ReproducibilityHook
@@ -11,7 +12,10 @@ __all__ = [
     'CollectDirHook',
     'CompleteWeightsHook',
     'EvidenceVisualizationHook',
+    'LabelConstraintsHook',
     'RACNNPhaseHook',
     'RegionDiagnosticsHook',
     'ReproducibilityHook',
+    'constrained',
+    'describe_unused',
 ]

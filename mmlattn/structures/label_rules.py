@@ -1,0 +1,253 @@
+"""What is known of the labels of a picture before a model decides, and which labels go together."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from itertools import chain
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmlattn.utils.errors import UserError
+
+__all__ = ['LabelRules', 'RuleTensors', 'check_keys', 'check_label_rules', 'read_label_rules']
+
+RULES = ('present', 'absent', 'exclusive', 'parents', 'count')
+
+
+class RuleTensors(NamedTuple):
+    """Rules about C labels, bool."""
+
+    present: Tensor
+    """(C,), labels that are there."""
+    absent: Tensor
+    """(C,), labels that are not."""
+    exclusive: Tensor
+    """(C, C), symmetric: pairs of which at most one is there."""
+    parents: Tensor
+    """(C, C), row c: all labels that c needs, those that its parents need included."""
+
+
+@dataclass(frozen=True)
+class LabelRules:
+    """Rules about the set of labels of a picture, as label indices.
+
+    Args:
+        present (tuple[int, ...]): Labels known to be there.
+        absent (tuple[int, ...]): Labels known not to be there.
+        exclusive (tuple[tuple[int, ...], ...]): Groups of labels of which at most one is there.
+        parents (Mapping[int, tuple[int, ...]]): For a label, those that are there whenever it is.
+        count (int, optional): Exactly so many labels are there.
+    """
+
+    present: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()
+    exclusive: tuple[tuple[int, ...], ...] = ()
+    parents: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    count: int | None = None
+
+    def merge(self, more: 'LabelRules') -> 'LabelRules':
+        """Both rules together; where both give a count, that of ``more``. Whether they agree is not looked at."""
+        children = dict.fromkeys((*self.parents, *more.parents))
+        return LabelRules(
+            present=_union(self.present, more.present),
+            absent=_union(self.absent, more.absent),
+            exclusive=_union(self.exclusive, more.exclusive),
+            parents={c: _union(self.parents.get(c, ()), more.parents.get(c, ())) for c in children},
+            count=self.count if more.count is None else more.count,
+        )
+
+    def owed(self) -> set[int]:
+        """The labels that are there: those known, and what they need."""
+        needs = closed_parents(self.parents)
+        return set(self.present).union(*(needs.get(label, ()) for label in self.present))
+
+    def tensors(self, num_labels: int) -> RuleTensors:
+        """The rules but for the count, over ``num_labels`` labels."""
+        present, absent = torch.zeros(2, num_labels, dtype=torch.bool)
+        exclusive, parents = torch.zeros(2, num_labels, num_labels, dtype=torch.bool)
+        present[list(self.present)] = True
+        absent[list(self.absent)] = True
+        for group in map(list, self.exclusive):
+            exclusive[torch.tensor(group)[:, None], torch.tensor(group)] = True
+        for child, needed in closed_parents(self.parents).items():
+            parents[child, list(needed)] = True
+        return RuleTensors(present, absent, exclusive.fill_diagonal_(False), parents)
+
+
+def read_label_rules(
+    content: Mapping, num_labels: int, classes: Sequence[str] | None = None, where: str = 'rules'
+) -> LabelRules:
+    """Rules as a person writes them, with names or indices of labels.
+
+    Args:
+        content (Mapping): Any of ``present`` and ``absent`` (lists of labels), ``exclusive`` (a list of lists),
+            ``parents`` (for a label the list of those it needs), ``count``.
+        num_labels (int): C.
+        classes (Sequence[str], optional): Class names; without them labels are indices.
+        where (str): Where the rules stand, for messages.
+
+    Raises:
+        UserError: For anything else, an unknown label, or rules that no set of labels can keep.
+    """
+    check_keys(content, RULES, where)
+    labels = _Labels(num_labels, classes)
+    parents = content.get('parents', {})
+    if not isinstance(parents, Mapping):
+        raise UserError(
+            f'{where}.parents must give for a label those it needs, as {{"a": ["b"]}}, got {parents!r}'
+        )
+    groups = labels.entries(content.get('exclusive', ()), f'{where}.exclusive')
+    rules = LabelRules(
+        present=labels.indices(content.get('present', ()), f'{where}.present'),
+        absent=labels.indices(content.get('absent', ()), f'{where}.absent'),
+        exclusive=tuple(labels.indices(g, f'{where}.exclusive[{i}]') for i, g in enumerate(groups)),
+        parents={
+            labels.key(child, f'{where}.parents'): labels.indices(needed, f'{where}.parents[{child!r}]')
+            for child, needed in parents.items()
+        },
+        count=content.get('count'),
+    )
+    check_label_rules(rules, num_labels, classes, where)
+    return rules
+
+
+def check_label_rules(
+    rules: LabelRules, num_labels: int, classes: Sequence[str] | None = None, where: str = 'rules'
+) -> None:
+    """See that a set of labels can keep the rules.
+
+    Args:
+        rules (LabelRules): With labels below ``num_labels``.
+        num_labels (int): C.
+        classes (Sequence[str], optional): Class names, for messages.
+        where (str): Where the rules stand, for messages.
+
+    Raises:
+        UserError: If it finds a contradiction. Whether groups leave room for ``count`` labels is looked at for those
+            that are ruled out by what is known, and no further.
+    """
+    name = _Labels(num_labels, classes).name
+    try:
+        needs = closed_parents(rules.parents)
+    except CycleError as error:
+        circle = ' needs '.join(map(name, reversed(error.args[1])))
+        raise UserError(f'{where}.parents goes in a circle: {circle}') from None
+    for child, needed in needs.items():
+        if pair := _clash({child, *needed}, rules.exclusive):
+            raise UserError(
+                f'{where}: {name(child)} needs labels of which {" and ".join(map(name, pair))} exclude each other, '
+                'so it could never be there'
+            )
+    owed, absent = rules.owed(), set(rules.absent)
+    if both := sorted(absent & set(rules.present)):
+        raise UserError(f'{where}: {name(both[0])} is both present and absent')
+    if missing := sorted(absent & owed):
+        child = next(label for label in rules.present if missing[0] in needs.get(label, ()))
+        raise UserError(f'{where}: {name(child)} is present and needs {name(missing[0])}, which is absent')
+    if pair := _clash(owed, rules.exclusive):
+        raise UserError(
+            f'{where}: {" and ".join(map(name, pair))} exclude each other, but present and what it needs has both'
+        )
+    _check_count(rules, owed, needs, num_labels, where)
+
+
+def _check_count(rules: LabelRules, owed: set[int], needs: Mapping, num_labels: int, where: str) -> None:
+    count = rules.count
+    if count is None:
+        return
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 0:
+        raise UserError(f'{where}.count must be a whole number of 0 or more, got {count!r}')
+    if count < len(owed):
+        raise UserError(
+            f'{where}.count is {count}, but {len(owed)} labels are present or needed by those that are'
+        )
+    excluded = chain.from_iterable(group for group in rules.exclusive if owed & set(group))
+    out = set(rules.absent) | (set(excluded) - owed)
+    out |= {child for child, needed in needs.items() if out & set(needed)}
+    if count > num_labels - len(out):
+        raise UserError(
+            f'{where}.count is {count}, but only {num_labels - len(out)} of {num_labels} labels can be there'
+        )
+
+
+def closed_parents(parents: Mapping[int, Sequence[int]]) -> dict[int, tuple[int, ...]]:
+    """All labels that a label needs, those that its parents need included.
+
+    Raises:
+        CycleError: If a label needs itself.
+    """
+    closed = {}
+    for child in TopologicalSorter(parents).static_order():  # parents before children
+        if direct := parents.get(child, ()):
+            closed[child] = _union(direct, *(closed.get(parent, ()) for parent in direct))
+    return closed
+
+
+def check_keys(content: Any, known: Sequence[str], where: str) -> None:
+    """Raises ``UserError`` for anything but a mapping with keys among those known."""
+    if not isinstance(content, Mapping):
+        raise UserError(f'{where} must be a mapping with some of {", ".join(known)}, got {content!r}')
+    for key in content:
+        if key not in known:
+            raise UserError(f'{where} has {key!r}{_near(key, known)}; expected some of {", ".join(known)}')
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Labels as a person may write them."""
+
+    num_labels: int
+    classes: Sequence[str] | None
+
+    def name(self, label: int) -> str:
+        return repr(str(self.classes[label])) if self.classes is not None else f'label {label}'
+
+    def indices(self, entries: Any, where: str) -> tuple[int, ...]:
+        return _union(self.index(entry, where) for entry in self.entries(entries, where))
+
+    def entries(self, entries: Any, where: str) -> Sequence:
+        if isinstance(entries, (str, Mapping)) or not isinstance(entries, Sequence):
+            raise UserError(f'{where} must be a list, got {entries!r}')
+        return entries
+
+    def key(self, entry: Any, where: str) -> int:
+        """As :meth:`index`; json has no keys but strings, so a number may be written as one."""
+        digits = isinstance(entry, str) and entry.isdecimal() and entry not in (self.classes or ())
+        return self.index(int(entry) if digits else entry, where)
+
+    def index(self, entry: Any, where: str) -> int:
+        if isinstance(entry, str) and self.classes is None:
+            raise UserError(f'{where} has {entry!r}, but class names are not known here: give its index')
+        if isinstance(entry, str):
+            if entry not in self.classes:
+                raise UserError(
+                    f'{where}: there is no class {entry!r}{_near(entry, self.classes)}; '
+                    f'there are {len(self.classes)}'
+                )
+            return list(self.classes).index(entry)
+        if not isinstance(entry, Integral) or isinstance(entry, bool):
+            raise UserError(f'{where} must have names or indices of labels, got {entry!r}')
+        if not 0 <= entry < self.num_labels:
+            raise UserError(
+                f'{where}: there is no label {entry}, of {self.num_labels} the last is {self.num_labels - 1}'
+            )
+        return int(entry)
+
+
+def _clash(labels: set[int], exclusive: Sequence[Sequence[int]]) -> list[int]:
+    """Two of the labels that exclude each other, if there are any."""
+    return next((both[:2] for group in exclusive if len(both := sorted(labels & set(group))) > 1), [])
+
+
+def _union(*parts: Any) -> tuple:
+    """All entries of all parts once, in order."""
+    return tuple(dict.fromkeys(chain.from_iterable(parts)))
+
+
+def _near(word: Any, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(str(word), list(map(str, known)), n=1)
+    return f' (did you mean {found[0]!r}?)' if found else ''
