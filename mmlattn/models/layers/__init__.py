@@ -8,6 +8,7 @@ from .attention_squares import (
     squares_to_boxes,
     squares_to_theta,
 )
+from .beam_search import ALIVE, DEAD, END_MODES, Beams, beam_search
 from .boxcar import Boxcar, boxcar_gradient, boxcar_mask, boxcar_mask_gradients
 from .class_specific_pooling import (
     MAX_TEMPERATURE,
@@ -29,9 +30,11 @@ from .feature_crops import (
     scale_windows,
 )
 from .feature_layout import to_feature_map
+from .label_constraints import LabelConstraints
 from .label_paths import IGNORE, emitted_before, frequency_rank, given_keys, path_inputs, path_targets
 from .lstm_cell import LSTMCell
 from .mask_recording import record_masks
+from .path_scores import first_scores, marginals, noisy_or_scores, step_max_scores
 from .rank_hinge import rank_hinges, true_class_probs
 from .recurrent_regions import STLSTMOutput, discover_regions
 from .region_anchors import FIRST_ANCHORS, LOC_PARAMS, circle_anchors, region_anchors, unbounded_scale
@@ -70,8 +73,11 @@ from .spatial_transformer import (
 )
 
 __all__ = [
+    'ALIVE',
     'CROPS',
     'CROP_GRADIENTS',
+    'DEAD',
+    'END_MODES',
     'FIRST_ANCHORS',
     'FUSIONS',
     'IGNORE',
@@ -83,11 +89,13 @@ __all__ = [
     'SQUARE_BORDERS',
     'AttendedStage',
     'AttentionModule',
+    'Beams',
     'Boxcar',
     'EncoderDecoder',
     'FeatureWindow',
     'InceptionUnit',
     'LSTMCell',
+    'LabelConstraints',
     'LocalConvolutions',
     'LossScale',
     'MaskHead',
@@ -100,6 +108,7 @@ __all__ = [
     'attention_crop',
     'attention_maps',
     'attention_residual_learning',
+    'beam_search',
     'boundary_penalty',
     'boxcar_gradient',
     'boxcar_mask',
@@ -115,6 +124,7 @@ __all__ = [
     'discover_regions',
     'emitted_before',
     'feature_windows',
+    'first_scores',
     'frequency_rank',
     'fuse_scores',
     'fusion_weights',
@@ -122,8 +132,10 @@ __all__ = [
     'highest_response_square',
     'inverse_norms',
     'maps_from_windows',
+    'marginals',
     'mixed_attention',
     'naive_attention_learning',
+    'noisy_or_scores',
     'outside_share',
     'overlap_penalty',
     'pairwise_iou',
@@ -144,6 +156,7 @@ __all__ = [
     'spatial_attention',
     'squares_to_boxes',
     'squares_to_theta',
+    'step_max_scores',
     'theta_to_boxes',
     'theta_to_grid',
     'theta_to_matrix',

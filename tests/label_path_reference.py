@@ -1,0 +1,82 @@
+"""Label paths one by one, in plain Python: every ordered subset, its probability, and which constraints it meets.
+
+Written from the definitions, not from the modules under test. Nothing here is searched, only listed.
+"""
+
+import itertools
+import math
+
+
+def path_log_prob(logits, path, num_labels, min_len=0, max_len=None, mask_emitted=True):
+    """Log P of a path of labels and the END behind it; ``logits(prefix)`` gives C + 1 numbers for a tuple of labels.
+
+    END has probability 0 before ``min_len`` labels and 1 after ``max_len``.
+    """
+    end = num_labels
+    max_len = num_labels if max_len is None else max_len
+    total = 0.0
+    for t, token in enumerate((*path, end)):
+        if t == max_len:
+            return total if token == end else -math.inf
+        scores = logits(tuple(path[:t]))
+        open_ids = [
+            i
+            for i in range(num_labels + 1)
+            if not (mask_emitted and i in path[:t]) and not (i == end and t < min_len)
+        ]
+        if token not in open_ids:
+            return -math.inf
+        total += scores[token] - math.log(sum(math.exp(scores[i]) for i in open_ids))
+    return total
+
+
+def all_paths(logits, num_labels, min_len=0, max_len=None, mask_emitted=True):
+    """Every path within the limits with its log-probability."""
+    most = num_labels if max_len is None else max_len
+    found = {}
+    for n in range(min_len, most + 1):
+        paths = (
+            itertools.permutations(range(num_labels), n)
+            if mask_emitted
+            else itertools.product(range(num_labels), repeat=n)
+        )
+        for path in paths:
+            found[path] = path_log_prob(logits, path, num_labels, min_len, max_len, mask_emitted)
+    return found
+
+
+def meets(path, present=(), absent=(), exclusive=(), parents=None):
+    """Whether the labels of a path, as a set, meet the constraints: pairs; a dict from labels to what they need."""
+    labels = set(path)
+    return (
+        labels >= set(present)
+        and not labels & set(absent)
+        and not any(a in labels and b in labels for a, b in exclusive)
+        and all(labels >= set(needed) for label, needed in (parents or {}).items() if label in labels)
+    )
+
+
+def marginals(paths, num_labels):
+    """P(c among the labels) for a dict of paths and log-probabilities; 0 for none."""
+    weights = {path: math.exp(log_prob) for path, log_prob in paths.items()}
+    whole = sum(weights.values())
+    return [
+        sum(weight for path, weight in weights.items() if label in path) / whole if whole else 0.0
+        for label in range(num_labels)
+    ]
+
+
+def greedy(logits, num_labels, min_len=0, max_len=None):
+    """The most probable next id until it is END."""
+    most = num_labels if max_len is None else max_len
+    path = ()
+    while len(path) < most:
+        scores = logits(path)
+        open_ids = [i for i in range(num_labels) if i not in path]
+        if len(path) >= min_len:
+            open_ids.append(num_labels)
+        best = max(open_ids, key=lambda i: scores[i])
+        if best == num_labels:
+            break
+        path += (best,)
+    return path
