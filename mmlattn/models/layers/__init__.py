@@ -1,4 +1,5 @@
 from .attention_crop import CROP_GRADIENTS, LossScale, attention_crop, whole_picture, zoom
+from .attention_decoder import AttentionDecoder, Memory
 from .attention_module import AttendedStage, AttentionModule
 from .attention_squares import (
     SQUARE_BORDERS,
@@ -30,10 +31,13 @@ from .feature_crops import (
     scale_windows,
 )
 from .feature_layout import to_feature_map
+from .joint_decoder import JointDecoder, LabelEmbedding
 from .label_constraints import LabelConstraints
 from .label_paths import IGNORE, emitted_before, frequency_rank, given_keys, path_inputs, path_targets
-from .lstm_cell import LSTMCell
+from .lstm_cell import LSTMCell, SingleStateCell
 from .mask_recording import record_masks
+from .path_alignment import align_mla, align_pla, fuse_steps, multi_order_loss
+from .path_decoding import FreeRun, decode_freely, follow_paths, path_attention, path_log_probs
 from .path_scores import first_scores, marginals, noisy_or_scores, step_max_scores
 from .rank_hinge import rank_hinges, true_class_probs
 from .recurrent_regions import STLSTMOutput, discover_regions
@@ -88,22 +92,30 @@ __all__ = [
     'SCORE_FUSIONS',
     'SQUARE_BORDERS',
     'AttendedStage',
+    'AttentionDecoder',
     'AttentionModule',
     'Beams',
     'Boxcar',
     'EncoderDecoder',
     'FeatureWindow',
+    'FreeRun',
     'InceptionUnit',
+    'JointDecoder',
     'LSTMCell',
     'LabelConstraints',
+    'LabelEmbedding',
     'LocalConvolutions',
     'LossScale',
     'MaskHead',
+    'Memory',
     'PreActUnit',
     'ResNeXtUnit',
     'ResidualUnit',
     'STLSTMOutput',
+    'SingleStateCell',
     'SoftMask',
+    'align_mla',
+    'align_pla',
     'anchor_penalty',
     'attention_crop',
     'attention_maps',
@@ -121,12 +133,15 @@ __all__ = [
     'class_scores',
     'compose_theta',
     'cut_windows',
+    'decode_freely',
     'discover_regions',
     'emitted_before',
     'feature_windows',
     'first_scores',
+    'follow_paths',
     'frequency_rank',
     'fuse_scores',
+    'fuse_steps',
     'fusion_weights',
     'given_keys',
     'highest_response_square',
@@ -134,12 +149,15 @@ __all__ = [
     'maps_from_windows',
     'marginals',
     'mixed_attention',
+    'multi_order_loss',
     'naive_attention_learning',
     'noisy_or_scores',
     'outside_share',
     'overlap_penalty',
     'pairwise_iou',
+    'path_attention',
     'path_inputs',
+    'path_log_probs',
     'path_targets',
     'place_squares',
     'pooled_terms',
