@@ -3,11 +3,15 @@ from types import SimpleNamespace
 import mmcv
 import pytest
 import torch
+from mmengine.model import is_model_wrapper
+from mmengine.registry import MODEL_WRAPPERS, DefaultScope
+from mmpretrain.models import AverageClsScoreTTA
 from mmpretrain.structures import DataSample
 
 from mmlattn.engine import EvidenceVisualizationHook
-from mmlattn.models import ResidualAttentionNet_CIFAR
+from mmlattn.models import RACNN, ResidualAttentionNet_CIFAR
 from mmlattn.models.layers import AttentionModule
+from mmlattn.utils.errors import UserError
 from mmlattn.visualization import EvidenceVisualizer
 
 
@@ -76,3 +80,35 @@ def test_nothing_is_recorded_unasked(options):
     sample = DataSample()
     hook._add_masks([sample])
     assert 'trunk_masks' not in sample
+
+
+@MODEL_WRAPPERS.register_module()
+class PlainWrapper(torch.nn.Module):
+    """What is_model_wrapper finds around a model trained by several processes."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+@pytest.mark.parametrize('wrap', [lambda model: model, PlainWrapper, AverageClsScoreTTA])
+def test_masks_of_crops_are_not_laid_over_the_picture(wrap):
+    """RA-CNN's networks have masks, of what each scale saw; nothing is hooked then."""
+    arch = dict(
+        stem_channels=4, channels=(4, 8), strides=(1, 2), modules=(1, 1), units=(0, 0), mask_depths=(1, 1)
+    )
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = RACNN(
+            backbone=dict(type='mmlattn.ResidualAttentionNet_CIFAR', arch=arch),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=3, in_channels=8, loss=dict(type='CrossEntropyLoss')),
+            localizer='activation',
+        )
+    wrapped = wrap(model)
+    assert is_model_wrapper(wrapped) == (wrap is PlainWrapper)
+    EvidenceVisualizer.get_instance('crops')
+    hook = EvidenceVisualizationHook(enable=True, trunk_masks=True)
+    named = 'AverageClsScoreTTA' if wrap is AverageClsScoreTTA else 'RACNN'
+    with pytest.raises(UserError, match=f'{named} shows its networks more than the picture'):
+        hook.before_test(SimpleNamespace(model=wrapped))
+    assert not any(m._forward_hooks for m in model.modules())

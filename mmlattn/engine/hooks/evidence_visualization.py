@@ -11,6 +11,7 @@ from torch import nn
 from mmlattn.models.layers import record_masks
 from mmlattn.registry import HOOKS
 from mmlattn.structures import set_trunk_masks
+from mmlattn.utils.errors import UserError
 
 __all__ = ['EvidenceVisualizationHook']
 
@@ -39,10 +40,16 @@ class EvidenceVisualizationHook(VisualizationHook):
         """Begin to record masks.
 
         Raises:
-            ValueError: If ``trunk_masks`` is set and the model has none.
+            ValueError: If ``trunk_masks`` is set and the model has none, or none that lie over the picture.
         """
         if self.enable and self.trunk_masks:
-            self._masks = self._recording.enter_context(record_masks(_unwrapped(runner)))
+            model = _unwrapped(runner)
+            if not hasattr(model, 'backbone'):
+                raise UserError(
+                    f'{type(model).__name__} shows its networks more than the picture as it is drawn, such as crops '
+                    'or flips, so their masks do not lie over it; set trunk_masks=False in EvidenceVisualizationHook'
+                )
+            self._masks = self._recording.enter_context(record_masks(model))
 
     before_test = before_val
 
