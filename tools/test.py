@@ -30,6 +30,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='test-time augmentation: tta_pipeline and tta_model of the config, else the mean score over flips',
     )
+    parser.add_argument(
+        '--constraints',
+        help='json of what is known of the labels, for models that decode them: {"rules": {"present": [...], '
+        '"absent": [...], "exclusive": [[...]], "parents": {...}, "count": n}, "images": {"a.jpg": {"present": '
+        '[...], "absent": [...], "count": n}}}',
+    )
     launch.add_common_arguments(parser)
     args = parser.parse_args()
     if args.out is None and args.out_item is not None:
@@ -44,6 +50,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'metrics are written as .json, .yaml or .pkl, got --out {args.out}')
     if args.out and osp.exists(args.out):
         parser.error(f'--out {args.out} exists already: give another name, or remove it')
+    if args.constraints and not osp.isfile(args.constraints):
+        parser.error(f'there is no file --constraints {args.constraints}')
     return args
 
 
@@ -56,6 +64,10 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         cfg.test_cfg.fp16 = True
     if args.show or args.show_dir is not None:
         draw_predictions(cfg, args)
+    if args.constraints:
+        launch.drop_hook(cfg, 'LabelConstraintsHook')
+        hook = dict(type='mmlattn.LabelConstraintsHook', file=args.constraints)
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     if args.tta:
         augment_test(cfg)
     launch.set_dataloader_defaults(cfg, ['test_dataloader'], args)

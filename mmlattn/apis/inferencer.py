@@ -1,7 +1,8 @@
 """Inference with multi-label models: the set of labels, their scores, and where the model looked."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,24 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mmlattn.apis.loading import load_trained
+from mmlattn.engine.hooks import constrained
 from mmlattn.evaluation.metrics.localization import check_frame
 from mmlattn.models.layers import SoftMask, record_masks
-from mmlattn.structures import EVIDENCE_FIELDS, select_labels, set_trunk_masks
+from mmlattn.structures import (
+    EVIDENCE_FIELDS,
+    KnownLabels,
+    LabelRules,
+    select_labels,
+    set_known_labels,
+    set_trunk_masks,
+)
 from mmlattn.utils.checkpoint import safe_loading
 from mmlattn.utils.errors import UserError
 
 __all__ = ['MultiLabelInferencer', 'resolve_threshold']
+
+# All evidence but that which says nothing about places in the picture.
+PLACED_EVIDENCE = [field for field in EVIDENCE_FIELDS if field not in ('label_path', 'path_logprob')]
 
 
 class MultiLabelInferencer(ImageClassificationInferencer):
@@ -43,6 +55,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         [{'pred_labels': [0, 16], 'pred_classes': ['person', 'dog'], 'pred_scores': array([...])}, ...]
     """
 
+    preprocess_kwargs = {'known'}
     forward_kwargs = {'with_evidence', 'threshold', 'topk'}
 
     def __init__(
@@ -67,7 +80,12 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             super().__init__(model=model, pretrained=pretrained, device=device, classes=classes, **kwargs)
 
     def __call__(
-        self, inputs: Any, return_datasamples: bool = False, batch_size: int = 1, **kwargs
+        self,
+        inputs: Any,
+        return_datasamples: bool = False,
+        batch_size: int = 1,
+        constraints: Mapping | str | Path | None = None,
+        **kwargs,
     ) -> list[dict] | list[DataSample]:
         """Infer.
 
@@ -76,6 +94,9 @@ class MultiLabelInferencer(ImageClassificationInferencer):
                 or a folder of pictures.
             return_datasamples (bool): Return the data samples themselves.
             batch_size (int): Pictures per forward pass.
+            constraints (Mapping | str | Path, optional): What is known of the labels, for a model that decodes them:
+                a json file or what it holds, see ``mmlattn.structures.read_known_labels``, such as
+                ``dict(present=['person'])`` for all of ``inputs``. Pictures are named by file name or path.
             **kwargs: ``with_evidence`` (bool): what the head can tell, and the soft masks of attention modules if
                 the model has any (see ``mmlattn.structures.evidence``). ``threshold`` and ``topk``: see
                 ``mmlattn.structures.select_labels``; without both the model's own decision stands. Mmpretrain's
@@ -84,13 +105,31 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         Returns:
             list[dict]: For each picture ``pred_labels`` (list[int], best first), ``pred_classes`` (list[str], if
             the names are known), ``pred_scores`` (ndarray (C,), of all classes) and the evidence fields present,
-            as arrays.
+            as arrays; ``label_path`` keeps the order in which labels were emitted.
+
+        Raises:
+            UserError: If the model takes no constraints, or they are not understood or contradict each other.
         """
-        return super().__call__(inputs, return_datasamples, batch_size, **kwargs)
+        if constraints is None:
+            return super().__call__(inputs, return_datasamples, batch_size, **kwargs)
+        inputs = self._inputs_to_list(inputs)
+        with constrained(self.model, constraints, self.classes) as known:
+            kwargs['known'] = _rules_by_input(known, inputs)
+            return super().__call__(inputs, return_datasamples, batch_size, **kwargs)
 
     def _inputs_to_list(self, inputs: Any) -> list:
         inputs = str(inputs) if isinstance(inputs, Path) else inputs
         return [str(x) if isinstance(x, Path) else x for x in super()._inputs_to_list(inputs)]
+
+    def preprocess(
+        self, inputs: list, batch_size: int = 1, known: Sequence[LabelRules] | None = None
+    ) -> Iterator[dict]:
+        """Batches of pictures, with what is ``known`` of each input."""
+        rules = iter(known or ())
+        for batch in super().preprocess(inputs, batch_size):
+            for sample, own in zip(batch['data_samples'], rules, strict=False):
+                set_known_labels(sample, own)
+            yield batch
 
     @torch.no_grad()
     def forward(
@@ -136,7 +175,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             ValueError: If the test pipeline crops or flips, so that evidence would lie elsewhere in the picture.
         """
         drawing = kwargs.get('show') or kwargs.get('show_dir') is not None
-        if drawing and any(field in preds[0] for field in EVIDENCE_FIELDS):
+        if drawing and any(field in preds[0] for field in PLACED_EVIDENCE):
             for sample in preds:
                 check_frame(sample.to_dict())
         if self.visualizer is None and drawing:
@@ -164,6 +203,14 @@ class MultiLabelInferencer(ImageClassificationInferencer):
                 many = isinstance(value, (list, tuple))
                 result[field] = [v.cpu().numpy() for v in value] if many else value.cpu().numpy()
         return result
+
+
+def _rules_by_input(known: KnownLabels, inputs: Sequence) -> list[LabelRules]:
+    """What is known of each input; of arrays, which have no name, what is known of all pictures."""
+    pictures, unused = known.match(item for item in inputs if isinstance(item, str))
+    if unused:
+        warnings.warn(unused, stacklevel=3)
+    return [pictures.get(item, known.rules) if isinstance(item, str) else known.rules for item in inputs]
 
 
 def resolve_threshold(

@@ -32,14 +32,15 @@ class KnownLabels:
     images: Mapping[str, LabelRules] = field(default_factory=dict)
     source: str = 'constraints'
 
-    def match(self, paths: Iterable[str]) -> dict[str, str]:
+    def match(self, paths: Iterable[str]) -> tuple[dict[str, LabelRules], str]:
         """Find the pictures that ``images`` names: by the path, or any part of it that ends with the file name.
 
         Args:
             paths (Iterable[str]): Of all pictures of a run.
 
         Returns:
-            dict[str, str]: The path for each key of ``images`` that fits one.
+            tuple[dict[str, LabelRules], str]: The rules by path for each picture named, and a line about those names
+            that fit none, '' if they all do.
 
         Raises:
             UserError: If a key fits several pictures, or several keys fit one.
@@ -56,7 +57,10 @@ class KnownLabels:
                         f'{self.source}: {key!r} fits {pictures[key]} and {path}; give more of the path'
                     )
                 pictures[key] = path
-        return pictures
+        unused = [key for key in self.images if key not in pictures]
+        named = ', '.join(unused[:3]) + (' ...' if len(unused) > 3 else '')
+        told = f'{self.source}: {len(unused)} of {len(self.images)} images fit no picture: {named}'
+        return {path: self.images[key] for key, path in pictures.items()}, told if unused else ''
 
 
 def read_known_labels(

@@ -24,6 +24,9 @@ def parse_args() -> argparse.Namespace:
         '--threshold', type=float, help="predict from this score on; default: the model's own"
     )
     parser.add_argument('--topk', type=int, help='predict at most so many classes')
+    parser.add_argument(
+        '--constraints', type=Path, help='json of what is known of the labels, as for tools/test.py'
+    )
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument(
         '--no-crop',
@@ -98,6 +101,7 @@ def main() -> None:
         with_evidence=True,
         threshold=args.threshold,
         topk=args.topk,
+        constraints=args.constraints,
         show_dir=str(args.out_dir),
         resize=args.cell_size,
     )

@@ -2,7 +2,7 @@ from .class_names import ClassNamesHook
 from .collect_dir import CollectDirHook
 from .complete_weights import CompleteWeightsHook
 from .evidence_visualization import EvidenceVisualizationHook
-from .label_constraints import LabelConstraintsHook, constrained, describe_unused
+from .label_constraints import LabelConstraintsHook, constrained
 from .racnn_phase import RACNNPhaseHook
 from .region_diagnostics import RegionDiagnosticsHook
 from .reproducibility import ReproducibilityHook
@@ -17,5 +17,4 @@ __all__ = [
     'RegionDiagnosticsHook',
     'ReproducibilityHook',
     'constrained',
-    'describe_unused',
 ]

@@ -15,7 +15,7 @@ from mmlattn.registry import HOOKS
 from mmlattn.structures import KnownLabels, read_known_labels, set_known_labels
 from mmlattn.utils.errors import UserError
 
-__all__ = ['LabelConstraintsHook', 'constrained', 'describe_unused']
+__all__ = ['LabelConstraintsHook', 'constrained']
 
 
 @HOOKS.register_module()
@@ -49,16 +49,9 @@ class LabelConstraintsHook(Hook):
     def _begin(self, model: nn.Module, dataset: Dataset) -> None:
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
         self._known = self._run.enter_context(constrained(model, self.file, classes))
-        self._pictures = {}
-        if self._known.images:
-            matched = self._known.match(_paths(dataset))
-            if not matched:
-                raise UserError(
-                    f'{self.file}: none of the pictures in images is in the data: {next(iter(self._known.images))!r} '
-                    'and the like; name them by file name or path'
-                )
-            self._pictures = {path: self._known.images[key] for key, path in matched.items()}
-            self._unused = describe_unused(self._known, matched)
+        self._pictures, self._unused = self._known.match(_paths(dataset)) if self._known.images else ({}, '')
+        if self._known.images and not self._pictures:
+            raise UserError(f'{self._unused}. Name the pictures of the data by file name or path')
 
     def before_val_iter(self, runner, batch_idx: int, data_batch: dict) -> None:
         """Write what is known to the data samples of a batch."""
@@ -75,7 +68,7 @@ class LabelConstraintsHook(Hook):
     def after_val(self, runner) -> None:
         """Give the head its own rules back, and tell which pictures were not there."""
         self._run.close()
-        if self._pictures and self._unused:
+        if self._unused:
             runner.logger.warning(self._unused)
 
     after_test = after_val
@@ -107,14 +100,6 @@ def constrained(
         yield known
     finally:
         head.rules = before
-
-
-def describe_unused(known: KnownLabels, matched: Mapping[str, str]) -> str:
-    """Say which ``images`` are not among those matched; '' if there are none."""
-    unused = [key for key in known.images if key not in matched]
-    named = ', '.join(unused[:3]) + (' ...' if len(unused) > 3 else '')
-    of = f'{len(unused)} of {len(known.images)}'
-    return f'{known.source}: {of} images fit no picture and were not used: {named}' if unused else ''
 
 
 def _decoding_head(model: nn.Module) -> nn.Module:
