@@ -35,6 +35,8 @@ EXAMPLES = {
             loss=dict(type='mmpretrain.CrossEntropyLoss'),
         )
     ),
+    'VGGFCNeck': dict(in_channels=8, embed_dims=8),
+    'CNNRNNHead': dict(num_classes=3, in_channels=8),
     'APN': dict(in_channels=8, form='light'),
     'ActivationLocalizer': dict(),
     'PairwiseRankLoss': dict(),

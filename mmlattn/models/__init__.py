@@ -1,6 +1,7 @@
 from .backbones import ResidualAttentionNet, ResidualAttentionNet_CIFAR, ResidualAttentionWrapper
 from .classifiers import RACNN, MultiCropClassifier
 from .heads import (
+    CNNRNNHead,
     CSRAHead,
     RegionConstraintWrapper,
     ScaledLinearClsHead,
@@ -9,13 +10,14 @@ from .heads import (
 )
 from .localizers import APN, ActivationLocalizer
 from .losses import PairwiseRankLoss, RegionConstraintLoss, SoftmaxL2Loss
-from .necks import STLSTM
+from .necks import STLSTM, VGGFCNeck
 
 __all__ = [
     'APN',
     'RACNN',
     'STLSTM',
     'ActivationLocalizer',
+    'CNNRNNHead',
     'CSRAHead',
     'MultiCropClassifier',
     'PairwiseRankLoss',
@@ -28,4 +30,5 @@ __all__ = [
     'ScaleFusionHead',
     'ScaledLinearClsHead',
     'SoftmaxL2Loss',
+    'VGGFCNeck',
 ]

@@ -1,3 +1,4 @@
 from .st_lstm import STLSTM
+from .vgg_fc import VGGFCNeck
 
-__all__ = ['STLSTM']
+__all__ = ['STLSTM', 'VGGFCNeck']

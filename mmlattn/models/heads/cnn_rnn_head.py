@@ -1,0 +1,352 @@
+"""The CNN-RNN head."""
+
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmlattn.models.layers import (
+    IGNORE,
+    Beams,
+    align_mla,
+    align_pla,
+    beam_search,
+    decode_freely,
+    emitted_before,
+    first_scores,
+    follow_paths,
+    frequency_rank,
+    fuse_steps,
+    given_keys,
+    marginals,
+    multi_order_loss,
+    noisy_or_scores,
+    path_attention,
+    path_inputs,
+    path_log_probs,
+    path_targets,
+    step_max_scores,
+    to_feature_map,
+)
+from mmlattn.models.stored_settings import SettingsCode, StoresSettings
+from mmlattn.registry import MODELS
+from mmlattn.structures import read_label_rules, select_labels, set_attention_maps
+from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.errors import UserError
+
+from .cnn_rnn_options import (
+    ALIGNMENTS,
+    ORDERS,
+    Decoding,
+    PathLimits,
+    build_decoder,
+    check_alive,
+    label_matrix,
+    listed_labels,
+    path_limits,
+    read_counts,
+)
+
+__all__ = ['CNNRNNHead']
+
+
+class Decoded(NamedTuple):
+    """What was read from a batch: ``scores`` (B, C) in [0, 1]; the best path of each picture, ``paths`` (B, T) long
+    with END behind its end, and its log-probability ``log_probs`` (B,), which a run without END has not.
+    """
+
+    scores: Tensor
+    paths: Tensor
+    log_probs: Tensor | None
+
+
+@MODELS.register_module()
+class CNNRNNHead(StoresSettings, BaseModule):
+    """Emits the labels of a picture one after another; multi-label (CVPR 2016).
+
+    The equations are in ``mmlattn/models/layers/joint_decoder.py``, the search in ``beam_search.py``. The head reads
+    the last output of any backbone or neck: a vector (B, D), or a map, which the joint decoder averages and the
+    attention decoder looks at place by place. The paper's feature is fc7 of VGG, by :class:`VGGFCNeck`.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): D.
+        decoder (str | dict): 'joint', the paper's; 'attention'; or a dict with one of them as ``type`` and its
+            settings, see ``JointDecoder`` and ``AttentionDecoder``.
+        order (str): Order of the labels on a training path. 'freq', the paper's: most frequent in the training set
+            first; 'rare': last; 'given': as the data set lists them; 'random': anew each time; 'random_fixed': one
+            random order.
+        align (str, optional): Learn without a given order, from the decoder's own choices. 'mla' and 'pla' (Yazici et
+            al., CVPR 2020) assign the labels to its steps; 'multi' (Dutta et al., ECCV 2020) asks every step for all
+            labels that are left, and has no END, no beam and no constraints. See ``layers/path_alignment.py``.
+        label_freq (str | Sequence[float], optional): Images with each label, C numbers or a json of them; by default
+            ``LabelFrequencyHook`` counts them before training.
+        mask_emitted (bool): No label twice, in training and prediction. The paper does not say.
+        loss_norm (str): Sum over the steps divided by the number of steps in the batch, 'token', or of 'image's.
+        aux_bce (float): Weight of a binary cross-entropy of a linear classifier beside the decoder, which helps a
+            backbone that is trained along.
+        num_steps (int): Steps of align='multi'.
+        test_cfg (dict, optional): See :class:`Decoding`.
+        with_evidence (bool): Whether ``predict`` adds ``label_path`` (n,) and ``path_logprob``, and with the
+            attention decoder ``attention_maps`` (C, h, w).
+        init_cfg (dict, optional): By default the parts start as their modules say.
+
+    Raises:
+        ValueError: For an impossible combination of arguments, features or labels that can't be read.
+    """
+
+    settings_code = SettingsCode(
+        'cnn_rnn_settings',
+        cell=('lstm', 'paper'),
+        gate_act=('sigmoid', 'relu'),
+        image_into=('joint', 'init', 'input'),
+        steps=('path', 'multi'),
+    )
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        *,
+        decoder: str | dict = 'joint',
+        order: str = 'freq',
+        align: str | None = None,
+        label_freq=None,
+        mask_emitted: bool = True,
+        loss_norm: str = 'token',
+        aux_bce: float = 0.0,
+        num_steps: int = 5,
+        test_cfg: dict | None = None,
+        with_evidence: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        for name, value in dict(
+            num_classes=num_classes, in_channels=in_channels, num_steps=num_steps
+        ).items():
+            check_whole(name, value, 1)
+        check_choice('order', order, ORDERS)
+        check_choice('loss_norm', loss_norm, ('token', 'image'))
+        check_number('aux_bce', aux_bce, least=0)
+        if align is not None:
+            check_choice('align', align, ALIGNMENTS)
+        self.num_classes, self.in_channels, self.num_steps = num_classes, in_channels, num_steps
+        self.order, self.align, self.mask_emitted, self.loss_norm = order, align, mask_emitted, loss_norm
+        self.decoding = Decoding.from_cfg(test_cfg, num_classes)
+        rules = self.decoding.constraints
+        self.rules = (
+            None if rules is None else read_label_rules(rules, num_classes, where='test_cfg.constraints')
+        )
+        self.with_evidence = with_evidence
+        self.decoder = build_decoder(decoder, num_classes, in_channels)
+        self.aux = nn.Linear(in_channels, num_classes) if aux_bce else None
+        self.aux_bce = aux_bce
+        self.register_buffer('label_rank', torch.full((num_classes,), -1))
+        if order == 'random_fixed':
+            self.label_rank.copy_(torch.randperm(num_classes, generator=torch.Generator().manual_seed(0)))
+        elif label_freq is not None:
+            self.set_label_counts(read_counts(label_freq, num_classes))
+        chosen = dict(type=decoder) if isinstance(decoder, str) else decoder
+        known = {name: chosen[name] for name in ('cell', 'gate_act', 'image_into') if name in chosen}
+        self.store_settings(**known, steps='multi' if align == 'multi' else 'path')
+
+    def set_label_counts(self, counts: Tensor) -> None:
+        """Rank the labels by how many images of the training set have them, (C,)."""
+        if self.order != 'random_fixed':
+            self.label_rank.copy_(frequency_rank(counts.to(self.label_rank.device)))
+
+    def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
+        """What the decoder reads of a backbone's outputs: (B, D), or (B, D, h, w) if it looks at a map."""
+        x = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        if x.dim() == 2 and not self.decoder.reads_map:
+            if x.shape[1] != self.in_channels:
+                raise UserError(
+                    f'CNNRNNHead has in_channels={self.in_channels}, the features have {x.shape[1]}: set one to the '
+                    'other'
+                )
+            return x
+        x = to_feature_map(x, self.in_channels)
+        return x if self.decoder.reads_map else x.mean(dim=(2, 3))
+
+    def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
+        """``pred_score`` of a batch, (B, C) in [0, 1]; without constraints."""
+        return self.decode(self.decoder.context(self.pre_logits(feats))).scores
+
+    def loss(self, feats: tuple[Tensor] | Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """Compute the losses.
+
+        Args:
+            feats (tuple[Tensor] | Tensor): As for ``pre_logits``.
+            data_samples (list[DataSample]): With ``gt_label`` or ``gt_score``; maybe without any label, whose path is
+                END alone.
+
+        Returns:
+            dict[str, Tensor]: ``loss_path``, and ``loss_aux`` if asked for.
+        """
+        features = self.pre_logits(feats)
+        labels = label_matrix(data_samples, self.num_classes, features.device)
+        context = self.decoder.context(features)
+        losses = dict(loss_path=self._path_loss(context, labels, data_samples))
+        if self.aux is not None:
+            pooled = features.mean(dim=(2, 3)) if features.dim() == 4 else features
+            bce = F.binary_cross_entropy_with_logits(self.aux(pooled).float(), labels.float())
+            losses['loss_aux'] = self.aux_bce * bce
+        return losses
+
+    def _path_loss(self, context, labels: Tensor, data_samples: list[DataSample]) -> Tensor:
+        if self.align == 'multi':
+            run = self._run_freely(context, labels, self.num_steps, unique=True)
+            return multi_order_loss(run.logits[..., :-1], labels, run.before)
+        if self.align is None:
+            targets = path_targets(labels, self._keys(labels, data_samples), self.decoding.max_len)
+            tokens = path_inputs(targets, self.num_classes)
+            log_probs = self._log_probs(follow_paths(self.decoder, tokens, context), tokens)
+        else:
+            run = self._run_freely(context, labels, int(labels.sum(dim=1).max()) + 1, unique=False)
+            log_probs = run.logits.log_softmax(dim=-1)
+            if self.align == 'mla':
+                targets = align_mla(log_probs.detach(), labels)
+            else:
+                targets = align_pla(log_probs.detach(), run.emitted, labels)
+        total = F.nll_loss(log_probs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction='sum')
+        return total / (labels.shape[0] if self.loss_norm == 'image' else (targets != IGNORE).sum())
+
+    def _run_freely(self, context, labels: Tensor, steps: int, unique: bool):
+        start = labels.new_full((labels.shape[0], 1), self.num_classes + 1, dtype=torch.long)
+        return decode_freely(self.decoder, start, context, steps, unique)
+
+    def _log_probs(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        before = emitted_before(tokens, self.num_classes)
+        return path_log_probs(logits, before if self.mask_emitted else torch.zeros_like(before))
+
+    def _keys(self, labels: Tensor, data_samples: list[DataSample]) -> Tensor:
+        """By what the labels of each image are sorted, ascending: (C,) or (B, C)."""
+        if self.order == 'random':
+            return torch.rand(labels.shape, device=labels.device)
+        if self.order == 'given':
+            return given_keys(listed_labels(data_samples, labels.device), self.num_classes)
+        if (self.label_rank < 0).any():
+            raise UserError(
+                f'order={self.order!r} needs to know how frequent the labels are: add '
+                "custom_hooks=[..., dict(type='mmlattn.LabelFrequencyHook')], or give label_freq to the head"
+            )
+        return -self.label_rank if self.order == 'rare' else self.label_rank
+
+    def decode(self, context, limits: PathLimits | None = None) -> Decoded:
+        """Search the best paths of a batch.
+
+        Args:
+            context: Of the decoder.
+            limits (PathLimits, optional): What is known of each picture; by default what ``test_cfg`` says.
+
+        Returns:
+            Decoded: With dead log-probabilities (below ``ALIVE``) where nothing fits the limits.
+        """
+        state = self.decoder.start(context)
+        start = torch.full_like(state[0][..., 0], self.num_classes + 1, dtype=torch.long)
+        if self.align == 'multi':
+            return self._decode_in_any_order(context, start)
+        how = self.decoding
+        limits = limits or PathLimits(how.min_len, how.max_len)
+        beams = beam_search(
+            lambda tokens, state: self.decoder.step(tokens, state, context),
+            start,
+            state,
+            self.num_classes,
+            width=how.beam,
+            min_len=limits.min_len,
+            max_len=limits.max_len,
+            end_mode=how.end_mode,
+            mask_emitted=self.mask_emitted,
+            constraints=limits.constraints,
+            length_penalty=how.length_penalty,
+        )
+        scores = self._scores(beams, context)
+        if limits.constraints is not None:
+            scores = scores.masked_fill(limits.constraints.absent, 0)
+            scores = scores.masked_fill(limits.constraints.present, 1)
+        return Decoded(scores, beams.paths[:, 0], beams.log_probs[:, 0])
+
+    def _scores(self, beams: Beams, context) -> Tensor:
+        how = self.decoding
+        scores = marginals(beams)
+        if how.score == 'marginal' and not how.fallback:
+            return scores
+        path, length = beams.paths[:, 0], beams.lengths[:, 0]
+        tokens = path_inputs(path, self.num_classes)
+        steps = self._log_probs(follow_paths(self.decoder, tokens, context), tokens)
+        if how.score == 'first':
+            return first_scores(steps)
+        if how.score == 'noisy_or':
+            return noisy_or_scores(steps, length)
+        best = step_max_scores(steps, length)
+        return best if how.score == 'step_max' else (1 - how.fallback) * scores + how.fallback * best
+
+    def _decode_in_any_order(self, context, start: Tensor) -> Decoded:
+        """Each label counts by the step that was surest of it; the path has the emitted ones that reach ``thr``."""
+        run = decode_freely(self.decoder, start, context, self.num_steps, unique=True)
+        scores = fuse_steps(run.logits[..., :-1]).sigmoid()
+        left_out = scores.gather(1, run.emitted) < self.decoding.thr
+        in_order = left_out.long().argsort(dim=1, stable=True)
+        paths = run.emitted.masked_fill(left_out, self.num_classes).gather(1, in_order)
+        return Decoded(scores, paths, None)
+
+    def predict(
+        self,
+        feats: tuple[Tensor] | Tensor,
+        data_samples: list[DataSample] | None = None,
+        with_evidence: bool | None = None,
+    ) -> list[DataSample]:
+        """Predict label sets and scores.
+
+        Args:
+            feats (tuple[Tensor] | Tensor): As for ``pre_logits``.
+            data_samples (list[DataSample], optional): Samples to write to. What is known of a picture's labels is
+                read from ``label_present`` and ``label_absent``, indices, and ``label_count``, a number.
+            with_evidence (bool, optional): Overrides the head's setting for this call.
+
+        Returns:
+            list[DataSample]: With ``pred_score`` (C,) in [0, 1], ``pred_label`` (n,) in the order of emission (by
+            score, best first, for set_from='marginal'), and the evidence if asked for.
+
+        Raises:
+            ValueError: If no label set fits what is known of a picture.
+        """
+        context = self.decoder.context(self.pre_logits(feats))
+        limits = None
+        if data_samples is not None or self.rules is not None:
+            samples = data_samples or [DataSample()] * feats[-1].shape[0]
+            limits = path_limits(self.rules, samples, self.decoding, self.num_classes, self.label_rank.device)
+        if limits is not None and self.align == 'multi':
+            raise UserError("align='multi' has no beam search, and takes no constraints")
+        decoded = self.decode(context, limits)
+        if data_samples is None:
+            data_samples = [DataSample() for _ in range(decoded.scores.shape[0])]
+        if limits is not None and decoded.log_probs is not None:
+            check_alive(decoded.log_probs, data_samples)
+        paths = [path[path < self.num_classes] for path in decoded.paths]
+        for sample, score, path in zip(data_samples, decoded.scores, paths, strict=True):
+            sample.set_pred_score(score.clone()).set_pred_label(self._select(score, path))
+        if self.with_evidence if with_evidence is None else with_evidence:
+            self._set_evidence(data_samples, paths, decoded, context, feats)
+        return data_samples
+
+    def _select(self, score: Tensor, path: Tensor) -> Tensor:
+        if self.decoding.set_from == 'path':
+            return path.clone()
+        labels = select_labels(score, self.decoding.thr, self.decoding.topk)
+        return labels[score[labels].argsort(descending=True, stable=True)]
+
+    def _set_evidence(self, samples: list[DataSample], paths, decoded: Decoded, context, feats) -> None:
+        for index, (sample, path) in enumerate(zip(samples, paths, strict=True)):
+            sample.set_field(path.clone(), 'label_path')
+            if decoded.log_probs is not None:
+                sample.set_field(decoded.log_probs[index].clone(), 'path_logprob')
+        if self.decoder.reads_map:
+            looks = path_attention(self.decoder, path_inputs(decoded.paths, self.num_classes), context)
+            emitted = decoded.paths[..., None] == torch.arange(self.num_classes, device=looks.device)
+            maps = emitted.to(looks.dtype).transpose(1, 2) @ looks  # a label is emitted once, END is none
+            set_attention_maps(samples, maps.unflatten(-1, self.pre_logits(feats).shape[-2:]))
