@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest, chisquare
 
 CONVERTERS = Path(__file__).resolve().parents[2] / 'tools' / 'dataset_converters'
 
@@ -21,6 +23,13 @@ def modules(monkeypatch):
     import stamp_scenes
 
     return scenes, multi_digits, stamp_scenes
+
+
+@pytest.fixture
+def label_sets(modules):
+    import label_sets
+
+    return label_sets
 
 
 @pytest.fixture
@@ -66,6 +75,109 @@ def test_clutter_has_no_box(modules, digits):
     for x, y, width, height in scene.boxes:
         outside[y : y + height, x : x + width] = 0
     assert outside.any()
+
+
+# Drawn by the first release, on black: later ones must give the same scenes for the same settings.
+FIRST_RELEASE = [
+    ((8, 4, 0, 0), ((23, 32, 5, 14), (37, 31, 10, 18), (39, 9, 20, 15), (0, 41, 16, 12)), 97976),
+    ((1, 3), ((15, 25, 18, 18), (40, 44, 13, 20)), 98041),
+    ((4,), ((27, 47, 8, 14),), 48148),
+    ((8, 0, 5), ((12, 14, 7, 18), (8, 47, 14, 10), (55, 8, 8, 16)), 78928),
+]
+
+
+def test_scenes_and_recipes_of_the_first_release_stay(modules, digits):
+    _, multi_digits, _ = modules
+    style, lengths = multi_digits.SceneStyle(), dict(train=2, val=2)
+    splits = multi_digits.make_splits(*digits, [TEXTURE], style, lengths, seed=5)
+    scenes = [split.compose(index) for split in splits for index in range(2)]
+    assert [(scene.labels, scene.boxes, int(scene.image.sum())) for scene in scenes] == FIRST_RELEASE
+    assert list(multi_digits.make_recipe(style, lengths, 5)) == [
+        *(
+            'data_set',
+            'seed',
+            'train',
+            'val',
+            'canvas',
+            'max_digits',
+            'digit_size',
+            'clutter',
+            'fragment',
+            'dim',
+        ),
+        *('digits', 'textures'),
+    ]
+
+
+@pytest.mark.parametrize(('number', 'max_size'), [(20, 5), (12, 4), (50, 5), (18, 9)])
+def test_no_label_tells_its_set(label_sets, number, max_size):
+    table, again = (label_sets.draw_label_sets(np.random.default_rng(1), number, 10, max_size) for _ in 'ab')
+    assert table == again != label_sets.draw_label_sets(np.random.default_rng(2), number, 10, max_size)
+    assert len(set(table)) == number and all(row == tuple(sorted(set(row))) for row in table)
+    sizes = Counter(map(len, table))
+    assert set(sizes) == set(range(1, max_size + 1)) and max(sizes.values()) - min(sizes.values()) <= 1
+    assert all(sum(label in row for row in table) >= 2 for label in range(10))
+
+
+@pytest.mark.parametrize(('number', 'max_size'), [(10, 1), (11, 1), (4, 5), (51, 5)])
+def test_impossible_tables_are_refused(label_sets, number, max_size):
+    """Singles tell their set; there are only ten of them; 10 members can't hold 10 labels twice; 11 singles of 10."""
+    with pytest.raises(ValueError, match=f'no {number} different sets of 1 to {max_size} of 10 labels'):
+        label_sets.draw_label_sets(np.random.default_rng(0), number, 10, max_size)
+
+
+def test_table_is_described(label_sets):
+    said = label_sets.describe_label_sets([(0,), (0, 1), (0, 1, 2), (1, 2)], 'abcd')
+    assert said == (
+        'label sets: a | a b | a b c | b c\na in 75 %, b in 75 %, c in 50 %, d in 0 %; 3 of 6 pairs occur'
+    )
+
+
+def test_scenes_show_one_of_the_sets_all_equally_often(modules, label_sets, digits):
+    _, multi_digits, _ = modules
+    table = label_sets.draw_label_sets(np.random.default_rng(0), 20, 10, 5)
+    style = multi_digits.SceneStyle(label_sets=table, clutter=0)
+    for split in multi_digits.make_splits(*digits, [TEXTURE], style, dict(train=300, val=300), seed=0):
+        shown = Counter(split.compose(index).labels for index in range(300))
+        assert set(shown) == set(table)
+        assert chisquare([shown[row] for row in table]).pvalue > 1e-3
+    tight = multi_digits.SceneStyle(label_sets=[(0, 1, 2, 3, 4)], canvas=30)
+    with pytest.raises(ValueError, match='5 digits of 14 to 20 pixels do not fit'):
+        multi_digits.make_splits(*digits, [TEXTURE], tight, dict(train=1, val=1), 0)[0].compose(0)
+
+
+def halves_covered(ink):
+    height, width = ink.shape[0] // 2, ink.shape[1] // 2
+    for side in (np.s_[:height], np.s_[-height:], np.s_[:, :width], np.s_[:, -width:]):
+        hidden = ink.copy()
+        hidden[side] = 0
+        yield hidden
+
+
+def test_hidden_digits_are_faint_or_half_covered_and_stay_where_they_are(modules, digits):
+    _, multi_digits, _ = modules
+
+    def scenes(hide):
+        style = multi_digits.SceneStyle(label_sets=((0, 1, 2), (1, 3)), clutter=0, hide=hide)
+        split = multi_digits.make_splits(*digits, [TEXTURE], style, dict(train=300, val=1), seed=0)[0]
+        return [split.compose(index) for index in range(300)]
+
+    found = Counter()
+    for plain, hidden in zip(scenes(0), scenes(0.3), strict=True):
+        assert (plain.labels, plain.boxes) == (hidden.labels, hidden.boxes)
+        for x, y, width, height in plain.boxes:
+            before, after = (s.image[y : y + height, x : x + width] for s in (plain, hidden))
+            assert after.any()
+            if (after == before).all():
+                found['plain'] += 1
+            elif (after == np.floor(before * 0.4)).all():
+                found['faint'] += 1
+            else:
+                found[[(after == covered).all() for covered in halves_covered(before)].index(True)] += 1
+    hard = found.total() - found['plain']
+    assert binomtest(hard, found.total(), 0.3).pvalue > 1e-3
+    assert binomtest(found['faint'], hard, 0.5).pvalue > 1e-3
+    assert chisquare([found[side] for side in range(4)]).pvalue > 1e-3
 
 
 def write(modules, out, digits, seed=0, length=4):
@@ -158,7 +270,9 @@ def test_says_what_the_photo_tier_needs(modules, tmp_path, monkeypatch):
         stamp_scenes.fetch_stamps(tmp_path / 'cache')
 
 
-@pytest.mark.parametrize('wrong', [dict(digit_size=(30, 20)), dict(digit_size=(20, 80)), dict(clutter=-1)])
+@pytest.mark.parametrize(
+    'wrong', [dict(digit_size=(30, 20)), dict(digit_size=(20, 80)), dict(clutter=-1), dict(hide=1.1)]
+)
 def test_impossible_styles_are_refused(modules, wrong):
     with pytest.raises(ValueError, match='got'):
         modules[1].SceneStyle(**wrong)
@@ -176,3 +290,16 @@ def test_real_digits(tmp_path):
     assert len(list((tmp_path / 'digits/train').iterdir())) == 20
     refused = subprocess.run([*command, '--seed', '1'], capture_output=True, text=True)
     assert refused.returncode == 1 and 'other settings (seed)' in refused.stderr
+    by_rule = ['--label-sets', '20', '--max-digits', '5', '--hide', '0.3', '--out', tmp_path / 'digit-sets']
+    result = subprocess.run([*command, *by_rule], capture_output=True, text=True)
+    assert result.returncode == 0 and 'of 45 pairs occur' in result.stdout, result.stderr
+    recipe = json.loads((tmp_path / 'digit-sets/recipe.json').read_text())
+    shown = {}
+    content = json.loads((tmp_path / 'digit-sets/annotations/instances_train.json').read_text())
+    for annotation in content['annotations']:
+        shown.setdefault(annotation['image_id'], []).append(annotation['category_id'] - 1)
+    assert len(shown) == 20 and all(row in recipe['label_sets'] for row in shown.values())
+    again = subprocess.run([*command, *by_rule], capture_output=True, text=True)
+    assert 'are there already' in again.stdout
+    refused = subprocess.run([*command, '--label-sets', '-1'], capture_output=True, text=True)
+    assert refused.returncode == 1 and 'must not be negative, got -1' in refused.stderr

