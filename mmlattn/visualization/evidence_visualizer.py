@@ -16,6 +16,7 @@ from mmlattn.registry import VISUALIZERS
 from .layout import SheetLayout, fit_picture, overlay, zoom_picture
 from .legend import draw_legend, legend_lines
 from .panels import OUTCOME_COLORS, Panel, sample_panels
+from .path_drawing import draw_steps, draw_turn
 from .region_drawing import draw_regions, spotlight
 from .text import fit_label
 
@@ -193,11 +194,16 @@ class EvidenceVisualizer(UniversalVisualizer):
     ) -> None:
         x, y = corner
         letters = max(cell / 15, 9)
-        self._write(panel.title, x, y - cell // 40, panel.outcome, letters, cell, **text_cfg)
+        indent = 0.0
+        if panel.turn is not None:
+            indent, radius = 1.7 * letters, 0.6 * letters
+            color = OUTCOME_COLORS[panel.outcome]
+            draw_turn(self.ax_save, panel.turn, color, x + radius, y - cell // 40 - radius, radius)
+        self._write(
+            panel.title, x + indent, y - cell // 40, panel.outcome, letters, cell - indent, **text_cfg
+        )
         if panel.lines:
-            spacing = max(cell / 9, 1.2 * letters)
-            for row, (text, outcome) in enumerate(_first_lines(panel.lines, int(cell / spacing) - 1)):
-                self._write(text, x, y + (row + 1) * spacing, outcome, letters, cell, **text_cfg)
+            self._draw_lines(panel, (x, y), cell, letters, text_cfg)
             return
         if panel.heat is not None:
             heat = panel.heat.numpy()
@@ -221,6 +227,19 @@ class EvidenceVisualizer(UniversalVisualizer):
             draw_regions(self.ax_save, panel.regions, (x, y), (width, height), cell)
         if panel.peak is not None:
             self._mark(*(panel.peak * scale + origin).tolist(), size=cell / 30)
+
+    def _draw_lines(
+        self, panel: Panel, corner: tuple[int, int], cell: int, letters: float, text_cfg: dict
+    ) -> None:
+        (x, y), spacing, indent = corner, max(cell / 9, 1.2 * letters), 0.0
+        shown = _first_lines(panel.lines, int(cell / spacing) - 1)
+        if panel.steps:
+            told = len(shown) - (len(shown) < len(panel.lines))  # the last line may count the others
+            colors = [OUTCOME_COLORS[outcome] for _, outcome in shown[: min(panel.steps, told)]]
+            indent = draw_steps(self.ax_save, colors, x, y + spacing - 0.55 * letters, spacing, letters)
+        for row, (text, outcome) in enumerate(shown):
+            place = (x + indent, y + (row + 1) * spacing)
+            self._write(text, *place, outcome, letters, cell - indent, **text_cfg)
 
     def _write(
         self, text: str, x: float, y: float, outcome: str, size: float, width: float | None = None, **style

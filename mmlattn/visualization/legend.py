@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 from .layout import SheetLayout
 from .panels import OUTCOME_COLORS, Panel
+from .path_drawing import draw_turn
 from .region_drawing import draw_key
 from .text import label_width
 
@@ -19,7 +20,7 @@ OUTCOME_TEXTS = dict(
     correct='correct', wrong='wrongly predicted', missed='missed', ignored='ignored in the truth'
 )
 # Width of each key symbol with its space, in heights of the text.
-KEY_WIDTHS = dict(none=0, bar=5.6, peak=1.6, region=1.9, lit=1.9, box=1.6)
+KEY_WIDTHS = dict(none=0, bar=5.6, peak=1.6, region=1.9, lit=1.9, box=1.6, turn=1.9)
 
 
 def draw_legend(ax: Axes, layout: SheetLayout, panels: Sequence[Panel], colormap: str) -> None:
@@ -69,6 +70,8 @@ def _entries(panels: Sequence[Panel]) -> Iterator[tuple[str, str, str]]:
     for outcome, text in OUTCOME_TEXTS.items():
         if outcome in outcomes:
             yield 'none', text, OUTCOME_COLORS[outcome]
+    if any(panel.steps for panel in panels):
+        yield 'turn', 'order in which labels were decoded', ink
     for text in dict.fromkeys(panel.heat_text for panel in panels if panel.heat is not None):
         yield 'bar', text, ink
     if any(panel.peak is not None for panel in panels):
@@ -88,6 +91,8 @@ def _draw_key(ax: Axes, key: str, x: float, y: float, size: float, colormap: str
         ax.imshow(colors, extent=(x, x + 5 * size, y + size / 2, y - size / 2), aspect='auto')
     elif key == 'region':
         draw_key(ax, x, y, 1.3 * size)
+    elif key == 'turn':
+        draw_turn(ax, 1, OUTCOME_COLORS['predicted'], x + 0.65 * size, y, 0.65 * size)
     elif key == 'lit':
         ax.add_patch(Rectangle((x, y - 0.65 * size), 1.3 * size, 1.3 * size, fc='#444444'))
         ax.add_patch(Rectangle((x + 0.3 * size, y - 0.1 * size), 0.7 * size, 0.5 * size, fc='#F4F4F4'))

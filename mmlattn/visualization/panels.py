@@ -1,5 +1,6 @@
 """What to draw of a data sample: one :class:`Panel` for each thing worth looking at, no drawing yet."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -56,6 +57,8 @@ class Panel:
         zoom (Tensor, optional): Shape (4,), xyxy in [0, 1] of the picture, of which only this is shown, enlarged.
             ``boxes`` and ``regions`` are then in [0, 1] of what is shown, and boxes may stick out of it.
         lines (tuple[tuple[str, str], ...]): (text, outcome) written on a blank cell in place of the picture.
+        steps (int): So many of the first ``lines`` followed each other; they are numbered and joined by arrows.
+        turn (int, optional): The number that ``title`` has among such steps.
         told (tuple[str, ...]): Captions of classes that need not be listed, besides ``title``.
     """
 
@@ -70,6 +73,8 @@ class Panel:
     lit: Tensor | None = None
     zoom: Tensor | None = None
     lines: tuple[tuple[str, str], ...] = ()
+    steps: int = 0
+    turn: int | None = None
     told: tuple[str, ...] = ()
 
 
@@ -118,13 +123,42 @@ def sample_panels(
 
 
 def _attention_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
-    """One panel for each class shown: its map, the map's peak, and the true boxes of that class."""
+    """One panel for each class shown: its map, the map's peak, and the true boxes of that class.
+
+    Of a decoder those it emitted, numbered, in that order: the others have no map.
+    """
+    turns = {label: turn for turn, label in enumerate(_path(sample), start=1)}
+    if 'label_path' in sample:
+        shown = sorted((item for item in shown if item.label in turns), key=lambda item: turns[item.label])
     panels = []
     for item in shown:
         heat = sample.attention_maps[item.label].detach().cpu().float()
         peak = attention_peaks(heat) if heat.any() else None
-        panels.append(Panel(item.caption, item.outcome, heat, peak=peak, boxes=item.boxes))
+        turn = turns.get(item.label)
+        panels.append(Panel(item.caption, item.outcome, heat, peak=peak, boxes=item.boxes, turn=turn))
     return panels
+
+
+def _path_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
+    """One panel: the labels in the order in which they were emitted, those known before, and those missed."""
+    scores, known = sample.get('pred_score'), sample.get('label_present', torch.zeros(0)).tolist()
+    path = _path(sample)
+    lines = [
+        (words.caption(label, scores) + ('  known' if label in known else ''), words.outcome(label))
+        for label in path
+    ]
+    outcomes = label_outcomes(sample, words.draw_gt)
+    missed = [words.caption(label, scores) for label, outcome in outcomes.items() if outcome == 'missed']
+    lines = [*(lines or [('no labels', 'predicted')]), *((caption, 'missed') for caption in missed)]
+    title = 'label path'
+    if words.draw_score and 'path_logprob' in sample:
+        title += f'  p = {math.exp(sample.path_logprob):.2g}'
+    told = (*missed, *(words.caption(label, scores) for label in path))
+    return [Panel(title, lines=tuple(lines), steps=len(path), told=told)]
+
+
+def _path(sample: DataSample) -> list[int]:
+    return sample.get('label_path', torch.zeros(0)).tolist()
 
 
 def _region_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
@@ -222,5 +256,8 @@ def _mask_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording
 
 # One entry for each evidence field that can be drawn; a new system adds its own.
 EVIDENCE_PANELS: dict[str, Callable[..., list[Panel]]] = dict(
-    attention_maps=_attention_panels, regions=_region_panels, trunk_masks=_mask_panels
+    label_path=_path_panels,
+    attention_maps=_attention_panels,
+    regions=_region_panels,
+    trunk_masks=_mask_panels,
 )

@@ -61,7 +61,11 @@ class Wording:
         if not scores.isfinite().all():
             return 'scores not finite', 'predicted'
         label = int(scores.argmax())
-        return self.caption(label, scores), _outcome(label, self.sample, self.draw_gt)
+        return self.caption(label, scores), self.outcome(label)
+
+    def outcome(self, label: int) -> str:
+        """Whether it is right to predict a class, a key of ``OUTCOME_COLORS``."""
+        return _outcome(label, self.sample, self.draw_gt)
 
     def true_boxes(self) -> Tensor:
         """All true boxes, shape (N, 4), if they may be drawn and lie where they did in the original picture."""
