@@ -63,6 +63,7 @@ EXAMPLES = {
     ),
     'CUBBox': dict(data_root='none', lazy_init=True),
     'NABirds': dict(data_root='none', lazy_init=True),
+    'NUSWide': dict(data_root='none', lazy_init=True),
     'StanfordDogs': dict(data_root='none', lazy_init=True),
     'VOCBox': dict(data_root='none', lazy_init=True),
     'SeededDataset': dict(dataset=dict(type='mmlattn.COCOMultiLabel', ann_file='none.json', lazy_init=True)),

@@ -2,6 +2,7 @@ from .coco_multilabel import COCOMultiLabel
 from .cub_box import CUBBox
 from .nabirds import NABirds
 from .noisy_labels import NoisyLabels
+from .nus_wide import NUSWide
 from .plain_multilabel import PlainMultiLabel
 from .seeded import SeededDataset
 from .stanford_dogs import StanfordDogs
@@ -12,6 +13,7 @@ __all__ = [
     'COCOMultiLabel',
     'CUBBox',
     'NABirds',
+    'NUSWide',
     'NoisyLabels',
     'PlainMultiLabel',
     'SeededDataset',

@@ -15,7 +15,7 @@ from mmlattn.utils.errors import UserError
 
 __all__ = [
     'check_classes', 'check_images', 'check_same_classes', 'is_number', 'is_whole', 'keep_labelled', 'load_json',
-    'missing_key', 'refuse',
+    'missing_images', 'missing_key', 'refuse',
 ]  # fmt: skip
 
 
@@ -142,26 +142,33 @@ def check_same_classes(
 
 
 def check_images(paths: Iterable[str], ann_file: str) -> None:
-    """See that every image file exists, with one directory listing for each folder instead of a stat for each file.
-
-    Images that don't lie in the local file system are not looked for.
+    """See that every image file exists.
 
     Raises:
         UserError: With the number of missing files, and the first of them.
     """
+    paths = list(paths)
+    missing = missing_images(paths)
+    if missing:
+        raise UserError(
+            f'{ann_file}: {len(missing)} of {len(paths)} images are missing, first {missing[0]}: set data_root and '
+            'data_prefix of the data set to the folder with the pictures, or finish the download'
+        )
+
+
+def missing_images(paths: Iterable[str]) -> list[str]:
+    """The image files that do not exist, with one directory listing for each folder instead of a stat for each file.
+
+    Images that don't lie in the local file system are not looked for.
+    """
     folders = defaultdict(list)
     for path in paths:
         folder, name = os.path.split(path)
-        folders[folder].append(name)
-    missing, total = [], 0
-    for folder, names in folders.items():
+        folders[folder].append((name, path))
+    missing = []
+    for folder, files in folders.items():
         if folder and not isinstance(get_file_backend(folder, enable_singleton=True), LocalBackend):
             continue
-        total += len(names)
         there = {entry.name for entry in os.scandir(folder or '.')} if Path(folder).is_dir() else set()
-        missing += [os.path.join(folder, name) for name in names if name not in there]
-    if missing:
-        raise UserError(
-            f'{ann_file}: {len(missing)} of {total} images are missing, first {missing[0]}: set data_root and '
-            'data_prefix of the data set to the folder with the pictures, or finish the download'
-        )
+        missing += [path for name, path in files if name not in there]
+    return missing

@@ -1,0 +1,168 @@
+"""NUS-WIDE: pictures from Flickr with labels of 81 concepts."""
+
+import logging
+import os
+
+import numpy as np
+from mmengine.fileio import get_file_backend, join_path
+from mmengine.logging import print_log
+from mmpretrain.datasets import MultiLabelDataset
+
+from mmlattn.datasets.annotation_checks import check_same_classes, missing_images
+from mmlattn.datasets.nus_wide_layout import (
+    COUNTS,
+    draw_150k,
+    find_rows,
+    label_lists,
+    read_concepts,
+    read_labels,
+    read_pictures,
+)
+from mmlattn.registry import DATASETS
+from mmlattn.utils.arguments import check_choice
+from mmlattn.utils.errors import UserError
+
+__all__ = ['NUSWide']
+
+
+@DATASETS.register_module()
+class NUSWide(MultiLabelDataset):
+    """NUS-WIDE, whose text files are checked while loading.
+
+    Each item has ``img_path``, ``img_id`` (the name in ``Imagelist.txt``, with forward slashes) and ``gt_label``
+    (sorted indices of the concepts, maybe none). The classes are the concepts in the order of ``Concepts81.txt`` ::
+
+        NUS-WIDE
+        ├── Flickr                      actor/0001_2124494179.jpg ...
+        ├── ImageList                   Imagelist.txt  TrainImagelist.txt  TestImagelist.txt: a picture a line, with
+        │                               slashes of either kind
+        ├── ConceptsList/Concepts81.txt a concept a line; or Concepts81.txt beside the folders
+        └── Groundtruth/AllLabels       Labels_<concept>.txt: 0 or 1 for each line of Imagelist.txt
+
+    ``Groundtruth/TrainTestLabels`` says the same again and is not read. How many pictures a split has is logged, as
+    a warning with both numbers if the complete set has another number of them.
+
+    Args:
+        data_root (str): The folder ``NUS-WIDE``.
+        split (str): 'train' or 'test'. Defaults to 'train'.
+        protocol (str): Which pictures are in the splits. Complete, they have for training and test
+
+            - 'official' (default): 161,789 and 107,859, all of the authors' two lists.
+            - 'official_labeled': 125,449 and 83,898, those of them that have a label.
+            - '150k': of the 209,347 pictures with a label, 150,000 and the other 59,347. No list is public. Without
+              ``list_file`` this is **our own draw**, the same every time, and nobody else's.
+            - 'srn': 119,986 and 80,283, named after the code that says so. No list is public: give ``list_file``.
+        list_file (str, optional): With '150k' and 'srn': a text file with the pictures of this split, written as in
+            ``Imagelist.txt``. A relative path is below ``data_root``.
+        missing (str): What is done about listed pictures that are not there; Flickr's users take theirs away.
+            'error' (default), or 'skip': they are left out and counted in the log. The other pictures stay in
+            the split they are in.
+        data_prefix (str): Folder of the pictures. Defaults to 'Flickr'.
+        **kwargs: ``pipeline``, ``test_mode``, ``indices``, ``lazy_init`` ... of mmpretrain's ``BaseDataset``.
+
+    Raises:
+        UserError: (a ``ValueError``) naming the file, the line and what to mend: a missing or empty file, a picture
+            listed twice, a split with pictures that ``Imagelist.txt`` does not have, labels with another number of
+            lines or other values than 0 and 1, missing pictures, a list that is needed, other classes.
+
+    Examples:
+        >>> NUSWide('data/NUS-WIDE', split='test', protocol='official_labeled', missing='skip', test_mode=True)
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        protocol: str = 'official',
+        list_file: str | None = None,
+        missing: str = 'error',
+        data_prefix: str = 'Flickr',
+        **kwargs,
+    ) -> None:
+        check_choice('split', split, ('train', 'test'))
+        check_choice('protocol', protocol, COUNTS)
+        check_choice('missing', missing, ('error', 'skip'))
+        if list_file is None and protocol == 'srn':
+            raise UserError(
+                "protocol='srn' needs list_file: which pictures it has is not public. Give a text file with the "
+                f'pictures of the split {split!r} as in ImageList/Imagelist.txt, one a line '
+                f"({COUNTS['srn'][split]} are published), or take protocol='official_labeled'"
+            )
+        if list_file is not None and protocol not in ('150k', 'srn'):
+            raise UserError(
+                f"list_file goes with protocol='150k' or 'srn'; {protocol!r} has lists of its own, got {list_file!r}"
+            )
+        self.split, self.protocol, self.list_file, self.missing = split, protocol, list_file, missing
+        super().__init__(
+            ann_file='ImageList/Imagelist.txt', data_root=data_root, data_prefix=data_prefix, **kwargs
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Read and check the text files.
+
+        Returns:
+            list[dict]: One item for each picture of the split, in the order of its list.
+        """
+        concepts = read_concepts(self.data_root)
+        check_same_classes(concepts, self._metainfo.get('classes'), self.ann_file, 'concepts')
+        self._metainfo['classes'] = concepts
+        rows = read_pictures(self.ann_file)
+        labels = read_labels(self.data_root, concepts, len(rows))
+        names = list(rows)
+        chosen = self._rows(rows, labels.any(1))
+        ids = [names[row] for row in chosen.tolist()]
+        backend = get_file_backend(
+            self.img_prefix, enable_singleton=True
+        )  # once: join_path looks for it every time
+        paths = [backend.join_path(self.img_prefix, name) for name in ids]
+        gone = self._missing(paths)
+        self._log(len(paths), len(gone))
+        return [
+            dict(img_path=path, img_id=name, gt_label=present)
+            for path, name, present in zip(paths, ids, label_lists(labels[chosen]), strict=True)
+            if path not in gone
+        ]
+
+    def _rows(self, rows: dict[str, int], has_label: np.ndarray) -> np.ndarray:
+        """Rows of the split in the list of all pictures, those missing included."""
+        if self.list_file is not None:
+            return find_rows(join_path(self.data_root, os.path.expanduser(self.list_file)), rows)
+        if self.protocol == '150k':
+            return draw_150k(np.flatnonzero(has_label), self.split)
+        listed = find_rows(
+            join_path(self.data_root, 'ImageList', f'{self.split.capitalize()}Imagelist.txt'), rows
+        )
+        return listed[has_label[listed]] if self.protocol == 'official_labeled' else listed
+
+    def _missing(self, paths: list[str]) -> set[str]:
+        """The pictures to leave out."""
+        gone = missing_images(paths)
+        if gone and (self.missing == 'error' or len(gone) == len(paths)):
+            more = ', ...' if len(gone) > 3 else ''
+            mend = "or leave them out with missing='skip'" if len(gone) < len(paths) else 'or unpack them'
+            raise UserError(
+                f'{self.ann_file}: {len(gone)} of {len(paths)} pictures of protocol {self.protocol!r}, split '
+                f'{self.split!r}, are missing: {", ".join(gone[:3])}{more}: set data_root and data_prefix to the '
+                f'folder with the pictures, {mend}'
+            )
+        return set(gone)
+
+    def _log(self, listed: int, gone: int) -> None:
+        published = COUNTS[self.protocol][self.split]
+        found = listed - gone
+        print_log(
+            f'NUS-WIDE, protocol {self.protocol!r}, split {self.split!r}: {found} pictures, {gone} of the {listed} '
+            f'listed are missing; the complete split has {published}',
+            'current',
+            logging.INFO if found == published else logging.WARNING,
+        )
+
+    def extra_repr(self) -> list[str]:
+        """Lines on the settings, for ``repr``."""
+        return [
+            f'Root of dataset: \t{self.data_root}',
+            f'Split: \t{self.split}',
+            f'Protocol: \t{self.protocol}',
+            f'List of pictures: \t{self.list_file}',
+            f'Missing pictures: \t{self.missing}',
+        ]
