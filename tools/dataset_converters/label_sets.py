@@ -40,7 +40,8 @@ def draw_label_sets(
                 size: rng.choice(len(pools[size]), count, replace=False) for size, count in counts.items()
             }
             table = tuple(pools[size][pick] for size in sorted(picks) for pick in sorted(picks[size]))
-            if min(Counter(label for row in table for label in row).get(c, 0) for c in range(num_labels)) > 1:
+            members = Counter(label for row in table for label in row)
+            if len(members) == num_labels and min(members.values()) > 1:
                 return table
     raise ValueError(
         f'found no {number} different sets of 1 to {max_size} of {num_labels} labels, as many of each size, with '
