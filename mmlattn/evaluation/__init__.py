@@ -1,3 +1,3 @@
-from .metrics import CorLoc, MultiLabelReport, PointingGame, RegionQuality, ScaleAccuracy
+from .metrics import CorLoc, LabelSetReport, MultiLabelReport, PointingGame, RegionQuality, ScaleAccuracy
 
-__all__ = ['CorLoc', 'MultiLabelReport', 'PointingGame', 'RegionQuality', 'ScaleAccuracy']
+__all__ = ['CorLoc', 'LabelSetReport', 'MultiLabelReport', 'PointingGame', 'RegionQuality', 'ScaleAccuracy']

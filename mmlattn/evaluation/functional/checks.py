@@ -70,13 +70,15 @@ def check_threshold(threshold: float) -> None:
         raise ValueError(f'threshold must be a number, got {threshold!r}')
 
 
-def check_topk(topk: Sequence[int]) -> None:
+def check_topk(topk: Sequence[int], name: str = 'topk') -> None:
     """See that every k is a whole number of at least 1.
 
     Raises:
-        ValueError: If one is not, or ``topk`` is a number itself.
+        ValueError: If one is not, or ``topk`` is a number itself; it says ``name``.
     """
     if not isinstance(topk, Sequence) or not all(
         isinstance(k, Integral) and not isinstance(k, bool) and k >= 1 for k in topk
     ):
-        raise ValueError(f'topk must be a list of whole numbers of at least 1, such as (1, 3), got {topk!r}')
+        raise ValueError(
+            f'{name} must be a list of whole numbers of at least 1, such as (1, 3), got {topk!r}'
+        )

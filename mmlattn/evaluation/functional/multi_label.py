@@ -33,8 +33,8 @@ from mmlattn.evaluation.functional.checks import (
 )
 
 __all__ = [
-    'CONVENTIONS', 'Convention', 'LabelCounts', 'MultiLabelResult', 'average_precision', 'label_counts',
-    'multi_label_report', 'precision_recall_f1', 'select_labels',
+    'CONVENTIONS', 'Convention', 'LabelCounts', 'MultiLabelResult', 'average_precision', 'class_rates',
+    'label_counts', 'multi_label_report', 'precision_recall_f1', 'select_labels',
 ]  # fmt: skip
 
 
@@ -221,6 +221,23 @@ def precision_recall_f1(
     return {name: float(value) for name, value in values.items()}
 
 
+def class_rates(counts: LabelCounts) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, and what they are shares of.
+
+    Args:
+        counts (LabelCounts): From :func:`label_counts`.
+
+    Returns:
+        dict[str, ndarray]: (C,) arrays ``precision recall F1 positives predicted``; the first three in [0, 1], NaN
+        where a class has no positive or, for precision, no decision.
+    """
+    hits, predicted, positives = counts
+    with np.errstate(invalid='ignore'):
+        f1 = np.where(positives == 0, np.nan, 2 * hits / (predicted + positives))
+        rates = dict(precision=hits / predicted, recall=hits / positives, F1=f1)
+    return rates | dict(positives=positives, predicted=predicted)
+
+
 def multi_label_report(
     scores, targets, threshold: float = 0.5, topk: Sequence[int] = (3,), convention: str = 'mmlattn'
 ) -> MultiLabelResult:
@@ -255,16 +272,7 @@ def multi_label_report(
         for suffix, selected in ((f'_top{k}', best), (f'_top{k}_thr', best & at_threshold)):
             block = precision_recall_f1(label_counts(selected, targets, rules.ignored_as_negative), rules)
             summary |= {name + suffix: value for name, value in block.items()}
-    with np.errstate(invalid='ignore'):
-        per_class = dict(
-            AP=ap,
-            precision=counts.hits / counts.predicted,
-            recall=counts.hits / counts.positives,
-            F1=np.where(absent, np.nan, 2 * counts.hits / (counts.predicted + counts.positives)),
-            positives=counts.positives,
-            predicted=counts.predicted,
-        )
-    return MultiLabelResult(summary, per_class, np.flatnonzero(absent))
+    return MultiLabelResult(summary, dict(AP=ap) | class_rates(counts), np.flatnonzero(absent))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,24 +1,19 @@
 """One metric for everything a multi-label paper reports."""
 
-import csv
-import json
-import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
-from rich.console import Console
-from rich.table import Table
 
-from mmlattn.evaluation.functional import CONVENTIONS, MultiLabelResult, multi_label_report
+from mmlattn.evaluation.functional import CONVENTIONS, mean_ap_at, multi_label_report
 from mmlattn.evaluation.functional.checks import as_array, check_threshold, check_topk
+from mmlattn.evaluation.metrics.class_table import check_table_file, publish_table
 from mmlattn.registry import METRICS
 
-__all__ = ['MultiLabelReport', 'read_target']
+__all__ = ['MultiLabelReport', 'read_labels', 'read_target']
 
 
 @METRICS.register_module()
@@ -45,6 +40,9 @@ class MultiLabelReport(BaseMetric):
         per_class (bool): Whether to log a table with one row for each class. Defaults to False.
         out_file (str, optional): A ``.csv`` (the table) or ``.json`` (table and summary) to write after each
             evaluation. An existing file is kept and the new one gets a number. Defaults to None.
+        map_at (Sequence[int]): Each k, such as 10, adds ``mAP10_sample`` and ``mAP10_class``: average precision when
+            an image names only its 10 best labels, averaged over images or over classes; see
+            :mod:`mmlattn.evaluation.functional.ranking`. Defaults to ().
         collect_device (str): ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
         prefix (str, optional): Instead of ``multi-label``.
 
@@ -61,6 +59,7 @@ class MultiLabelReport(BaseMetric):
         convention: str = 'mmlattn',
         per_class: bool = False,
         out_file: str | None = None,
+        map_at: Sequence[int] = (),
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -69,9 +68,10 @@ class MultiLabelReport(BaseMetric):
             raise ValueError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
         check_threshold(threshold)
         check_topk(topk)
-        if out_file is not None and Path(out_file).suffix not in ('.csv', '.json'):
-            raise ValueError(f'out_file must end with .csv or .json, got {out_file!r}')
+        check_topk(map_at, 'map_at')
+        check_table_file(out_file)
         self.threshold, self.topk, self.convention = threshold, tuple(topk), convention
+        self.map_at = tuple(map_at)
         self.per_class, self.out_file = per_class, out_file
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -96,7 +96,8 @@ class MultiLabelReport(BaseMetric):
                 'of model.head and of data_preprocessor to the number of classes'
             )
         result = multi_label_report(scores, targets, self.threshold, self.topk, self.convention)
-        metrics = {name: 100 * value for name, value in result.summary.items()}
+        shares = result.summary | mean_ap_at(scores, targets, self.map_at, self.convention)
+        metrics = {name: 100 * value for name, value in shares.items()}
         metrics['absent_classes'] = len(result.absent)
         if len(result.absent):
             names = ', '.join(classes[c] for c in result.absent[:10])
@@ -104,11 +105,7 @@ class MultiLabelReport(BaseMetric):
             print_log(
                 f'{len(result.absent)} of {len(classes)} classes have no positive: {names}{more}', 'current'
             )
-        if self.per_class:
-            print_log('\n' + _render(result, classes), 'current')
-        if self.out_file is not None:
-            path = _write(Path(self.out_file), result, classes, metrics)
-            print_log(f'wrote the report to {path}', 'current')
+        publish_table(result.per_class, classes, metrics, self.per_class, self.out_file)
         return metrics
 
 
@@ -127,7 +124,7 @@ def read_target(sample: Mapping, num_classes: int) -> np.ndarray:
     """
     target = np.zeros(num_classes, np.int8)
     for name in ('gt_label_ignore', 'gt_label_difficult'):
-        target[_indices(sample, name, num_classes)] = -1
+        target[read_labels(sample, name, num_classes)] = -1
     if 'gt_score' in sample:
         score = as_array(sample['gt_score'])
         if score.shape != target.shape or not np.isin(score, (-1, 0, 1)).all():
@@ -137,13 +134,26 @@ def read_target(sample: Mapping, num_classes: int) -> np.ndarray:
             )
         target[score != 0] = score[score != 0]
     elif 'gt_label' in sample:
-        target[_indices(sample, 'gt_label', num_classes)] = 1
+        target[read_labels(sample, 'gt_label', num_classes)] = 1
     else:
         raise ValueError(f'a data sample has neither gt_label nor gt_score: {sample.get("img_path", sample)}')
     return target
 
 
-def _indices(sample: Mapping, name: str, num_classes: int) -> np.ndarray:
+def read_labels(sample: Mapping, name: str, num_classes: int) -> np.ndarray:
+    """Labels that a field of a data sample holds.
+
+    Args:
+        sample (Mapping): A data sample as a dict.
+        name (str): The field; one that is missing or None holds none.
+        num_classes (int): C.
+
+    Returns:
+        ndarray: (n,) int64 in [0, C), in the field's order.
+
+    Raises:
+        ValueError: If the field holds anything but whole numbers of ``range(C)``.
+    """
     labels = sample.get(name)
     given = as_array([] if labels is None else labels)
     labels = given.astype(np.int64)
@@ -158,49 +168,3 @@ def _indices(sample: Mapping, name: str, num_classes: int) -> np.ndarray:
             f'annotation of {sample.get("img_path", "this image")}'
         )
     return labels
-
-
-def _rows(result: MultiLabelResult, classes: Sequence[str]) -> list[dict]:
-    """One dict for each class: fractions in percent, None where a number does not exist."""
-    rows = []
-    for c, name in enumerate(classes):
-        row: dict[str, Any] = dict(label=name)
-        for key, values in result.per_class.items():
-            value = values[c].item()
-            row[key] = value if isinstance(value, int) else None if math.isnan(value) else 100 * value
-        rows.append(row)
-    return rows
-
-
-def _render(result: MultiLabelResult, classes: Sequence[str]) -> str:
-    rows = _rows(result, classes)
-    table = Table()
-    for column in rows[0]:
-        table.add_column(column, justify='left' if column == 'label' else 'right')
-    for row in rows:
-        table.add_row(
-            *('-' if v is None else f'{v:.2f}' if isinstance(v, float) else str(v) for v in row.values())
-        )
-    console = Console(width=100, markup=False)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get()
-
-
-def _write(path: Path, result: MultiLabelResult, classes: Sequence[str], metrics: dict) -> Path:
-    """Write the report under the first free name of path, path_1, path_2 ..."""
-    rows = _rows(result, classes)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    free, number = path, 0
-    while free.exists():
-        number += 1
-        free = path.with_stem(f'{path.stem}_{number}')
-    with free.open('x', newline='', encoding='utf-8') as file:
-        if path.suffix == '.json':
-            summary = {name: None if math.isnan(value) else value for name, value in metrics.items()}
-            json.dump(dict(summary=summary, classes=rows), file, indent=2)
-        else:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-    return free

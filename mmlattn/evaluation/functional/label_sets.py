@@ -1,0 +1,126 @@
+"""How well predicted sets of labels fit the true ones.
+
+Everywhere ``predicted`` and ``present`` are (N, C) bool, one set for each image: P_n and G_n. Ignored labels are in
+neither; :func:`label_set_report` takes them out.
+
+* exact = the share of images with P_n = G_n (subset accuracy).
+* sample_F1 = mean_n 2 |P_n & G_n| / (|P_n| + |G_n|), 1 where both are empty.
+* mean_length, gt_length = mean_n |P_n|, mean_n |G_n|; length_error is their difference and length_abs_error
+  mean_n ||P_n| - |G_n||.
+* cooccurrence_error = sum |p_ij - g_ij| / sum (p_ij + g_ij) over pairs i < j, with p_ij and g_ij the number of images
+  whose predicted and whose true set have both i and j (Bray-Curtis dissimilarity of the two co-occurrence matrices).
+  It is the share of all label pairs, predicted and true, that have no counterpart on the other side, whatever image
+  they are in: 0 if every pair is predicted as often as it is true, 1 if no pair is ever both. Where as many pairs are
+  predicted as are true it is the total variation distance of the two distributions over pairs.
+* impossible_pairs = the share of predicted pairs of labels that are together in no true set.
+
+``CP CR CF1 OP OR OF1 macro_F1`` are those of :mod:`mmlattn.evaluation.functional.multi_label`, and mean_length /
+gt_length = OR / OP.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmlattn.evaluation.functional.checks import as_array, check_targets
+from mmlattn.evaluation.functional.multi_label import class_rates, label_counts, precision_recall_f1
+
+__all__ = [
+    'LabelSetResult',
+    'cooccurrence',
+    'label_set_report',
+    'pair_fidelity',
+    'set_agreement',
+    'set_lengths',
+]
+
+
+@dataclass
+class LabelSetResult:
+    """What :func:`label_set_report` finds.
+
+    Attributes:
+        shares: ``CP CR CF1 OP OR OF1 macro_F1 exact sample_F1 cooccurrence_error impossible_pairs``, fractions.
+        lengths: ``length_error length_abs_error mean_length gt_length``, in labels.
+        per_class: (C,) arrays ``precision recall F1 positives predicted``, see
+            :class:`mmlattn.evaluation.functional.MultiLabelResult`.
+    """
+
+    shares: dict[str, float]
+    lengths: dict[str, float]
+    per_class: dict[str, np.ndarray]
+
+
+def set_agreement(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
+    """``exact`` and ``sample_F1`` of (N, C) bool sets, as fractions."""
+    hits, sizes = (predicted & present).sum(axis=1), predicted.sum(axis=1) + present.sum(axis=1)
+    f1 = np.where(sizes, 2 * hits / np.maximum(sizes, 1), 1)
+    return dict(exact=float((predicted == present).all(axis=1).mean()), sample_F1=float(f1.mean()))
+
+
+def set_lengths(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
+    """``length_error``, ``length_abs_error``, ``mean_length`` and ``gt_length`` of (N, C) bool sets, in labels."""
+    lengths, true = predicted.sum(axis=1), present.sum(axis=1)
+    values = dict(
+        length_error=lengths - true,
+        length_abs_error=abs(lengths - true),
+        mean_length=lengths,
+        gt_length=true,
+    )
+    return {name: float(value.mean()) for name, value in values.items()}
+
+
+def cooccurrence(sets: np.ndarray) -> np.ndarray:
+    """In how many sets two labels are together.
+
+    Args:
+        sets (ndarray): (N, C) bool.
+
+    Returns:
+        ndarray: (C (C - 1) / 2,) float, one number for each pair i < j, row by row of the matrix.
+    """
+    counted = sets.astype(np.float32)  # exact up to 2 ** 24 images, and many times as fast as whole numbers
+    return (counted.T @ counted)[np.triu_indices(sets.shape[1], 1)].astype(float)
+
+
+def pair_fidelity(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
+    """``cooccurrence_error`` and ``impossible_pairs`` of (N, C) bool sets, as fractions; NaN if there is no pair."""
+    ours, true = cooccurrence(predicted), cooccurrence(present)
+    with np.errstate(invalid='ignore'):
+        return dict(
+            cooccurrence_error=float(abs(ours - true).sum() / (ours + true).sum()),
+            impossible_pairs=float(ours[true == 0].sum() / ours.sum()),
+        )
+
+
+def label_set_report(predicted, targets) -> LabelSetResult:
+    """Everything about the predicted sets.
+
+    Args:
+        predicted (ndarray | Tensor): (N, C) bool.
+        targets (ndarray | Tensor): (N, C) of 1 present, 0 absent and -1 ignored.
+
+    Returns:
+        LabelSetResult: Fractions, lengths, and what each class has.
+
+    Raises:
+        ValueError: If the two are empty or not of one shape (N, C), ``predicted`` is not bool, or a target is none
+            of 1, 0 and -1.
+    """
+    predicted, targets = as_array(predicted), check_targets(targets)
+    if (
+        predicted.dtype != bool
+        or predicted.ndim != 2
+        or predicted.shape != targets.shape
+        or not predicted.size
+    ):
+        raise ValueError(
+            'predicted and targets must both be (N, C) with N and C of at least 1, predicted bool, got '
+            f'{predicted.dtype} {predicted.shape} and {targets.shape}'
+        )
+    counts = label_counts(predicted, targets)
+    predicted, present = predicted & (targets >= 0), targets == 1
+    shares = (
+        precision_recall_f1(counts) | set_agreement(predicted, present) | pair_fidelity(predicted, present)
+    )
+    return LabelSetResult(shares, set_lengths(predicted, present), class_rates(counts))

@@ -1,0 +1,92 @@
+"""A table with one row for each class, in the log and in a file."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ['check_table_file', 'publish_table']
+
+
+def check_table_file(out_file: str | None) -> None:
+    """See that a table can be written there.
+
+    Raises:
+        ValueError: If the name ends with neither ``.csv`` nor ``.json``.
+    """
+    if out_file is not None and Path(out_file).suffix not in ('.csv', '.json'):
+        raise ValueError(f'out_file must end with .csv or .json, got {out_file!r}')
+
+
+def publish_table(
+    per_class: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    metrics: Mapping[str, float],
+    log: bool,
+    out_file: str | None,
+) -> None:
+    """Log the table, write it, do both or neither.
+
+    Args:
+        per_class (Mapping[str, ndarray]): (C,) columns: fractions, shown in percent, and whole numbers.
+        classes (Sequence[str]): C names.
+        metrics (Mapping[str, float]): The summary that a ``.json`` holds beside the table.
+        log (bool): Whether to log the table.
+        out_file (str | None): Where to write it; the first free name of path, path_1, path_2 ... is taken.
+    """
+    rows = _rows(per_class, classes)
+    if log:
+        print_log('\n' + _render(rows), 'current')
+    if out_file is not None:
+        print_log(f'wrote the report to {_write(Path(out_file), rows, metrics)}', 'current')
+
+
+def _rows(per_class: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[dict]:
+    """One dict for each class: fractions in percent, None where a number does not exist."""
+    rows = []
+    for c, name in enumerate(classes):
+        row: dict[str, Any] = dict(label=name)
+        for key, values in per_class.items():
+            value = values[c].item()
+            row[key] = value if isinstance(value, int) else None if math.isnan(value) else 100 * value
+        rows.append(row)
+    return rows
+
+
+def _render(rows: list[dict]) -> str:
+    table = Table()
+    for column in rows[0]:
+        table.add_column(column, justify='left' if column == 'label' else 'right')
+    for row in rows:
+        table.add_row(
+            *('-' if v is None else f'{v:.2f}' if isinstance(v, float) else str(v) for v in row.values())
+        )
+    console = Console(width=100, markup=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def _write(path: Path, rows: list[dict], metrics: Mapping[str, float]) -> Path:
+    """Write the report under the first free name of path, path_1, path_2 ..."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free, number = path, 0
+    while free.exists():
+        number += 1
+        free = path.with_stem(f'{path.stem}_{number}')
+    with free.open('x', newline='', encoding='utf-8') as file:
+        if path.suffix == '.json':
+            summary = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+            json.dump(dict(summary=summary, classes=rows), file, indent=2)
+        else:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    return free

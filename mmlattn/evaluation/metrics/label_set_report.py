@@ -1,0 +1,111 @@
+"""One metric for everything about the predicted set of labels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from mmlattn.evaluation.functional import label_set_report
+from mmlattn.evaluation.metrics.class_table import check_table_file, publish_table
+from mmlattn.evaluation.metrics.multi_label_report import read_labels, read_target
+from mmlattn.registry import METRICS
+from mmlattn.utils.arguments import check_whole
+
+__all__ = ['LabelSetReport']
+
+
+@METRICS.register_module()
+class LabelSetReport(BaseMetric):
+    """How well the labels that a model decided on fit the true ones, as sets.
+
+    Each data sample needs ``pred_label`` (n,), indices in any order, maybe none, and a ground truth as
+    :class:`MultiLabelReport` reads it; scores play no part. Ignored labels count neither for nor against. One result
+    is kept for each sample, so that evaluation on several processes is exact. Under the prefix ``label-set/``, shares
+    in percent:
+
+    * ``CP CR CF1 OP OR OF1 macro_F1``: precision, recall and F1, per class and overall.
+    * ``exact``: images whose set is exactly right; ``sample_F1``: mean F1 of an image, 100 if both sets are empty.
+    * ``length_error``, ``length_abs_error``: mean of predicted less true number of labels, and of its size;
+      ``mean_length``, ``gt_length``: mean predicted and true number. Numbers of labels, not percent.
+    * ``duplicates``: images whose ``pred_label`` names a label twice; it counts once in all other numbers.
+    * ``cooccurrence_error``: pairs of labels, predicted and true ones together, without a counterpart on the other
+      side; 0 if every pair is predicted as often as it is true, 100 if no pair is ever both.
+    * ``impossible_pairs``: predicted pairs of labels that no evaluated image has together.
+
+    The last two are NaN where there is no pair to be a share of. Formulas and sources stand in
+    :mod:`mmlattn.evaluation.functional.label_sets`.
+
+    Args:
+        num_classes (int, optional): C. By default that of the data set's ``classes`` or else of ``pred_score``.
+        per_class (bool): Whether to log a table with one row for each class. Defaults to False.
+        out_file (str, optional): A ``.csv`` (the table) or ``.json`` (table and summary) to write after each
+            evaluation. An existing file is kept and the new one gets a number. Defaults to None.
+        collect_device (str): ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
+        prefix (str, optional): Instead of ``label-set``.
+
+    Raises:
+        ValueError: On a bad option here; later, if a sample lacks a field, a label lies outside the classes, or their
+            number is not known or told in two ways.
+    """
+
+    default_prefix = 'label-set'
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        per_class: bool = False,
+        out_file: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if num_classes is not None:
+            check_whole('num_classes', num_classes, 1)
+        check_table_file(out_file)
+        self.num_classes, self.per_class, self.out_file = num_classes, per_class, out_file
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep of each sample the set (C,) bool, the targets (C,) int8, and whether a label is named twice."""
+        for sample in data_samples:
+            if sample.get('pred_label') is None:
+                raise ValueError(
+                    'a data sample has no pred_label: the head must decide on labels, as multi-label heads do; '
+                    'test-time augmentation averages scores and decides on none'
+                )
+            num_classes = self._count_classes(sample)
+            labels = read_labels(sample, 'pred_label', num_classes)
+            predicted = np.zeros(num_classes, bool)
+            predicted[labels] = True
+            repeats = bool(predicted.sum() < labels.size)
+            self.results.append((predicted, read_target(sample, num_classes), repeats))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the report from the results of all processes."""
+        if not results:
+            raise ValueError('there is nothing to evaluate: the data set of this evaluator is empty')
+        predicted, targets, repeats = (np.stack(column) for column in zip(*results, strict=True))
+        report = label_set_report(predicted, targets)
+        shares = report.shares | dict(duplicates=float(repeats.mean()))
+        metrics = {name: 100 * value for name, value in shares.items()} | report.lengths
+        classes = self._classes() or [str(c) for c in range(predicted.shape[1])]
+        publish_table(report.per_class, classes, metrics, self.per_class, self.out_file)
+        return metrics
+
+    def _classes(self) -> Sequence[str] | None:
+        return (self.dataset_meta or {}).get('classes')
+
+    def _count_classes(self, sample: Mapping) -> int:
+        told = {'num_classes of LabelSetReport': self.num_classes}
+        if self._classes():
+            told['the classes of the data set'] = len(self._classes())
+        if 'pred_score' in sample:
+            told['pred_score of the model'] = len(sample['pred_score'])
+        told = {who: count for who, count in told.items() if count is not None}
+        if len(set(told.values())) != 1:
+            said = ', '.join(f'{who} {count}' for who, count in told.items()) or 'nothing says one'
+            raise ValueError(
+                f'there must be one number of classes, got: {said}. Set num_classes of model.head and of '
+                'data_preprocessor to the number of classes, and num_classes here only if nothing else tells it'
+            )
+        return next(iter(told.values()))
