@@ -80,3 +80,33 @@ def greedy(logits, num_labels, min_len=0, max_len=None):
             break
         path += (best,)
     return path
+
+
+def beam(logits, num_labels, width, end_mode, max_len=None):
+    """The search of the paper, section 3.4, for one image with lists: the ``width`` best finished paths found.
+
+    'compete': of all extensions, END among them, the best ``width`` are kept, and those that end are put aside.
+    'always': the best ``width`` extensions by labels are kept, and every path is also put aside as if it ended.
+    """
+    most = num_labels if max_len is None else max_len
+
+    def log_prob(prefix, token):
+        open_ids = [i for i in range(num_labels + 1) if i not in prefix]
+        scores = logits(prefix)
+        return scores[token] - math.log(sum(math.exp(scores[i]) for i in open_ids))
+
+    live, finished = {(): 0.0}, {}
+    for _ in range(most):
+        extended = {
+            (*path, i): total + log_prob(path, i)
+            for path, total in live.items()
+            for i in range(num_labels + 1)
+            if i not in path and (i < num_labels or end_mode == 'compete')
+        }
+        if end_mode == 'always':
+            finished |= {path: total + log_prob(path, num_labels) for path, total in live.items()}
+        kept = sorted(extended, key=extended.get, reverse=True)[:width]
+        finished |= {path[:-1]: extended[path] for path in kept if path[-1] == num_labels}
+        live = {path: extended[path] for path in kept if path[-1] != num_labels}
+    finished |= live
+    return {path: finished[path] for path in sorted(finished, key=finished.get, reverse=True)[:width]}

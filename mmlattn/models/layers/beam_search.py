@@ -211,10 +211,11 @@ def _start(tokens: Tensor, num_labels: int, width: int) -> tuple[_Live, Beams]:
 def _step_log_probs(logits: Tensor, used: Tensor, t: int, limits: _Limits, mask_emitted: bool) -> Tensor:
     """The log-probabilities of what comes next, shape (B, W, C + 1), DEAD for what cannot."""
     is_end = torch.arange(logits.shape[-1], device=logits.device) == logits.shape[-1] - 1
-    too_short = t < (limits.least[:, None, None] if isinstance(limits.least, Tensor) else limits.least)
-    blocked = is_end & too_short
-    if mask_emitted:
-        blocked = blocked | used
+    blocked = used if mask_emitted else torch.zeros_like(used)
+    if isinstance(limits.least, Tensor):
+        blocked = blocked | (is_end & (t < limits.least[:, None, None]))
+    elif t < limits.least:
+        blocked = blocked | is_end
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     # Masked again after it: where everything is masked, the softmax is uniform.
     log_probs = logits.masked_fill(blocked, DEAD).log_softmax(dim=-1).masked_fill(blocked, DEAD)
@@ -226,7 +227,8 @@ def _step_log_probs(logits: Tensor, used: Tensor, t: int, limits: _Limits, mask_
 
 def _possible(known: LabelConstraints, used: Tensor, t: int, limits: _Limits) -> Tensor:
     """What may come next under the constraints, shape (B, W, C + 1)."""
-    room = torch.as_tensor(limits.most, device=used.device).reshape(-1, 1) - t
+    most = limits.most
+    room = most[:, None] - t if isinstance(most, Tensor) else torch.full((1, 1), most - t, device=used.device)
     labels, end = allowed(known, used[..., :-1], room)
     return torch.cat([labels, end[..., None]], dim=-1)
 
@@ -247,7 +249,7 @@ def _extend(
     size = totals.shape[-1]
     if banks == 1:
         best, index = _top(totals.flatten(1), width)
-        return best, index // size, index % size
+        return best, (index // size).masked_fill(best < ALIVE, 0), index % size
     slots = min(width, totals.shape[1])
     present = F.pad(known.present, (0, size - known.present.shape[1]))[:, None, None]
     by_bank = totals.unflatten(1, (-1, slots))
@@ -257,17 +259,13 @@ def _extend(
     best, index = _top(torch.cat([stay, move], dim=2).flatten(2), width)
     slot = index // size
     bank = torch.arange(banks, device=slot.device)[:, None] - (slot >= slots).long()
-    # Dead extensions may point anywhere.
-    parents = (bank * slots + slot % slots).clamp(0, totals.shape[1] - 1)
+    parents = (bank * slots + slot % slots).masked_fill(best < ALIVE, 0)
     return best.flatten(1), parents.flatten(1), (index % size).flatten(1)
 
 
 def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """``topk`` over the last dimension, filled up with DEAD where there are fewer."""
-    found = min(count, int(scores.shape[-1]))
-    best, index = scores.topk(found)
-    if found < count:
-        best, index = F.pad(best, (0, count - found), value=DEAD), F.pad(index, (0, count - found))
+    best, index = F.pad(scores, (0, count), value=DEAD).topk(count)
     return best, index
 
 
