@@ -199,7 +199,7 @@ class CNNRNNHead(StoresSettings, BaseModule):
     def _path_loss(self, context, labels: Tensor, data_samples: list[DataSample]) -> Tensor:
         if self.align == 'multi':
             run = self._run_freely(context, labels, self.num_steps, unique=True)
-            return multi_order_loss(run.logits[..., :-1], labels, run.before)
+            return multi_order_loss(run.logits[..., :-1], labels, run.before, all_steps=True)
         if self.align is None:
             targets = path_targets(labels, self._keys(labels, data_samples), self.decoding.max_len)
             tokens = path_inputs(targets, self.num_classes)

@@ -83,18 +83,20 @@ def _assign(log_probs: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
     return torch.from_numpy(targets).to(labels.device)
 
 
-def multi_order_loss(logits: Tensor, labels: Tensor, emitted: Tensor) -> Tensor:
+def multi_order_loss(logits: Tensor, labels: Tensor, emitted: Tensor, all_steps: bool = False) -> Tensor:
     """The loss of the multi-order RNN: at each step, every label of the image that was not emitted before.
 
         L = 1/B sum_b sum_{t < max(n_b, 1)} sum_c BCE(sigmoid(z_btc), [c is a label of b, not emitted before t])
 
     with n_b the labels of image b, whose steps alone count, as in the authors' code. They train on images with labels
-    only; here an image without any counts with its first step, which says that there is none.
+    only; here an image without any counts with its first step, which says that there is none. With ``all_steps``
+    every t < T counts: later steps learn that nothing is left, where else ``fuse_steps`` reads what was not trained.
 
     Args:
         logits (Tensor): Of each step, without END, shape (B, T, C).
         labels (Tensor): Which labels an image has, shape (B, C), bool.
         emitted (Tensor): Labels that were emitted before each step (``emitted_before``), shape (B, T, C), bool.
+        all_steps (bool): Whether all steps count.
 
     Returns:
         Tensor: Scalar, float32.
@@ -102,7 +104,7 @@ def multi_order_loss(logits: Tensor, labels: Tensor, emitted: Tensor) -> Tensor:
     missing = labels[:, None] & ~emitted
     losses = F.binary_cross_entropy_with_logits(logits.float(), missing.float(), reduction='none').sum(dim=2)
     step = torch.arange(logits.shape[1], device=labels.device)
-    counted = step < labels.sum(dim=1, keepdim=True).clamp(min=1)
+    counted = all_steps | (step < labels.sum(dim=1, keepdim=True).clamp(min=1))
     return (losses * counted).sum() / len(labels)
 
 

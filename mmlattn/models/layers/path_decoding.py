@@ -20,7 +20,7 @@ class FreeRun(NamedTuple):
     ============  =============  ======================================================================
     field         shape          meaning
     ============  =============  ======================================================================
-    ``logits``    (B, T, C + 1)  raw scores of each step, float32, nothing masked
+    ``logits``    (B, T, C + 1)  raw scores of each step, at least float32, nothing masked
     ``emitted``   (B, T) long    the label chosen at each step; END is never chosen
     ``before``    (B, T, C)      bool, the labels chosen before each step
     ============  =============  ======================================================================
@@ -40,13 +40,13 @@ def follow_paths(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
         context: Of the decoder.
 
     Returns:
-        Tensor: Shape (B, T, C + 1), float32.
+        Tensor: Shape (B, T, C + 1), at least float32.
     """
     state, logits = decoder.start(context), []
     for token in tokens.split(1, dim=1):
         scores, state = decoder.step(token, state, context)
         logits.append(scores)
-    return torch.cat(logits, dim=1).float()
+    return _wide(torch.cat(logits, dim=1))
 
 
 def path_log_probs(logits: Tensor, before: Tensor) -> Tensor:
@@ -57,10 +57,10 @@ def path_log_probs(logits: Tensor, before: Tensor) -> Tensor:
         before (Tensor): Shape (B, T, C) bool, labels that came before each step.
 
     Returns:
-        Tensor: Shape (B, T, C + 1), float32.
+        Tensor: Shape (B, T, C + 1), at least float32.
     """
     masked = nn.functional.pad(before, (0, 1))
-    return logits.float().masked_fill(masked, MASKED).log_softmax(dim=-1)
+    return _wide(logits).masked_fill(masked, MASKED).log_softmax(dim=-1)
 
 
 def decode_freely(decoder: nn.Module, start: Tensor, context, num_steps: int, unique: bool) -> FreeRun:
@@ -80,7 +80,7 @@ def decode_freely(decoder: nn.Module, start: Tensor, context, num_steps: int, un
     before = None
     for _ in range(num_steps):
         scores, state = decoder.step(token, state, context)
-        scores = scores.float()
+        scores = _wide(scores)
         choice = scores[..., :-1].detach()
         before = torch.zeros_like(choice, dtype=torch.bool) if before is None else before
         token = (choice.masked_fill(before, MASKED) if unique else choice).argmax(dim=-1)
@@ -106,4 +106,9 @@ def path_attention(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
     for token in tokens.split(1, dim=1):
         weights.append(decoder.attend(state[0], context))
         _, state = decoder.step(token, state, context)
-    return torch.cat(weights, dim=1).float()
+    return _wide(torch.cat(weights, dim=1))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32, in which log-probabilities can be added up."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -82,7 +82,7 @@ def test_joint_decoder_is_its_equations(cell, image_into, tie):
         got = follow_paths(decoder, tokens, decoder.context(features))
         for row, feature, path in zip(got, features, tokens, strict=True):
             expected = joint_reference(decoder, cell, image_into, feature, path)
-            torch.testing.assert_close(row, expected.float(), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(row, expected)
 
 
 def test_paths_of_one_picture_are_stepped_side_by_side():
@@ -145,14 +145,14 @@ def test_attention_decoder_is_its_equations():
                 ]
                 total = sum(math.exp(e) for e in energies)
                 weights = [math.exp(e) / total for e in energies]
-                assert looks[index, t].tolist() == pytest.approx(weights, abs=1e-6)
+                assert looks[index, t].tolist() == pytest.approx(weights, rel=1e-9)
                 z = sum(a * m for a, m in zip(weights, places, strict=True))
                 z = sigmoid(decoder.gate.weight @ h + decoder.gate.bias) * z
                 w = torch.cat((decoder.labels.table.weight[token], z))
                 h, c = lstm_step(decoder.cell, w, h, c)
                 x = (decoder.history.weight @ h + decoder.picture.weight @ z).clamp(min=0)
                 scores = decoder.labels.table.weight[: C + 1] @ x
-                torch.testing.assert_close(got[index, t], scores.float(), rtol=1e-5, atol=1e-6)
+                torch.testing.assert_close(got[index, t], scores)
 
 
 def test_free_run_feeds_its_own_best_label():
