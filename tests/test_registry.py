@@ -77,6 +77,7 @@ EXAMPLES = {
     'ReproducibilityHook': dict(),
     'RegionDiagnosticsHook': dict(),
     'CollectDirHook': dict(),
+    'LabelFrequencyHook': dict(),
     'LabelConstraintsHook': dict(file='none.json'),
     'RACNNPhaseHook': dict(),
     'CompleteWeightsHook': dict(),

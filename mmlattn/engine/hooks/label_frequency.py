@@ -1,0 +1,114 @@
+"""How frequent each label is, told to heads that put labels in order."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+from mmengine.dataset import RepeatDataset
+from mmengine.dist import broadcast
+from mmengine.hooks import Hook
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset
+
+from mmlattn.datasets import SeededDataset
+from mmlattn.registry import HOOKS
+from mmlattn.utils.errors import UserError
+
+__all__ = ['LabelFrequencyHook', 'count_labels']
+
+
+@HOOKS.register_module()
+class LabelFrequencyHook(Hook):
+    """Counts the labels of the training data once, before training, for heads such as ``CNNRNNHead``.
+
+    A head that wants to know has a buffer ``label_rank``, shape (C,), of -1 until it knows, and a method
+    ``set_label_counts(counts)``; the hook finds it anywhere in the model and leaves other models alone. The rank is
+    saved with the weights. Which one holds:
+
+    * a resumed run goes on with the rank it had, even if the data has changed since;
+    * a new training has the frequencies the config gives the head, if any, and else those of its data; the rank that
+      came with pretrained weights (``load_from``, ``init_cfg``) belongs to other data and is replaced.
+    """
+
+    def __init__(self) -> None:
+        self._given = {}
+        self._resumed = False
+
+    def before_run(self, runner) -> None:
+        """Keep what the config gave, before weights are loaded over it."""
+        self._given = {head: head.label_rank.clone() for head in _heads(runner.model) if _knows_ranks(head)}
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Tell a run that goes on from one that starts with someone's weights."""
+        self._resumed = runner._resume
+
+    def before_train(self, runner) -> None:
+        """Give each head its ranks.
+
+        Raises:
+            UserError: If the training data cannot tell its labels, or has one that the head does not know.
+        """
+        for head in _heads(runner.model):
+            if self._resumed and _knows_ranks(head):
+                continue
+            if head in self._given:
+                head.label_rank.copy_(self._given[head])
+                continue
+            # Every process counts, so that an error stops all of them; but one is right, where their data differs.
+            counts = count_labels(runner.train_dataloader.dataset, head.label_rank.numel())
+            broadcast(counts)
+            head.set_label_counts(counts)
+            runner.logger.info(
+                f'Labels of the training data: {int(counts.max())} images have label {int(counts.argmax())}, '
+                f'the most frequent one, and {int(counts.min())} have label {int(counts.argmin())}'
+            )
+
+
+def count_labels(dataset, num_labels: int) -> Tensor:
+    """Images with each label, as often as an epoch shows them.
+
+    Args:
+        dataset (Dataset): One with ``get_cat_ids(index)``, as those of mmengine, mmpretrain and mmdet have, or a
+            ``ConcatDataset``, ``RepeatDataset`` or ``SeededDataset`` of such. Labels an image has twice count once.
+        num_labels (int): C.
+
+    Returns:
+        Tensor: Shape (C,), long.
+
+    Raises:
+        UserError: If the data set cannot tell its labels, or has one outside of 0 to C - 1.
+    """
+    if isinstance(dataset, SeededDataset):
+        return count_labels(dataset.dataset, num_labels)
+    if isinstance(dataset, RepeatDataset):
+        return dataset.times * count_labels(dataset.dataset, num_labels)
+    if isinstance(dataset, ConcatDataset):
+        return sum(count_labels(part, num_labels) for part in dataset.datasets)
+    counts = Counter(label for index in range(len(dataset)) for label in _labels_of(dataset, index))
+    unknown = [label for label in counts if not 0 <= label < num_labels]
+    if unknown:
+        raise UserError(
+            f'{type(dataset).__name__} has images with label {unknown[0]}, but the head has num_classes='
+            f'{num_labels}, labels 0 to {num_labels - 1}: set num_classes, or correct the annotations'
+        )
+    return torch.tensor([counts[label] for label in range(num_labels)])
+
+
+def _labels_of(dataset, index: int) -> set[int]:
+    try:
+        return set(map(int, dataset.get_cat_ids(index)))
+    except (AttributeError, KeyError, NotImplementedError, TypeError) as error:
+        raise UserError(
+            f'{type(dataset).__name__} cannot tell which labels its images have: get_cat_ids({index}) gives '
+            f'{error!r}. Use a data set of labelled images such as mmpretrain.MultiLabelDataset, or give the head '
+            'label_freq=[images with each label]'
+        ) from error
+
+
+def _heads(model: nn.Module) -> Iterator[nn.Module]:
+    """What wants to know, under any wrapper."""
+    return (module for module in model.modules() if hasattr(module, 'set_label_counts'))
+
+
+def _knows_ranks(head: nn.Module) -> bool:
+    return bool((head.label_rank >= 0).all())
