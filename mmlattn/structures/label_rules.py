@@ -135,7 +135,7 @@ def check_label_rules(
         needs = closed_parents(rules.parents)
     except CycleError as error:
         circle = ' needs '.join(map(name, reversed(error.args[1])))
-        raise UserError(f'{where}.parents goes in a circle: {circle}') from None
+        raise UserError(f'{where}: parents go in a circle: {circle}') from None
     for child, needed in needs.items():
         if pair := _clash({child, *needed}, rules.exclusive):
             raise UserError(
@@ -160,17 +160,17 @@ def _check_count(rules: LabelRules, owed: set[int], needs: Mapping, num_labels: 
     if count is None:
         return
     if not isinstance(count, Integral) or isinstance(count, bool) or count < 0:
-        raise UserError(f'{where}.count must be a whole number of 0 or more, got {count!r}')
+        raise UserError(f'{where}: count must be a whole number of 0 or more, got {count!r}')
     if count < len(owed):
         raise UserError(
-            f'{where}.count is {count}, but {len(owed)} labels are present or needed by those that are'
+            f'{where}: count is {count}, but {len(owed)} labels are present or needed by those that are'
         )
     excluded = chain.from_iterable(group for group in rules.exclusive if owed & set(group))
     out = set(rules.absent) | (set(excluded) - owed)
     out |= {child for child, needed in needs.items() if out & set(needed)}
     if count > num_labels - len(out):
         raise UserError(
-            f'{where}.count is {count}, but only {num_labels - len(out)} of {num_labels} labels can be there'
+            f'{where}: count is {count}, but only {num_labels - len(out)} of {num_labels} labels can be there'
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.apis import get_model
+from mmpretrain.structures import DataSample
 from tiny_run import run_tool
 
 from mmlattn.apis import MultiLabelInferencer
@@ -244,6 +245,96 @@ def test_scales_are_told_and_drawn(setting, masked, tmp_path):
         cells = 2 if looks == 1 else 1 + looks + 1
         assert mmcv.imread(str(tmp_path / f'{path.stem}.png')).shape[1] == 40 + 210 * cells
     assert 'regions' not in inferencer(paths[0], with_evidence=False)[0]
+
+
+@pytest.fixture(scope='module')
+def decoder(masked, tmp_path_factory):
+    """Config and checkpoint of a label decoder whose test pipeline crops, and its inferencer."""
+    folder = tmp_path_factory.mktemp('decoder')
+    cfg = Config.fromfile(masked[0])
+    head = dict(type='mmlattn.CNNRNNHead', num_classes=10, in_channels=32, order='random_fixed')
+    backbone = dict(type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4)
+    cfg.model = dict(cfg.model, backbone=backbone, head=head)
+    torch.manual_seed(0)
+    model = get_model(cfg, device='cpu').eval()
+    config, checkpoint = folder / 'decoder.py', folder / 'model.pth'
+    cfg.dump(str(config))
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=CLASSES))), checkpoint)
+    return config, checkpoint, MultiLabelInferencer(str(config), str(checkpoint), device='cpu')
+
+
+def test_constraints_hold_for_one_call(setting, decoder):
+    """Scores are as sure as what is known; afterwards all is as it was, after an error too."""
+    *_, paths, _ = setting
+    inferencer = decoder[-1]
+    before = inferencer(paths, batch_size=2, with_evidence=True)
+    known = dict(
+        rules=dict(exclusive=[['0', '1']], absent=[9]),
+        images={'a.png': dict(present=['0'], count=2), str(paths[3]): dict(present=['1', 7])},
+    )
+    with pytest.warns(UserWarning, match='constraints: 1 of 3 images fit no picture: none.png'):
+        more = dict(known, images=known['images'] | {'none.png': {}})
+        results = inferencer(paths, batch_size=2, constraints=more, with_evidence=True)
+    for result in results:
+        labels = set(result['pred_labels'])
+        assert not {0, 1} <= labels and 9 not in labels and result['pred_scores'][9] < 0.01
+        assert set(result['label_path'].tolist()) == labels and result['path_logprob'] < 0
+        assert result['pred_classes'] == [CLASSES[label] for label in result['pred_labels']]
+        ranked = [result['pred_scores'][label] for label in result['pred_labels']]
+        assert ranked == sorted(ranked, reverse=True), 'the path is in its own order, these are not'
+    first, fourth = results[0], results[3]
+    assert 0 in first['pred_labels'] and len(first['pred_labels']) == 2 and first['pred_scores'][0] > 0.99
+    assert {1, 7} <= set(fourth['pred_labels']) and fourth['pred_scores'][0] < 0.01
+    with pytest.raises(UserError, match="there is no class 'cat'; there are 10"):
+        inferencer(paths, constraints=dict(present=['cat']))
+    with pytest.raises(FileNotFoundError):
+        inferencer(['no.png'], constraints=dict(present=['0']))
+    for old, new in zip(before, inferencer(paths, batch_size=2, with_evidence=True), strict=True):
+        assert old['label_path'].tolist() == new['label_path'].tolist()
+        np.testing.assert_array_equal(old['pred_scores'], new['pred_scores'])
+
+
+def test_paths_are_those_of_the_model(setting, decoder):
+    """In the order of emission, with a picture given as an array, and what is known of all pictures."""
+    *_, paths, _ = setting
+    inferencer = decoder[-1]
+    arrays = [mmcv.imread(str(path)) for path in paths[:3]]
+    results = inferencer(
+        arrays, batch_size=2, constraints=dict(present=['4', '2'], count=4), with_evidence=True
+    )
+    inputs = torch.cat([batch['inputs'] for batch in inferencer.preprocess(arrays, 1)])
+    model = inferencer.model
+    feats = model.extract_feat(model.data_preprocessor(dict(inputs=inputs))['inputs'])
+    for index, result in enumerate(results):
+        sample = DataSample()
+        sample.set_field(torch.tensor([2, 4]), 'label_present')
+        sample.set_field(4, 'label_count')
+        with torch.no_grad():
+            (expected,) = model.head.predict(tuple(x[[index]] for x in feats), [sample], with_evidence=True)
+        assert result['label_path'].tolist() == expected.label_path.tolist()
+        np.testing.assert_allclose(result['path_logprob'], expected.path_logprob, atol=1e-5)
+
+
+def test_models_without_a_decoder_take_no_constraints(setting, inferencer):
+    *_, paths, _ = setting
+    with pytest.raises(
+        UserError, match='CSRAHead takes no constraints; label decoders such as CNNRNNHead do'
+    ):
+        inferencer(paths, constraints=dict(present=['4']))
+
+
+def test_show_evidence_draws_paths_under_constraints(setting, decoder, tmp_path):
+    """They lie nowhere in the picture, so a test pipeline that crops does no harm."""
+    *_, paths, _ = setting
+    known = tmp_path / 'known.json'
+    known.write_text('{"images": {"a.png": {"present": ["8"], "absent": ["0"], "count": 1}}}')
+    run = run_tool(
+        'visualization/show_evidence.py', *decoder[:2], paths[0], '--out-dir', 'shown', '--cell-size', '100',
+        '--constraints', known, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert f'{paths[0]}: 8 1.00' in run.stdout
+    assert mmcv.imread(str(tmp_path / 'shown' / 'a.png')).shape[1] == 2 * 100 + 5 + 2 * 12
 
 
 @pytest.mark.slow
