@@ -100,13 +100,16 @@ class StoresNumbers(nn.Module):
         self.stored_numbers.copy_(self._encode())
 
     def _encode(self) -> Tensor:
-        return torch.tensor(list(self._numbers.values()), dtype=torch.float64, device='cpu')
+        return torch.tensor(list(self._numbers.values()), dtype=torch.float32, device='cpu')
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         key = prefix + 'stored_numbers'
         if key in state_dict and not state_dict[key].is_meta:
+            tolerance = max(
+                2 * torch.finfo(state_dict[key].dtype).eps, 1e-6
+            )  # of half precision, if so stored
             for (name, own), stored in zip(self._numbers.items(), state_dict[key].tolist(), strict=True):
-                if not math.isclose(own, stored, rel_tol=1e-6):
+                if not math.isclose(own, stored, rel_tol=tolerance):
                     raise UserError(
                         f'these weights were trained with {name}={stored:g}, this network has {name}={own:g}. Set '
                         f'{name} in its config to the stored value, or delete "{key.removeprefix("module.")}" from '

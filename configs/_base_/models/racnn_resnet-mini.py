@@ -1,5 +1,5 @@
-# Three ResNet-14 of CIFAR's kind, 16 to 64 channels wide, with 8 x 8 maps. The first sees 128 x 128 pixels at 32 x 32,
-# in which small things are lost; the others see crops of the whole picture at 32 x 32.
+# Three ResNet-14 of CIFAR's kind, 16 to 64 channels wide, with 8 x 8 maps. The first sees 128 x 128 pixels at 32 x
+# 32, in which small things are lost; the others see crops of the whole picture at 32 x 32.
 model = dict(
     type='mmlattn.RACNN',
     backbone=dict(

@@ -53,6 +53,8 @@ class RACNNPhaseHook(Hook):
         check_number('beta', beta, least=0)
         if beta >= 1:
             raise ValueError(f'beta must lie in [0, 1), got {beta!r}')
+        if not isinstance(by_epoch, bool):
+            raise ValueError(f'by_epoch must be True or False, got {by_epoch!r}')
         self.by_epoch = by_epoch
         self._unit = UNITS[by_epoch]
         self.schedule = PhaseSchedule(**schedule)

@@ -23,15 +23,19 @@ from mmlattn.models.layers import (
 from mmlattn.registry import MODELS
 from mmlattn.structures import set_regions
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.errors import UserError
 
 from .racnn_options import (
     build_fusion,
     build_localizers,
     build_nets,
     check_size,
+    check_width,
     crop_options,
     output_scales,
     spread_to_scales,
+    true_classes,
+    warn_of_enlarging,
 )
 
 __all__ = ['PHASES', 'RACNN']
@@ -66,7 +70,7 @@ class RACNN(BaseClassifier):
     its ``type``, and loads the weights of one into all scales.
 
     What learns is said by ``phase``, see :meth:`set_phase`; ``RACNNPhaseHook`` alternates as the paper does. Without
-    it everything learns at once from the sum of all losses.
+    it everything learns at once from the sum of all losses; then the squares follow the classifiers' losses too.
 
     Args:
         backbone (dict): Of each scale; the last of its outputs is the feature map.
@@ -80,7 +84,7 @@ class RACNN(BaseClassifier):
         crop (dict, optional): ``size`` of the crops in pixels (224); ``grad``, 'boxcar' or 'sampler', see
             ``layers/attention_crop.py``, with ``sharpness``, ``shrink`` and ``gain`` of the former;
             ``resample_from``: 'parent', each crop is cut from the one before, or 'image', from the picture;
-            ``antialias``; ``align_corners``.
+            ``antialias``.
         rank_loss (dict): Config.
         fusion (dict, optional): Config of the heads for scales 1 to k together; None for the mean of their
             probabilities.
@@ -130,9 +134,9 @@ class RACNN(BaseClassifier):
         check_whole('num_scales', num_scales, 1)
         self.num_scales = num_scales
         self.nets = build_nets(dict(backbone=backbone, neck=neck, head=head), num_scales, shared, scales)
-        in_channels = getattr(self.nets[0].head, 'in_channels', None)
-        self.localizers = build_localizers(localizer, num_scales - 1, in_channels)
-        self.fusion = build_fusion(fusion, [self.net(scale).head for scale in range(num_scales)])
+        heads = [self.net(scale).head for scale in range(num_scales)]
+        self.localizers = build_localizers(localizer, num_scales - 1, heads)
+        self.fusion = build_fusion(fusion, heads)
         self.rank_loss = MODELS.build(rank_loss)
         self.pretrain_target = MODELS.build(pretrain_target)
         self.crop = crop_options(crop, glance)
@@ -141,10 +145,12 @@ class RACNN(BaseClassifier):
         self.depth, self.fused = output_scales(output, num_scales)
         if exit_above is not None:
             check_number('exit_above', exit_above, least=0)
+            if exit_above > 1:
+                raise ValueError(f'exit_above is a probability, in [0, 1], got {exit_above}')
             if output is not None:
                 raise ValueError(f'exit_above={exit_above} decides how many scales speak: set output=None')
         self.exit_above, self.with_evidence = exit_above, with_evidence
-        self.phase = 'joint'
+        self.phase, self._warned = 'joint', False
         self._frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
 
     def net(self, scale: int) -> nn.Module:
@@ -158,8 +164,13 @@ class RACNN(BaseClassifier):
 
         Args:
             phase (str): One of ``PHASES``.
+
+        Raises:
+            ValueError: For another one, or one in which nothing learns, for want of localizers with parameters.
         """
         check_choice('phase', phase, PHASES)
+        if phase in ('pretrain_apn', 'apn') and not any(True for _ in self.localizers.parameters()):
+            raise ValueError(f'nothing learns in the phase {phase!r}: these localizers have no parameters')
         self.phase = phase
         for name, parameter in self.named_parameters():
             learns = phase == 'joint' or (phase == 'cls') != name.startswith('localizers.')
@@ -203,8 +214,12 @@ class RACNN(BaseClassifier):
             dict[str, Tensor]: ``scale1.loss`` ..., ``fused2.loss`` ..., ``rank_loss``, and the means ``side2`` ...
             and ``outside2`` ... of the squares that each finer scale was shown: side, and share outside its parent.
         """
+        if not self._warned:
+            self._warned = True
+            warn_of_enlarging(self.crop['size'], inputs)
         if self.phase == 'pretrain_apn':
             return self._pretraining_losses(inputs)
+        target = true_classes(data_samples, inputs.shape[0], self.nets[0].head.num_classes)
         learns_squares = self.phase != 'cls' and any(True for _ in self.localizers.parameters())
         losses, looks = {}, self._first_look(inputs)
         loss_scale = LossScale(getattr(self.rank_loss, 'loss_weight', 1.0))
@@ -223,7 +238,6 @@ class RACNN(BaseClassifier):
             for scales, head in enumerate(self.fusion, start=2):
                 own = head.loss(looks.descriptors[:scales], data_samples)
                 losses |= {f'fused{scales}.{name}': value for name, value in own.items()}
-        target = _targets(data_samples)
         rank = self.rank_loss(torch.stack([true_class_probs(x, target) for x in looks.logits], dim=1))
         if learns_squares:
             loss_scale.watch(rank)
@@ -280,6 +294,11 @@ class RACNN(BaseClassifier):
 
     def _propose(self, looks: Looks, scale: int) -> Tensor:
         """Squares for a scale from the one before, which learns nothing from where they lead."""
+        if looks.feature_map.dim() != 4:
+            raise UserError(
+                f'RACNN zooms in on feature maps (B, D, h, w), the backbone gives {tuple(looks.feature_map.shape)}: '
+                "of transformers take out_type='featmap', of ConvNeXt gap_before_final_norm=False; pool in the neck"
+            )
         return self.localizers[scale - 1](looks.feature_map.detach())
 
     def _zoom_in(self, looks: Looks, squares: Tensor, loss_scale: LossScale | None = None) -> Looks:
@@ -298,6 +317,7 @@ class RACNN(BaseClassifier):
         net = self.net(scale)
         maps = net.extract_feat(looks.picture, stage='backbone')
         feats = net.neck(maps) if net.with_neck else maps
+        check_width(feats, net.head)
         return looks._replace(
             feature_map=maps[-1] if isinstance(maps, (tuple, list)) else maps,
             regions=(*looks.regions, theta_to_boxes(looks.theta)),
@@ -357,12 +377,6 @@ class RACNN(BaseClassifier):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         spread_to_scales(state_dict, prefix, len(self.nets))
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _targets(data_samples: Sequence[DataSample]) -> Tensor:
-    if 'gt_score' in data_samples[0]:
-        return torch.stack([sample.gt_score for sample in data_samples])
-    return torch.cat([sample.gt_label for sample in data_samples])
 
 
 def _figures(squares: Tensor, scale: int) -> Mapping[str, Tensor]:

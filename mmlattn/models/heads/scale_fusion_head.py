@@ -51,4 +51,4 @@ class ScaleFusionHead(ClsHead):
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """Raw scores (B, C) from the descriptors (B, D) of each scale."""
-        return self.fc(self.pre_logits(feats))
+        return self.fc(self.pre_logits(feats).to(self.fc.weight.dtype))

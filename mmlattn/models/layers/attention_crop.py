@@ -43,7 +43,7 @@ def zoom(
     if antialias:
         height, width = (size, size) if isinstance(size, int) else size
         coarsest = max(x.shape[-2] / height, x.shape[-1] / width)
-        pixels = theta.detach()[:, :2].abs() * theta.new_tensor((x.shape[-1] / width, x.shape[-2] / height))
+        pixels = theta[:, :2].abs() * theta.new_tensor((x.shape[-1] / width, x.shape[-2] / height))
         halvings = pixels.amax(dim=1).clamp(min=1).log2()
         for level in range(math.ceil(math.log2(max(coarsest, 1)))):
             x = _halve(x)
@@ -99,7 +99,7 @@ def attention_crop(
     crop = zoom(x, theta.detach(), size, antialias, align_corners)
     if not (torch.is_grad_enabled() and squares.requires_grad):
         return crop
-    return _LendGradient.apply(crop, squares, outer_size or x.shape[-2:], boxcar, loss_scale or LossScale())
+    return _lend_gradient(crop, squares, outer_size or tuple(x.shape[-2:]), boxcar, loss_scale or LossScale())
 
 
 class LossScale:
@@ -115,6 +115,7 @@ class LossScale:
         self.weight = weight
         self._grad: Tensor | float = 1.0
 
+    @torch.compiler.disable
     def watch(self, loss: Tensor) -> None:
         """Take the gradient that arrives at a loss, a scalar, during the backward pass."""
         if loss.requires_grad:
@@ -126,6 +127,11 @@ class LossScale:
 
     def _note(self, grad: Tensor) -> None:
         self._grad = grad.detach().float()
+
+
+@torch.compiler.disable  # a compiled backward pass would take the factor for a constant
+def _lend_gradient(crop: Tensor, *settings) -> Tensor:
+    return _LendGradient.apply(crop, *settings)
 
 
 class _LendGradient(torch.autograd.Function):

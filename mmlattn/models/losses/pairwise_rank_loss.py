@@ -16,7 +16,8 @@ class PairwiseRankLoss(nn.Module):
     Args:
         margin (float): 0.05 in public descriptions of the paper.
         detach_reference (bool): Whether the coarser scale of a pair is a constant.
-        reduction (str): 'mean' or 'sum' over the batch. The authors' is not known.
+        reduction (str): 'mean' or 'sum' over the batch. The authors' is not known. Where crops have the
+            'boxcar' gradient it does not change the localizers' steps, which that gradient normalises by picture.
         loss_weight (float): Factor of the whole.
     """
 

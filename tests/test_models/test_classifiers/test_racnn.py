@@ -13,7 +13,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mmlattn.models import RACNN
+from mmlattn.models import APN, RACNN
 from mmlattn.models.classifiers.racnn import PHASES
 
 PARTS = dict(
@@ -270,14 +270,15 @@ def test_each_square_learns_from_the_scale_it_leads_to(images, samples):
         assert both[scale - 1].abs().sum() > 0
 
 
-@pytest.mark.parametrize('grad', ['boxcar', 'sampler'])
-def test_gradients_scale_with_the_loss(images, samples, grad):
+@pytest.mark.parametrize(('grad', 'compiled'), [('boxcar', False), ('sampler', False), ('boxcar', True)])
+def test_gradients_scale_with_the_loss(images, samples, grad, compiled):
     """Mixed precision multiplies the loss and divides the gradients; accumulation divides the loss."""
     grads = []
-    for factor in (1.0, 1024.0):
+    for factor, through in ((1.0, False), (1024.0, compiled)):
         model = racnn(crop=dict(size=32, grad=grad)).train()
         model.set_phase('apn')
-        (factor * model.loss(images, samples)['rank_loss']).backward()
+        loss = torch.compile(model.loss, backend='aot_eager') if through else model.loss
+        (factor * loss(images, samples)['rank_loss']).backward()
         grads.append(torch.cat([p.grad.flatten() / factor for p in model.localizers.parameters()]))
     assert grads[0].abs().sum() > 0
     assert (grads[0] - grads[1]).norm() < 1e-4 * grads[0].norm()
@@ -382,7 +383,7 @@ def test_layer_depths_are_those_of_the_networks():
     ('changes', 'message'),
     [
         (dict(num_scales=0), 'num_scales must be a whole number of 1 or more, got 0'),
-        (dict(localizer='saliency'), "localizer must be one of 'activation'"),
+        (dict(localizer='saliency'), "localizer must be 'activation' or a config"),
         (
             dict(localizer=[dict(type='mmlattn.APN', in_channels=16)]),
             'one for each scale but the finest, 2, got 1',
@@ -394,9 +395,15 @@ def test_layer_depths_are_those_of_the_networks():
         (dict(glance=16), "crop=dict\\(resample_from='image'\\)"),
         (dict(output='2+3'), "output must be one of '1', '2', '3', '1\\+2', '1\\+2\\+3'"),
         (dict(output='1', exit_above=0.9), 'set output=None'),
+        (dict(exit_above=90), 'exit_above is a probability'),
+        (dict(fusion='mean'), 'fusion must be a config, or None'),
+        (dict(fusion=dict(type='mmlattn.ScaleFusionHead', num_classes=7)), 'fusion.num_classes=7'),
+        (dict(fusion=dict(type='mmlattn.ScaleFusionHead', in_channels=[16])), 'for each of 3 scales'),
+        (dict(shared='False'), 'shared must be True or False'),
+        (dict(localizer=[None, None]), "a localizer must be a dict with a type, or 'activation', got None"),
         (dict(shared=True, scales=[{}, {}, {}]), 'needs shared=False'),
         (dict(scales=[{}]), 'for each of num_scales=3'),
-        (dict(scales=[{}, {}, dict(body={})]), 'scales takes backbone, neck, head, got body'),
+        (dict(scales=[{}, {}, dict(body={})]), 'dict with some of backbone, neck, head, got'),
         (
             dict(head=dict(type='mmlattn.CSRAHead', num_classes=5, in_channels=16, num_heads=1)),
             'of a single label',
@@ -418,6 +425,54 @@ def test_modes_and_phases_have_names(images):
 
 
 GLANCE = dict(glance=32, crop=dict(size=32, resample_from='image', antialias=True))
+
+
+@pytest.mark.parametrize('phase', ['joint', 'cls', 'apn'])
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (None, 'as many data samples with their labels, got none'),
+        ([[0], [1]], 'got 2'),
+        ([[0], [], [2]], 'one label for each picture'),
+        ([[0, 1], [], [2]], 'one label for each picture'),
+        ([[0], [5], [2]], 'labels must be 0 to 4'),
+        ([[0], [-100], [2]], 'labels must be 0 to 4'),
+        ([[1.0, 1, 0, 0, 1]] * 3, 'must sum to 1'),
+        ([[1.0]] * 3, 'one label for each picture'),
+        ([[1.0, 0, 0, 0, 0], [1], [2]], 'one label for each picture'),
+    ],
+    ids=str,
+)
+def test_anything_but_one_label_each_is_refused(images, phase, wrong, message):
+    model = racnn().train()
+    model.set_phase(phase)
+    samples = wrong and [
+        DataSample().set_gt_score(torch.tensor(x))
+        if x and isinstance(x[0], float)
+        else DataSample().set_gt_label(x)
+        for x in wrong
+    ]
+    with pytest.raises(ValueError, match=message):
+        model.loss(images, samples)
+
+
+def test_half_precision_is_the_same_network(images):
+    half = racnn().half().eval()
+    racnn().load_state_dict(half.state_dict())
+    with torch.no_grad():
+        scores = racnn().eval()(images)
+        assert torch.allclose(half(images.half()).float(), scores, atol=0.05 * scores.abs().max())
+    with pytest.raises(ValueError, match='least'):
+        racnn(localizer=dict(SMALL['localizer'], least=0.2)).load_state_dict(half.state_dict())
+
+
+def test_what_an_image_classifier_takes_is_taken(images):
+    """Necks in a row; classes in place of names."""
+    pool = [dict(type='mmpretrain.GlobalAveragePooling')]
+    model = racnn(neck=pool, localizer=['activation', dict(SMALL['localizer'], type=APN)]).eval()
+    assert [type(part).__name__ for part in model.localizers] == ['ActivationLocalizer', 'APN']
+    with torch.no_grad():
+        assert model(images).shape == (3, 5)
 
 
 @pytest.mark.parametrize(
