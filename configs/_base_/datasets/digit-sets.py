@@ -7,3 +7,5 @@ data_root = 'data/digit-sets'
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
+val_evaluator = [dict(type='mmlattn.MultiLabelReport'), dict(type='mmlattn.LabelSetReport')]
+test_evaluator = val_evaluator
