@@ -28,8 +28,8 @@ def _scope():
 
 
 def without_pretrained(model):
-    """Weights by URL are not fetched; a transformer takes a small image and few layers, VGG's fc6 few outputs, a
-    localizer few cells.
+    """Weights by URL are not fetched; a transformer takes a small image and few layers, VGG's fc6 and
+    fc7 few outputs, a localizer few cells; label frequencies are made up.
     """
     model.backbone.init_cfg = None
     if model.type.endswith('RACNN'):
@@ -38,6 +38,11 @@ def without_pretrained(model):
             model.localizer.spatial = 2
     if model.get('neck') and model.neck.get('fc_from_vgg'):
         model.neck.embed_dims = 64
+    if model.head.type.endswith('CNNRNNHead'):
+        model.head.label_freq = list(range(model.head.num_classes))
+        if model.get('neck') and model.neck.type.endswith('VGGFCNeck'):
+            model.neck.update(embed_dims=64, init_cfg=None)
+            model.head.in_channels = 64
     if model.backbone.type == 'VisionTransformer':
         model.backbone.update(
             img_size=64, arch=dict(embed_dims=1024, num_layers=1, num_heads=16, feedforward_channels=64)

@@ -201,7 +201,7 @@ class CNNRNNHead(StoresSettings, BaseModule):
             run = self._run_freely(context, labels, self.num_steps, unique=True)
             return multi_order_loss(run.logits[..., :-1], labels, run.before, all_steps=True)
         if self.align is None:
-            targets = path_targets(labels, self._keys(labels, data_samples), self.decoding.max_len)
+            targets = path_targets(labels, self._keys(labels, data_samples))
             tokens = path_inputs(targets, self.num_classes)
             log_probs = self._log_probs(follow_paths(self.decoder, tokens, context), tokens)
         else:
