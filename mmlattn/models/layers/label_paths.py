@@ -108,4 +108,4 @@ def emitted_before(tokens: Tensor, num_labels: int) -> Tensor:
         Tensor: Shape (B, T, C), bool.
     """
     read = tokens[..., None] == torch.arange(num_labels, device=tokens.device)
-    return read.cumsum(dim=1) > 0
+    return read.long().cumsum(dim=1) > 0  # exporters add up no bools

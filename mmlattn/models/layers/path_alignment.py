@@ -99,10 +99,11 @@ def multi_order_loss(logits: Tensor, labels: Tensor, emitted: Tensor, all_steps:
         all_steps (bool): Whether all steps count.
 
     Returns:
-        Tensor: Scalar, float32.
+        Tensor: Scalar, at least float32.
     """
     missing = labels[:, None] & ~emitted
-    losses = F.binary_cross_entropy_with_logits(logits.float(), missing.float(), reduction='none').sum(dim=2)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    losses = F.binary_cross_entropy_with_logits(wide, missing.to(wide.dtype), reduction='none').sum(dim=2)
     step = torch.arange(logits.shape[1], device=labels.device)
     counted = all_steps | (step < labels.sum(dim=1, keepdim=True).clamp(min=1))
     return (losses * counted).sum() / len(labels)
