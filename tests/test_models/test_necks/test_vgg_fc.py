@@ -17,9 +17,10 @@ def test_vgg_up_to_fc7(tmp_path):
         torch.nn.Linear(512 * 49, 32), torch.nn.ReLU(), torch.nn.Dropout(),
         torch.nn.Linear(32, 32), torch.nn.ReLU(), torch.nn.Dropout(), torch.nn.Linear(32, 10),
     )  # fmt: skip
-    torch.save(
-        {f'backbone.{name}': value for name, value in theirs.state_dict().items()}, tmp_path / 'vgg.pth'
-    )
+    names = VGG(16, num_classes=-1).state_dict()  # the same layers in the same order under other names
+    weights = dict(zip(names, theirs.features.state_dict().values(), strict=True))
+    weights |= {name: value for name, value in theirs.state_dict().items() if name.startswith('classifier')}
+    torch.save({f'backbone.{name}': value for name, value in weights.items()}, tmp_path / 'vgg.pth')
     pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'vgg.pth'))
     backbone = VGG(16, num_classes=-1, init_cfg=dict(pretrained, prefix='backbone'))
     neck = VGGFCNeck(embed_dims=32, init_cfg=dict(pretrained, prefix='backbone.classifier'))
