@@ -272,7 +272,8 @@ def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def _pick(x: Tensor, index: Tensor) -> Tensor:
     """The rows of x (B, W, ...) at index (B, N), shape (B, N, ...)."""
     first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
-    return x.flatten(0, 1)[first + index]
+    rows = x.flatten(0, 1).index_select(0, (first + index).flatten())  # several times as fast as x[index]
+    return rows.reshape(-1, index.shape[1], *x.shape[2:])
 
 
 def _append(live: _Live, parents: Tensor, tokens: Tensor, log_probs: Tensor) -> _Live:
