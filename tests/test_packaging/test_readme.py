@@ -9,7 +9,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmlattn.registry import MODELS
+from mmlattn.registry import HOOKS, MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -84,6 +84,15 @@ def test_neck_and_head_of_the_readme_fit():
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         neck, head = MODELS.build(parts[0]['neck']), MODELS.build(parts[1]['head'])
     assert head(neck((torch.rand(2, 2048, 4, 4),))).shape == (2, 80)
+
+
+def test_decoder_of_the_readme_builds():
+    (code,) = (block for block in blocks('python') if block.startswith('head='))
+    parts = [eval(f'dict({part})') for part in code.strip().splitlines()]
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        head = MODELS.build(parts[0]['head']).eval()
+        HOOKS.build(parts[1]['custom_hooks'][0])
+    assert head((torch.rand(2, 2048, 4, 4),)).shape == (2, 80)
 
 
 def test_picture_is_small():

@@ -8,5 +8,6 @@ model = dict(
         num_classes=10,
         in_channels=64,
         decoder=dict(type='joint', embed_dims=64, hidden_dims=128, dropout=0.0),
+        aux_bce=1.0,  # the backbone starts from nothing
     ),
 )
