@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmlattn.utils.arguments import check_number, check_whole
 
-from .joint_decoder import LabelEmbedding, make_cell
+from .joint_decoder import LabelEmbedding, full_precision, make_cell
 
 __all__ = ['AttentionDecoder', 'Memory']
 
@@ -104,6 +104,9 @@ class AttentionDecoder(nn.Module):
         looked = self.attend(hidden, context).to(context.values.dtype) @ context.values
         looked = self.gate(hidden).sigmoid() * looked
         state = self.cell(torch.cat((self.labels.embed(tokens).to(looked.dtype), looked), dim=-1), state)
-        joined = self.history(state[0].to(looked.dtype))
-        joined = self.dropout(joined) + self.dropout(self.picture(looked))
-        return self.labels.score(torch.relu(joined)), state
+        with full_precision(looked):
+            dtype = self.picture.weight.dtype
+            joined = self.dropout(self.history(state[0].to(dtype))) + self.dropout(
+                self.picture(looked.to(dtype))
+            )
+            return self.labels.score(torch.relu(joined)), state
