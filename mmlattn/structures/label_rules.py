@@ -72,7 +72,8 @@ class LabelRules:
         present[list(self.present)] = True
         absent[list(self.absent)] = True
         for group in map(list, self.exclusive):
-            exclusive[torch.tensor(group)[:, None], torch.tensor(group)] = True
+            members = torch.tensor(group, dtype=torch.long)
+            exclusive[members[:, None], members] = True
         for child, needed in closed_parents(self.parents).items():
             parents[child, list(needed)] = True
         return RuleTensors(present, absent, exclusive.fill_diagonal_(False), parents)

@@ -1,7 +1,5 @@
 """The CNN-RNN head."""
 
-from typing import NamedTuple
-
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.structures import DataSample
@@ -9,7 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmlattn.models.layers import (
+    CELLS,
+    GATE_ACTS,
     IGNORE,
+    IMAGE_INTO,
     Beams,
     align_mla,
     align_pla,
@@ -21,10 +22,10 @@ from mmlattn.models.layers import (
     frequency_rank,
     fuse_steps,
     given_keys,
+    implied,
     marginals,
     multi_order_loss,
     noisy_or_scores,
-    path_attention,
     path_inputs,
     path_log_probs,
     path_targets,
@@ -37,6 +38,7 @@ from mmlattn.structures import read_label_rules, select_labels, set_attention_ma
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
+from .cnn_rnn_evidence import Decoded, label_attention, set_paths
 from .cnn_rnn_options import (
     ALIGNMENTS,
     ORDERS,
@@ -44,23 +46,14 @@ from .cnn_rnn_options import (
     PathLimits,
     build_decoder,
     check_alive,
+    check_search,
+    given_rank,
     label_matrix,
     listed_labels,
     path_limits,
-    read_counts,
 )
 
 __all__ = ['CNNRNNHead']
-
-
-class Decoded(NamedTuple):
-    """What was read from a batch: ``scores`` (B, C) in [0, 1]; the best path of each picture, ``paths`` (B, T) long
-    with END behind its end, and its log-probability ``log_probs`` (B,), which a run without END has not.
-    """
-
-    scores: Tensor
-    paths: Tensor
-    log_probs: Tensor | None
 
 
 @MODELS.register_module()
@@ -84,11 +77,12 @@ class CNNRNNHead(StoresSettings, BaseModule):
             labels that are left, and has no END, no beam and no constraints. See ``layers/path_alignment.py``.
         label_freq (str | Sequence[float], optional): Images with each label, C numbers or a json of them; by default
             ``LabelFrequencyHook`` counts them before training.
-        mask_emitted (bool): No label twice, in training and prediction. The paper does not say.
+        mask_emitted (bool): No label twice, in training and prediction. The paper does not say; without it
+            ``pred_label`` may name a label twice.
         loss_norm (str): Sum over the steps divided by the number of steps in the batch, 'token', or of 'image's.
         aux_bce (float): Weight of a binary cross-entropy of a linear classifier beside the decoder, which helps a
             backbone that is trained along.
-        num_steps (int): Steps of align='multi'.
+        num_steps (int): Steps of align='multi', at most C.
         test_cfg (dict, optional): See :class:`Decoding`.
         with_evidence (bool): Whether ``predict`` adds ``label_path`` (n,) and ``path_logprob``, and with the
             attention decoder ``attention_maps`` (C, h, w).
@@ -100,10 +94,10 @@ class CNNRNNHead(StoresSettings, BaseModule):
 
     settings_code = SettingsCode(
         'cnn_rnn_settings',
-        cell=('lstm', 'paper'),
-        gate_act=('sigmoid', 'relu'),
-        image_into=('joint', 'init', 'input'),
-        steps=('path', 'multi'),
+        cell=CELLS,
+        gate_act=GATE_ACTS,
+        image_into=IMAGE_INTO,
+        align=('path', 'multi'),
     )
 
     def __init__(
@@ -133,9 +127,10 @@ class CNNRNNHead(StoresSettings, BaseModule):
         check_number('aux_bce', aux_bce, least=0)
         if align is not None:
             check_choice('align', align, ALIGNMENTS)
-        self.num_classes, self.in_channels, self.num_steps = num_classes, in_channels, num_steps
+        self.num_classes, self.in_channels = num_classes, in_channels
+        self.num_steps = min(num_steps, num_classes)
         self.order, self.align, self.mask_emitted, self.loss_norm = order, align, mask_emitted, loss_norm
-        self.decoding = Decoding.from_cfg(test_cfg, num_classes)
+        self.decoding = Decoding.from_cfg(test_cfg, num_classes, without_search=align == 'multi')
         rules = self.decoding.constraints
         self.rules = (
             None if rules is None else read_label_rules(rules, num_classes, where='test_cfg.constraints')
@@ -144,19 +139,27 @@ class CNNRNNHead(StoresSettings, BaseModule):
         self.decoder = build_decoder(decoder, num_classes, in_channels)
         self.aux = nn.Linear(in_channels, num_classes) if aux_bce else None
         self.aux_bce = aux_bce
-        self.register_buffer('label_rank', torch.full((num_classes,), -1))
-        if order == 'random_fixed':
-            self.label_rank.copy_(torch.randperm(num_classes, generator=torch.Generator().manual_seed(0)))
-        elif label_freq is not None:
-            self.set_label_counts(read_counts(label_freq, num_classes))
+        self._given_rank = given_rank(order, label_freq, num_classes)
+        unknown = torch.full((num_classes,), -1)
+        self.register_buffer('label_rank', unknown if self._given_rank is None else self._given_rank.clone())
         chosen = dict(type=decoder) if isinstance(decoder, str) else decoder
         known = {name: chosen[name] for name in ('cell', 'gate_act', 'image_into') if name in chosen}
-        self.store_settings(**known, steps='multi' if align == 'multi' else 'path')
+        self.store_settings(**known, align='multi' if align == 'multi' else 'path')
 
     def set_label_counts(self, counts: Tensor) -> None:
-        """Rank the labels by how many images of the training set have them, (C,)."""
-        if self.order != 'random_fixed':
+        """Rank the labels by how many images of the training set have them, (C,); not if the config gives a rank."""
+        if self._given_rank is None:
             self.label_rank.copy_(frequency_rank(counts.to(self.label_rank.device)))
+
+    def init_weights(self) -> None:
+        """As usual; a network that was built on the meta device has lost its ranking."""
+        super().init_weights()
+        self.label_rank.copy_(-1 if self._given_rank is None else self._given_rank)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        if self._given_rank is not None:  # what the config says of the data holds, not what other data said
+            state_dict[prefix + 'label_rank'] = self._given_rank
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """What the decoder reads of a backbone's outputs: (B, D), or (B, D, h, w) if it looks at a map."""
@@ -203,10 +206,11 @@ class CNNRNNHead(StoresSettings, BaseModule):
         if self.align is None:
             targets = path_targets(labels, self._keys(labels, data_samples))
             tokens = path_inputs(targets, self.num_classes)
-            log_probs = self._log_probs(follow_paths(self.decoder, tokens, context), tokens)
+            logits = follow_paths(self.decoder, tokens, context)
+            log_probs = self._log_probs(logits, emitted_before(tokens, self.num_classes))
         else:
-            run = self._run_freely(context, labels, int(labels.sum(dim=1).max()) + 1, unique=False)
-            log_probs = run.logits.log_softmax(dim=-1)
+            run = self._run_freely(context, labels, int(labels.sum(dim=1).max()) + 1, self.mask_emitted)
+            log_probs = self._log_probs(run.logits, run.before)
             if self.align == 'mla':
                 targets = align_mla(log_probs.detach(), labels)
             else:
@@ -218,8 +222,7 @@ class CNNRNNHead(StoresSettings, BaseModule):
         start = labels.new_full((labels.shape[0], 1), self.num_classes + 1, dtype=torch.long)
         return decode_freely(self.decoder, start, context, steps, unique)
 
-    def _log_probs(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        before = emitted_before(tokens, self.num_classes)
+    def _log_probs(self, logits: Tensor, before: Tensor) -> Tensor:
         return path_log_probs(logits, before if self.mask_emitted else torch.zeros_like(before))
 
     def _keys(self, labels: Tensor, data_samples: list[DataSample]) -> Tensor:
@@ -227,7 +230,7 @@ class CNNRNNHead(StoresSettings, BaseModule):
         if self.order == 'random':
             return torch.rand(labels.shape, device=labels.device)
         if self.order == 'given':
-            return given_keys(listed_labels(data_samples, labels.device), self.num_classes)
+            return given_keys(listed_labels(data_samples, self.num_classes, labels.device), self.num_classes)
         if (self.label_rank < 0).any():
             raise UserError(
                 f'order={self.order!r} needs to know how frequent the labels are: add '
@@ -264,26 +267,27 @@ class CNNRNNHead(StoresSettings, BaseModule):
             constraints=limits.constraints,
             length_penalty=how.length_penalty,
         )
-        scores = self._scores(beams, context)
+        paths, tokens = beams.paths[:, 0], path_inputs(beams.paths[:, 0], self.num_classes)
+        scores = self._scores(beams, tokens, context)
         if limits.constraints is not None:
-            scores = scores.masked_fill(limits.constraints.absent, 0)
-            scores = scores.masked_fill(limits.constraints.present, 1)
-        return Decoded(scores, beams.paths[:, 0], beams.log_probs[:, 0])
+            known = implied(limits.constraints)
+            scores = scores.masked_fill(known.absent, 0).masked_fill(known.present, 1)
+        return Decoded(scores, paths, beams.log_probs[:, 0], paths, tokens)
 
-    def _scores(self, beams: Beams, context) -> Tensor:
+    def _scores(self, beams: Beams, tokens: Tensor, context) -> Tensor:
         how = self.decoding
-        scores = marginals(beams)
         if how.score == 'marginal' and not how.fallback:
-            return scores
-        path, length = beams.paths[:, 0], beams.lengths[:, 0]
-        tokens = path_inputs(path, self.num_classes)
-        steps = self._log_probs(follow_paths(self.decoder, tokens, context), tokens)
+            return marginals(beams)
+        logits = follow_paths(self.decoder, tokens, context)
+        steps = self._log_probs(logits, emitted_before(tokens, self.num_classes))
         if how.score == 'first':
             return first_scores(steps)
         if how.score == 'noisy_or':
-            return noisy_or_scores(steps, length)
-        best = step_max_scores(steps, length)
-        return best if how.score == 'step_max' else (1 - how.fallback) * scores + how.fallback * best
+            return noisy_or_scores(steps, beams.lengths[:, 0])
+        best = step_max_scores(steps, beams.lengths[:, 0])
+        return (
+            best if how.score == 'step_max' else (1 - how.fallback) * marginals(beams) + how.fallback * best
+        )
 
     def _decode_in_any_order(self, context, start: Tensor) -> Decoded:
         """Each label counts by the step that was surest of it; the path has the emitted ones that reach ``thr``."""
@@ -291,8 +295,18 @@ class CNNRNNHead(StoresSettings, BaseModule):
         scores = fuse_steps(run.logits[..., :-1]).sigmoid()
         left_out = scores.gather(1, run.emitted) < self.decoding.thr
         in_order = left_out.long().argsort(dim=1, stable=True)
-        paths = run.emitted.masked_fill(left_out, self.num_classes).gather(1, in_order)
-        return Decoded(scores, paths, None)
+        kept = run.emitted.masked_fill(left_out, self.num_classes)
+        return Decoded(
+            scores, kept.gather(1, in_order), None, kept, path_inputs(run.emitted, self.num_classes)
+        )
+
+    def select(self, scores: Tensor) -> list[Tensor]:
+        """Labels from scores (B, C) alone, such as those of several views: those that reach ``thr``, best first."""
+        chosen = [select_labels(row, self.decoding.thr, self.decoding.topk) for row in scores]
+        return [
+            labels[row[labels].argsort(descending=True, stable=True)]
+            for labels, row in zip(chosen, scores, strict=True)
+        ]
 
     def predict(
         self,
@@ -315,38 +329,24 @@ class CNNRNNHead(StoresSettings, BaseModule):
         Raises:
             ValueError: If no label set fits what is known of a picture.
         """
-        context = self.decoder.context(self.pre_logits(feats))
-        limits = None
-        if data_samples is not None or self.rules is not None:
-            samples = data_samples or [DataSample()] * feats[-1].shape[0]
-            limits = path_limits(self.rules, samples, self.decoding, self.num_classes, self.label_rank.device)
-        if limits is not None and self.align == 'multi':
-            raise UserError("align='multi' has no beam search, and takes no constraints")
-        decoded = self.decode(context, limits)
+        features = self.pre_logits(feats)
+        context = self.decoder.context(features)
         if data_samples is None:
-            data_samples = [DataSample() for _ in range(decoded.scores.shape[0])]
-        if limits is not None and decoded.log_probs is not None:
+            data_samples = [DataSample() for _ in range(features.shape[0])]
+        limits = path_limits(self.rules, data_samples, self.decoding, self.num_classes, features.device)
+        if limits is not None:
+            check_search(self.align, self.decoding)
+        decoded = self.decode(context, limits)
+        if limits is not None:
             check_alive(decoded.log_probs, data_samples)
-        paths = [path[path < self.num_classes] for path in decoded.paths]
-        for sample, score, path in zip(data_samples, decoded.scores, paths, strict=True):
-            sample.set_pred_score(score.clone()).set_pred_label(self._select(score, path))
+        ends = (decoded.paths < self.num_classes).sum(dim=1).tolist()
+        paths = [path[:end].clone() for path, end in zip(decoded.paths, ends, strict=True)]
+        labels = paths if self.decoding.set_from == 'path' else self.select(decoded.scores)
+        for sample, score, own in zip(data_samples, decoded.scores, labels, strict=True):
+            sample.set_pred_score(score.clone()).set_pred_label(own)
         if self.with_evidence if with_evidence is None else with_evidence:
-            self._set_evidence(data_samples, paths, decoded, context, feats)
+            set_paths(data_samples, paths, decoded.log_probs)
+            if self.decoder.reads_map:
+                maps = label_attention(self.decoder, decoded, context, self.num_classes)
+                set_attention_maps(data_samples, maps.unflatten(-1, features.shape[-2:]))
         return data_samples
-
-    def _select(self, score: Tensor, path: Tensor) -> Tensor:
-        if self.decoding.set_from == 'path':
-            return path.clone()
-        labels = select_labels(score, self.decoding.thr, self.decoding.topk)
-        return labels[score[labels].argsort(descending=True, stable=True)]
-
-    def _set_evidence(self, samples: list[DataSample], paths, decoded: Decoded, context, feats) -> None:
-        for index, (sample, path) in enumerate(zip(samples, paths, strict=True)):
-            sample.set_field(path.clone(), 'label_path')
-            if decoded.log_probs is not None:
-                sample.set_field(decoded.log_probs[index].clone(), 'path_logprob')
-        if self.decoder.reads_map:
-            looks = path_attention(self.decoder, path_inputs(decoded.paths, self.num_classes), context)
-            emitted = decoded.paths[..., None] == torch.arange(self.num_classes, device=looks.device)
-            maps = emitted.to(looks.dtype).transpose(1, 2) @ looks  # a label is emitted once, END is none
-            set_attention_maps(samples, maps.unflatten(-1, self.pre_logits(feats).shape[-2:]))

@@ -10,15 +10,22 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mmlattn.models.layers import ALIVE, AttentionDecoder, JointDecoder, LabelConstraints
+from mmlattn.models.layers import (
+    ALIVE,
+    END_MODES,
+    AttentionDecoder,
+    JointDecoder,
+    LabelConstraints,
+    frequency_rank,
+)
 from mmlattn.registry import MODELS
 from mmlattn.structures import LabelRules
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
 __all__ = [
-    'ALIGNMENTS', 'ORDERS', 'Decoding', 'PathLimits', 'build_decoder', 'check_alive', 'label_matrix', 'listed_labels',
-    'path_limits', 'read_counts',
+    'ALIGNMENTS', 'ORDERS', 'Decoding', 'PathLimits', 'build_decoder', 'check_alive', 'check_search', 'given_rank',
+    'label_matrix', 'listed_labels', 'path_limits',
 ]  # fmt: skip
 
 ORDERS = ('freq', 'rare', 'given', 'random', 'random_fixed')
@@ -66,7 +73,7 @@ class Decoding:
         for name in ('max_len', 'topk'):
             if getattr(self, name) is not None:
                 check_whole(f'test_cfg.{name}', getattr(self, name), 1)
-        check_choice('test_cfg.end_mode', self.end_mode, ('always', 'compete'))
+        check_choice('test_cfg.end_mode', self.end_mode, END_MODES)
         check_number('test_cfg.length_penalty', self.length_penalty, least=0)
         check_choice('test_cfg.score', self.score, ('marginal', 'first', 'step_max', 'noisy_or'))
         check_choice('test_cfg.set_from', self.set_from, ('path', 'marginal'))
@@ -76,16 +83,28 @@ class Decoding:
                 raise ValueError(f'test_cfg.{name} must lie in [0, 1], got {getattr(self, name)}')
 
     @classmethod
-    def from_cfg(cls, cfg: Mapping | None, num_labels: int) -> 'Decoding':
-        """Read ``test_cfg``.
+    def from_cfg(cls, cfg: Mapping | None, num_labels: int, without_search: bool = False) -> 'Decoding':
+        """Read ``test_cfg``; of a decoder without a search only ``thr``.
 
         Raises:
-            ValueError: For an unknown key or value, or lengths that C labels can't have.
+            ValueError: For an unknown key or value, settings that do nothing together, or lengths that C labels can't
+                have.
         """
+        if cfg is not None and not isinstance(cfg, Mapping):
+            raise ValueError(f'test_cfg must be a dict, got {cfg!r}')
+        if without_search and (useless := sorted(set(cfg or {}) - {'thr'})):
+            raise ValueError(
+                f"align='multi' has no beam search: of test_cfg it takes thr, got {', '.join(useless)}"
+            )
         known = [field.name for field in fields(cls)]
         if unknown := sorted(set(cfg or {}) - set(known)):
             raise ValueError(f'test_cfg has {", ".join(unknown)}; it takes {", ".join(known)}')
         decoding = cls(**(cfg or {}))
+        if decoding.set_from == 'marginal' and (decoding.min_len or decoding.constraints):
+            raise ValueError(
+                "set_from='marginal' takes labels one by one and keeps to no min_len or constraints: leave them out, "
+                "or set_from='path'"
+            )
         longest = num_labels if decoding.max_len is None else decoding.max_len
         if not decoding.min_len <= longest <= num_labels:
             raise ValueError(
@@ -113,11 +132,23 @@ def build_decoder(cfg: str | Mapping, num_labels: int, in_dims: int) -> nn.Modul
     if not isinstance(kind, str):
         raise ValueError(f"decoder needs a type, 'joint' or 'attention', got {cfg!r}")
     if kind in DECODERS:
-        return DECODERS[kind](num_labels, in_dims, **settings)
+        try:
+            return DECODERS[kind](num_labels, in_dims, **settings)
+        except TypeError as error:
+            raise ValueError(f'decoder {kind!r}: {error}') from error
+    if MODELS.get(kind) is None:
+        raise ValueError(f"decoder must be 'joint', 'attention' or a registered class, got {kind!r}")
     return MODELS.build(dict(type=kind, num_labels=num_labels, in_dims=in_dims, **settings))
 
 
-def read_counts(label_freq: str | Path | Sequence[float], num_labels: int) -> Tensor:
+def given_rank(order: str, label_freq: str | Path | Sequence[float] | None, num_labels: int) -> Tensor | None:
+    """The ranking of the labels as far as a config gives it, (C,) long, else None."""
+    if order == 'random_fixed':
+        return torch.randperm(num_labels, generator=torch.Generator('cpu').manual_seed(0), device='cpu')
+    return None if label_freq is None else frequency_rank(_read_counts(label_freq, num_labels))
+
+
+def _read_counts(label_freq: str | Path | Sequence[float], num_labels: int) -> Tensor:
     """How many images have each label: C numbers, or the json that holds them.
 
     Raises:
@@ -125,9 +156,12 @@ def read_counts(label_freq: str | Path | Sequence[float], num_labels: int) -> Te
     """
     given = label_freq
     if isinstance(label_freq, (str, Path)):
-        given = json.loads(Path(label_freq).read_text())
+        try:
+            given = json.loads(Path(label_freq).read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f'label_freq: {label_freq} is no readable json: {error}') from error
     try:
-        counts = torch.as_tensor(given, dtype=torch.float64)
+        counts = torch.as_tensor(given, dtype=torch.float64, device='cpu')
     except (TypeError, ValueError) as error:
         raise ValueError(f'label_freq must be {num_labels} numbers, got {label_freq!r}') from error
     if counts.shape != (num_labels,) or not (counts >= 0).all():
@@ -157,25 +191,25 @@ def label_matrix(data_samples: Sequence[DataSample], num_labels: int, device: to
                 'augmentations such as Mixup and CutMix, or label smoothing, out of the config'
             )
         return scores > 0  # an ignored label, -1, is not on the path
-    listed = listed_labels(data_samples, device)
-    if any(
-        labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_labels for labels in listed
-    ):
-        raise UserError(f'gt_label has a label outside of the {num_labels} classes of CNNRNNHead')
+    listed = listed_labels(data_samples, num_labels, device)
     return torch.stack(
         [torch.zeros(num_labels, dtype=torch.bool, device=device).scatter(0, x, True) for x in listed]
     )
 
 
-def listed_labels(data_samples: Sequence[DataSample], device: torch.device) -> list[Tensor]:
+def listed_labels(data_samples: Sequence[DataSample], num_labels: int, device: torch.device) -> list[Tensor]:
     """``gt_label`` of each sample in the order of the data set, (n,) long each.
 
     Raises:
-        UserError: If a sample has none.
+        UserError: If a sample has none, or one outside of the classes.
     """
     if any('gt_label' not in sample for sample in data_samples):
         raise UserError("a data sample has no gt_label: CNNRNNHead learns from the labels' order")
-    return [sample.gt_label.to(device).long().reshape(-1) for sample in data_samples]
+    listed = [sample.gt_label.to(device).long().reshape(-1) for sample in data_samples]
+    together = torch.cat(listed)
+    if ((together < 0) | (together >= num_labels)).any():
+        raise UserError(f'gt_label has a label outside of the {num_labels} classes of CNNRNNHead')
+    return listed
 
 
 class PathLimits(NamedTuple):
@@ -216,6 +250,8 @@ def path_limits(
     constraints = LabelConstraints(*known, general.exclusive.to(device), general.parents.to(device))
     common = None if rules is None else rules.count
     counts = [sample.get('label_count', common) for sample in data_samples]
+    if wrong := [n for n in counts if n is not None and (int(n) != n or not 0 <= n <= num_labels)]:
+        raise UserError(f'label_count must be a whole number of 0 to {num_labels}, got {wrong[0]}')
     longest = num_labels if decoding.max_len is None else decoding.max_len
     least = torch.tensor([decoding.min_len if n is None else int(n) for n in counts], device=device)
     most = torch.tensor([longest if n is None else int(n) for n in counts], device=device)
@@ -224,10 +260,22 @@ def path_limits(
 
 def _marked(sample: DataSample, field: str, base: Tensor) -> Tensor:
     """(C,) bool: ``base`` and the labels that a field of the sample lists."""
-    listed = torch.as_tensor(sample.get(field, ()), dtype=torch.long, device='cpu')
+    listed = torch.as_tensor(sample.get(field, ()), device='cpu')
+    if listed.numel() and (listed.is_floating_point() or listed.dtype == torch.bool):
+        raise UserError(f'{field} must list the indices of labels, got {listed.tolist()}')
+    listed = listed.long()
     if listed.numel() and not 0 <= int(listed.min()) <= int(listed.max()) < base.shape[0]:
         raise UserError(f'{field} has a label outside of 0 to {base.shape[0] - 1}: {listed.tolist()}')
     return base.scatter(0, listed, True)
+
+
+def check_search(align: str | None, decoding: Decoding) -> None:
+    """Raises ``UserError`` where what is known of labels would not be kept to."""
+    if align == 'multi' or decoding.set_from != 'path':
+        chosen = f'align={align!r}' if align == 'multi' else f'set_from={decoding.set_from!r}'
+        raise UserError(
+            f'{chosen} takes labels one by one and keeps to no constraints: leave them out, or search paths'
+        )
 
 
 def check_alive(log_probs: Tensor, data_samples: Sequence[DataSample]) -> None:
@@ -237,9 +285,9 @@ def check_alive(log_probs: Tensor, data_samples: Sequence[DataSample]) -> None:
         UserError: Naming the first of them.
     """
     for log_prob, sample in zip(log_probs.tolist(), data_samples, strict=True):
-        if log_prob < ALIVE:
+        if not log_prob >= ALIVE:  # nor NaN
             raise UserError(
                 f'no set of labels fits what is known of {sample.get("img_path", "a picture")}: its present and '
-                'absent labels, exclusive groups, required parents and number of labels contradict each other; with '
-                'a number of labels and exclusive groups, a wider test_cfg.beam may find one'
+                'absent labels, exclusive groups, required parents, number of labels and max_len contradict each '
+                'other; with a number of labels and exclusive groups, a wider test_cfg.beam may find one'
             )

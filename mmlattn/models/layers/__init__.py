@@ -31,8 +31,8 @@ from .feature_crops import (
     scale_windows,
 )
 from .feature_layout import to_feature_map
-from .joint_decoder import JointDecoder, LabelEmbedding
-from .label_constraints import LabelConstraints
+from .joint_decoder import CELLS, GATE_ACTS, IMAGE_INTO, JointDecoder, LabelEmbedding
+from .label_constraints import LabelConstraints, implied
 from .label_paths import IGNORE, emitted_before, frequency_rank, given_keys, path_inputs, path_targets
 from .lstm_cell import LSTMCell, SingleStateCell
 from .mask_recording import record_masks
@@ -78,13 +78,16 @@ from .spatial_transformer import (
 
 __all__ = [
     'ALIVE',
+    'CELLS',
     'CROPS',
     'CROP_GRADIENTS',
     'DEAD',
     'END_MODES',
     'FIRST_ANCHORS',
     'FUSIONS',
+    'GATE_ACTS',
     'IGNORE',
+    'IMAGE_INTO',
     'LOC_PARAMS',
     'MASK_ACTIVATIONS',
     'MAX_TEMPERATURE',
@@ -145,6 +148,7 @@ __all__ = [
     'fusion_weights',
     'given_keys',
     'highest_response_square',
+    'implied',
     'inverse_norms',
     'maps_from_windows',
     'marginals',

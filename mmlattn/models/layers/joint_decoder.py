@@ -19,9 +19,18 @@ from mmlattn.utils.arguments import check_choice, check_number, check_whole
 
 from .lstm_cell import LSTMCell, SingleStateCell
 
-__all__ = ['CELLS', 'IMAGE_INTO', 'JointDecoder', 'LabelEmbedding', 'full_precision', 'make_cell']
+__all__ = [
+    'CELLS',
+    'GATE_ACTS',
+    'IMAGE_INTO',
+    'JointDecoder',
+    'LabelEmbedding',
+    'full_precision',
+    'make_cell',
+]
 
 CELLS = ('lstm', 'paper')
+GATE_ACTS = ('sigmoid', 'relu')
 IMAGE_INTO = ('joint', 'init', 'input')
 
 
@@ -61,8 +70,11 @@ class LabelEmbedding(nn.Module):
 def make_cell(cell: str, in_dims: int, hidden_dims: int, gate_act: str = 'sigmoid') -> nn.Module:
     """The standard LSTM cell ('lstm') or the one the paper prints ('paper')."""
     check_choice('cell', cell, CELLS)
+    check_choice('gate_act', gate_act, GATE_ACTS)
     if cell == 'paper':
         return SingleStateCell(in_dims, hidden_dims, gate_act)
+    if gate_act != 'sigmoid':
+        raise ValueError(f"gate_act={gate_act!r} is of cell='paper'; the usual LSTM has sigmoids")
     return LSTMCell(in_dims, hidden_dims, cell_out='tanh')
 
 

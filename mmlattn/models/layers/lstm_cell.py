@@ -85,14 +85,13 @@ class SingleStateCell(nn.Module):
         in_dims (int): Width of w.
         hidden_dims (int): Width of r and of what is put out.
         gate_act (str): d, 'sigmoid' or 'relu'.
-        bias (bool): Whether to add biases, which the paper does not print.
     """
 
-    def __init__(self, in_dims: int, hidden_dims: int, gate_act: str = 'sigmoid', bias: bool = True) -> None:
+    def __init__(self, in_dims: int, hidden_dims: int, gate_act: str = 'sigmoid') -> None:
         super().__init__()
         check_choice('gate_act', gate_act, ('sigmoid', 'relu'))
         self.gate_act = gate_act
-        self.input = nn.Linear(in_dims, 4 * hidden_dims, bias=bias)
+        self.input = nn.Linear(in_dims, 4 * hidden_dims)  # the paper prints no biases
         self.hidden = nn.Linear(hidden_dims, 4 * hidden_dims, bias=False)
         self.reset_parameters()
 
@@ -101,8 +100,7 @@ class SingleStateCell(nn.Module):
         for weight in (self.input.weight, self.hidden.weight):
             for gate in weight.chunk(4):
                 nn.init.xavier_uniform_(gate)
-        if self.input.bias is not None:
-            nn.init.zeros_(self.input.bias)
+        nn.init.zeros_(self.input.bias)
 
     def forward(self, w: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """One step.

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ['FreeRun', 'decode_freely', 'follow_paths', 'path_attention', 'path_log_probs']
+from .beam_search import DEAD
 
-MASKED = -1e9  # finite: with -inf a row of nothing but masked ones would be NaN
+__all__ = ['FreeRun', 'decode_freely', 'follow_paths', 'path_attention', 'path_log_probs']
 
 
 class FreeRun(NamedTuple):
@@ -60,7 +60,7 @@ def path_log_probs(logits: Tensor, before: Tensor) -> Tensor:
         Tensor: Shape (B, T, C + 1), at least float32.
     """
     masked = nn.functional.pad(before, (0, 1))
-    return _wide(logits).masked_fill(masked, MASKED).log_softmax(dim=-1)
+    return _wide(logits).masked_fill(masked, DEAD).log_softmax(dim=-1)
 
 
 def decode_freely(decoder: nn.Module, start: Tensor, context, num_steps: int, unique: bool) -> FreeRun:
@@ -83,7 +83,7 @@ def decode_freely(decoder: nn.Module, start: Tensor, context, num_steps: int, un
         scores = _wide(scores)
         choice = scores[..., :-1].detach()
         before = torch.zeros_like(choice, dtype=torch.bool) if before is None else before
-        token = (choice.masked_fill(before, MASKED) if unique else choice).argmax(dim=-1)
+        token = (choice.masked_fill(before, DEAD) if unique else choice).argmax(dim=-1)
         logits.append(scores)
         emitted.append(token)
         taken.append(before)

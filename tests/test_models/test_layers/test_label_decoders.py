@@ -116,7 +116,7 @@ def test_scores_of_the_paper_in_numbers():
 
 
 def test_literal_gates_are_relu():
-    cell = SingleStateCell(2, 1, gate_act='relu', bias=False)
+    cell = SingleStateCell(2, 1, gate_act='relu')
     with torch.no_grad():
         cell.input.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, -1.0]]))
         cell.hidden.weight.copy_(torch.tensor([[0.0], [0.0], [0.5], [4.0]]))
