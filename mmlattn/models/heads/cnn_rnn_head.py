@@ -12,6 +12,7 @@ from mmlattn.models.layers import (
     IGNORE,
     IMAGE_INTO,
     Beams,
+    LabelConstraints,
     align_mla,
     align_pla,
     beam_search,
@@ -43,14 +44,13 @@ from .cnn_rnn_options import (
     ALIGNMENTS,
     ORDERS,
     Decoding,
-    PathLimits,
     build_decoder,
     check_alive,
     check_search,
     given_rank,
+    known_constraints,
     label_matrix,
     listed_labels,
-    path_limits,
 )
 
 __all__ = ['CNNRNNHead']
@@ -238,39 +238,38 @@ class CNNRNNHead(StoresSettings, BaseModule):
             )
         return -self.label_rank if self.order == 'rare' else self.label_rank
 
-    def decode(self, context, limits: PathLimits | None = None) -> Decoded:
+    def decode(self, context, constraints: LabelConstraints | None = None) -> Decoded:
         """Search the best paths of a batch.
 
         Args:
             context: Of the decoder.
-            limits (PathLimits, optional): What is known of each picture; by default what ``test_cfg`` says.
+            constraints (LabelConstraints, optional): What is known of the labels of each picture.
 
         Returns:
-            Decoded: With dead log-probabilities (below ``ALIVE``) where nothing fits the limits.
+            Decoded: With dead log-probabilities (below ``ALIVE``) where no path meets them.
         """
         state = self.decoder.start(context)
         start = torch.full_like(state[0][..., 0], self.num_classes + 1, dtype=torch.long)
         if self.align == 'multi':
             return self._decode_in_any_order(context, start)
         how = self.decoding
-        limits = limits or PathLimits(how.min_len, how.max_len)
         beams = beam_search(
             lambda tokens, state: self.decoder.step(tokens, state, context),
             start,
             state,
             self.num_classes,
             width=how.beam,
-            min_len=limits.min_len,
-            max_len=limits.max_len,
+            min_len=how.min_len,
+            max_len=how.max_len,
             end_mode=how.end_mode,
             mask_emitted=self.mask_emitted,
-            constraints=limits.constraints,
+            constraints=constraints,
             length_penalty=how.length_penalty,
         )
         paths, tokens = beams.paths[:, 0], path_inputs(beams.paths[:, 0], self.num_classes)
         scores = self._scores(beams, tokens, context)
-        if limits.constraints is not None:
-            known = implied(limits.constraints)
+        if constraints is not None:
+            known = implied(constraints)
             scores = scores.masked_fill(known.absent, 0).masked_fill(known.present, 1)
         return Decoded(scores, paths, beams.log_probs[:, 0], paths, tokens)
 
@@ -333,11 +332,11 @@ class CNNRNNHead(StoresSettings, BaseModule):
         context = self.decoder.context(features)
         if data_samples is None:
             data_samples = [DataSample() for _ in range(features.shape[0])]
-        limits = path_limits(self.rules, data_samples, self.decoding, self.num_classes, features.device)
-        if limits is not None:
+        constraints = known_constraints(self.rules, data_samples, self.num_classes, features.device)
+        if constraints is not None:
             check_search(self.align, self.decoding)
-        decoded = self.decode(context, limits)
-        if limits is not None:
+        decoded = self.decode(context, constraints)
+        if constraints is not None:
             check_alive(decoded.log_probs, data_samples)
         ends = (decoded.paths < self.num_classes).sum(dim=1).tolist()
         paths = [path[:end].clone() for path, end in zip(decoded.paths, ends, strict=True)]

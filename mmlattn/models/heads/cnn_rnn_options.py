@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from mmpretrain.structures import DataSample
@@ -24,8 +23,16 @@ from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
 __all__ = [
-    'ALIGNMENTS', 'ORDERS', 'Decoding', 'PathLimits', 'build_decoder', 'check_alive', 'check_search', 'given_rank',
-    'label_matrix', 'listed_labels', 'path_limits',
+    'ALIGNMENTS',
+    'ORDERS',
+    'Decoding',
+    'build_decoder',
+    'check_alive',
+    'check_search',
+    'given_rank',
+    'known_constraints',
+    'label_matrix',
+    'listed_labels',
 ]  # fmt: skip
 
 ORDERS = ('freq', 'rare', 'given', 'random', 'random_fixed')
@@ -212,32 +219,22 @@ def listed_labels(data_samples: Sequence[DataSample], num_labels: int, device: t
     return listed
 
 
-class PathLimits(NamedTuple):
-    """Fewest and most labels of a path, numbers or (B,) long, and what is known of the labels of B pictures."""
-
-    min_len: int | Tensor
-    max_len: int | Tensor | None
-    constraints: LabelConstraints | None = None
-
-
-def path_limits(
+def known_constraints(
     rules: LabelRules | None,
     data_samples: Sequence[DataSample],
-    decoding: Decoding,
     num_labels: int,
     device: torch.device,
-) -> PathLimits | None:
+) -> LabelConstraints | None:
     """What is known of the labels of each picture, in general and from its data sample.
 
     Args:
         rules (LabelRules, optional): For all pictures.
         data_samples (Sequence[DataSample]): Maybe with ``label_present``, ``label_absent`` and ``label_count``.
-        decoding (Decoding): Lengths of pictures whose number of labels is not known.
         num_labels (int): C.
         device (torch.device): Of the result.
 
     Returns:
-        PathLimits | None: None if nothing is known.
+        LabelConstraints | None: None if nothing is known.
     """
     fields = ('label_present', 'label_absent', 'label_count')
     if rules is None and not any(field in sample for sample in data_samples for field in fields):
@@ -247,15 +244,13 @@ def path_limits(
         torch.stack([_marked(sample, field, base) for sample in data_samples]).to(device)
         for field, base in (('label_present', general.present), ('label_absent', general.absent))
     ]
-    constraints = LabelConstraints(*known, general.exclusive.to(device), general.parents.to(device))
     common = None if rules is None else rules.count
     counts = [sample.get('label_count', common) for sample in data_samples]
     if wrong := [n for n in counts if n is not None and (int(n) != n or not 0 <= n <= num_labels)]:
         raise UserError(f'label_count must be a whole number of 0 to {num_labels}, got {wrong[0]}')
-    longest = num_labels if decoding.max_len is None else decoding.max_len
-    least = torch.tensor([decoding.min_len if n is None else int(n) for n in counts], device=device)
-    most = torch.tensor([longest if n is None else int(n) for n in counts], device=device)
-    return PathLimits(least, most, constraints)
+    count = torch.tensor([-1 if n is None else int(n) for n in counts], device=device)
+    relations = general.exclusive.to(device), general.parents.to(device)
+    return LabelConstraints(*known, *relations, count)
 
 
 def _marked(sample: DataSample, field: str, base: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def beam_search(
 
     Returns:
         Beams: T is the upper bound of the lengths. All log-probabilities of an image are DEAD if no path meets its
-        constraints or, with constraints and a ``min_len``, if none was found.
+        constraints or, with constraints and a ``min_len`` or their ``count``, if none was found.
 
     Raises:
         ValueError: For numbers out of range, or constraints while the search is being compiled or exported.
@@ -229,7 +229,12 @@ def _possible(known: LabelConstraints, used: Tensor, t: int, limits: _Limits) ->
     """What may come next under the constraints, shape (B, W, C + 1)."""
     most = limits.most
     room = most[:, None] - t if isinstance(most, Tensor) else torch.full((1, 1), most - t, device=used.device)
-    labels, end = allowed(known, used[..., :-1], room)
+    if known.count is None:
+        labels, end = allowed(known, used[..., :-1], room)
+    else:
+        count = known.count[:, None]
+        labels, end = allowed(known, used[..., :-1], torch.where(count < 0, room, room.minimum(count - t)))
+        end = end & ((count < 0) | (count == t))
     return torch.cat([labels, end[..., None]], dim=-1)
 
 

@@ -23,6 +23,7 @@ class LabelConstraints(NamedTuple):
     ``exclusive``  (C, C) bool   symmetric: pairs of labels that never go together; the diagonal is ignored
     ``parents``    (C, C) bool   row c: the labels c needs, and what they need (transitively closed); two labels may
                                  need each other; the diagonal is ignored
+    ``count``      (B,) long     exactly so many labels, -1 where that is not known; None: of no image
     =============  ============  ================================================================================
     """
 
@@ -30,6 +31,7 @@ class LabelConstraints(NamedTuple):
     absent: Tensor
     exclusive: Tensor
     parents: Tensor
+    count: Tensor | None = None
 
 
 def implied(constraints: LabelConstraints) -> LabelConstraints:
@@ -45,13 +47,16 @@ def implied(constraints: LabelConstraints) -> LabelConstraints:
     divided = (_reached(families, exclusive) & families).any(dim=-1)
     present = constraints.present | _reached(constraints.present, parents)
     absent = constraints.absent | divided | _reached(present, exclusive)
-    return LabelConstraints(present, absent | _reached(absent, parents.T), exclusive, parents)
+    return LabelConstraints(
+        present, absent | _reached(absent, parents.T), exclusive, parents, constraints.count
+    )
 
 
 def allowed(constraints: LabelConstraints, used: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
     """What may follow a path so that the whole can still meet the constraints.
 
-    A path that keeps to it can always be completed, unless a minimal length asks for more labels than go together.
+    A path that keeps to it can always be completed, unless a minimal length or ``count`` asks for more labels than go
+    together. ``count`` itself is not looked at: it limits ``room``, and the path may end where it is reached.
 
     Args:
         constraints (LabelConstraints): From ``implied``.

@@ -11,6 +11,7 @@ from label_path_reference import marginals as marginals_of
 from mmpretrain.structures import DataSample
 
 from mmlattn.models import CNNRNNHead
+from mmlattn.models.layers import decode_freely
 
 C, D = 4, 6
 DECODERS = {
@@ -164,6 +165,8 @@ KNOWN = [
     (dict(present=[2]), {}),
     (dict(absent=[1, 3]), {}),
     (dict(count=2), {}),
+    (dict(count=0), {}),
+    (dict(count=3, present=[2]), dict(exclusive=[[0, 1]])),
     ({}, dict(exclusive=[[0, 1], [2, 3]])),
     ({}, dict(parents={0: [2], 1: [0]})),
     (dict(present=[1], absent=[3]), dict(exclusive=[[1, 2]], parents={0: [1]})),
@@ -182,13 +185,13 @@ def test_what_is_known_makes_the_models_posterior(known, rules):
     pairs = [pair for group in rules.get('exclusive', ()) for pair in itertools.combinations(group, 2)]
     samples = head.predict(feats, [first, DataSample()])
     for index, (sample, own) in enumerate(zip(samples, (known, {}), strict=True)):
-        count = own.get('count')
-        paths = all_paths(prefix_logits(head, feats, index), C, count or 0, count)
+        paths = all_paths(prefix_logits(head, feats, index), C)
         needs = {1: [0, 2], 0: [2]} if rules.get('parents', {}).get(1) else rules.get('parents')
         paths = {
             path: log_prob
             for path, log_prob in paths.items()
             if meets(path, own.get('present', ()), own.get('absent', ()), pairs, needs)
+            and own.get('count') in (None, len(path))
         }
         assert tuple(sample.pred_label.tolist()) == max(paths, key=paths.get)
         assert sample.pred_score.tolist() == pytest.approx(marginals_of(paths, C), abs=1e-5)
@@ -200,6 +203,128 @@ def test_contradictions_are_told():
     sample.set_field(torch.tensor([0, 1]), 'label_present')
     with pytest.raises(ValueError, match=r'no set of labels fits what is known of folder/a\.jpg'):
         head.predict(features(batch=1), [sample])
+
+
+@torch.no_grad()
+def test_settings_of_the_search_reach_it():
+    """Each against what the listed paths say: longer ones preferred, END in the beam, repeated labels."""
+    feats = features(batch=8)
+    paths = [all_paths(prefix_logits(make(), feats, index), C) for index in range(8)]
+    for penalty in (0.0, 2.0):
+        head = make(test_cfg=dict(beam=65, length_penalty=penalty))
+        for sample, known in zip(head.predict(feats), paths, strict=True):
+            best = max(known, key=lambda path: known[path] / (len(path) + 1) ** penalty)
+            assert tuple(sample.pred_label.tolist()) == best
+    greedy_paths = [greedy(prefix_logits(make(), feats, index), C) for index in range(8)]
+    competing = make(test_cfg=dict(beam=1, end_mode='compete')).predict(feats)
+    assert [tuple(sample.pred_label.tolist()) for sample in competing] == greedy_paths
+    repeated = make(mask_emitted=False, test_cfg=dict(beam=400, max_len=3, fallback=0, min_len=3)).predict(
+        feats
+    )
+    for index, sample in enumerate(repeated):
+        known = all_paths(prefix_logits(make(), feats, index), C, 3, 3, mask_emitted=False)
+        assert tuple(sample.pred_label.tolist()) == max(known, key=known.get)
+        assert sample.pred_score.tolist() == pytest.approx(marginals_of(known, C), abs=1e-5)
+
+
+@torch.no_grad()
+def test_a_set_from_marginals():
+    feats = features(batch=8)
+    scores = make(test_cfg=dict(beam=65))(feats)
+    head = make(test_cfg=dict(beam=65, set_from='marginal', thr=0.3, topk=2))
+    for sample, row in zip(head.predict(feats), scores.tolist(), strict=True):
+        order = sorted(range(C), key=lambda c: -row[c])
+        assert sample.pred_label.tolist() == [c for c in order[:2] if row[c] >= 0.3]
+    known = DataSample()
+    known.set_field(torch.tensor([0]), 'label_present')
+    with pytest.raises(ValueError, match='keeps to no constraints'):
+        head.predict(features(batch=1), [known])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('score', ['marginal', 'first', 'noisy_or'])
+def test_scores_say_what_is_known_and_what_follows(score):
+    rules = dict(present=[0], parents={0: [1]}, exclusive=[[1, 2]])
+    for sample in make(test_cfg=dict(score=score, constraints=rules)).predict(features()):
+        assert sample.pred_score[:3].tolist() == [1, 1, 0]
+        assert 0 < sample.pred_score[3] < 1
+
+
+def test_losses_without_a_given_order():
+    """The alignments against all orders of the labels; the multi-order loss and the auxiliary one as sums."""
+    feats, samples = features(batch=2), [sample_of([3, 1, 2]), sample_of([])]
+    for align in ('mla', 'pla'):
+        for mask in (True, False):
+            head = make(align=align, mask_emitted=mask)
+            context = head.decoder.context(head.pre_logits(feats))
+            run = decode_freely(head.decoder, torch.full((2, 1), C + 1), context, 4, mask)
+            total = -path_log_prob(prefix_logits(head, feats, 1), (), C)
+            before, emitted = run.before[0].tolist(), run.emitted[0].tolist()
+            logits = (
+                run.logits[0]
+                .detach()
+                .masked_fill(
+                    torch.tensor([[*row, False] if mask else [False] * (C + 1) for row in before]), -1e9
+                )
+            )
+            steps = logits.log_softmax(dim=-1).tolist()
+            orders = list(itertools.permutations((1, 2, 3)))
+            if align == 'pla':
+                fixed = {}
+                for t, label in enumerate(emitted[:3]):
+                    if label in (1, 2, 3) and label not in fixed.values():
+                        fixed[t] = label
+                orders = [o for o in orders if all(o[t] == label for t, label in fixed.items())]
+            total += min(-sum(steps[t][label] for t, label in enumerate(o)) for o in orders) - steps[3][C]
+            loss = head.loss(feats, samples)['loss_path'].item()
+            assert loss == pytest.approx(total / 5, rel=1e-4), (align, mask)
+    head = make(align='multi', num_steps=3, aux_bce=0.5)
+    run = decode_freely(
+        head.decoder, torch.full((2, 1), C + 1), head.decoder.context(head.pre_logits(feats)), 3, True
+    )
+    total = 0.0
+    for index, labels in enumerate(({1, 2, 3}, set())):
+        for t in range(3):
+            for c in range(C):
+                wanted = c in labels and not run.before[index, t, c]
+                p = run.logits[index, t, c].sigmoid().item()
+                total -= math.log(p if wanted else 1 - p)
+    losses = head.loss(feats, samples)
+    assert losses['loss_path'].item() == pytest.approx(total / 2, rel=1e-4)
+    probs = head.aux(head.pre_logits(feats)).sigmoid().tolist()
+    bce = [-math.log(p if c in labels else 1 - p) for row, labels in zip(probs, ({1, 2, 3}, ()), strict=True)
+           for c, p in enumerate(row)]  # fmt: skip
+    assert losses['loss_aux'].item() == pytest.approx(0.5 * sum(bce) / len(bce), rel=1e-4)
+
+
+def test_a_given_ranking_holds_against_that_of_other_weights():
+    other = make(label_freq=[1, 2, 3, 4]).state_dict()
+    for settings, expected in ((dict(), [2, 0, 3, 1]), (dict(order='random_fixed', label_freq=None), None)):
+        head = make(**settings)
+        before = head.label_rank.tolist()
+        head.load_state_dict(other)
+        assert head.label_rank.tolist() == before == (expected or before)
+    with torch.device('meta'):
+        head = CNNRNNHead(C, D, label_freq=[3, 9, 1, 5])
+    head.to_empty(device='cpu').init_weights()
+    assert head.label_rank.tolist() == [2, 0, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        ('label_count', 2.7, 'whole number of 0 to 4'),
+        ('label_count', 7, 'whole number of 0 to 4'),
+        ('label_present', torch.tensor([1.5]), 'indices of labels'),
+        ('label_absent', torch.tensor([True, False, True, False]), 'indices of labels'),
+        ('label_present', torch.tensor([4]), 'outside of 0 to 3'),
+    ],
+)
+def test_what_samples_say_is_checked(field, value, message):
+    sample = DataSample()
+    sample.set_field(value, field, dtype=None)
+    with pytest.raises(ValueError, match=message):
+        make().predict(features(batch=1), [sample])
 
 
 @torch.no_grad()
@@ -273,6 +398,13 @@ def test_rank_and_settings_travel_with_the_weights():
         (dict(test_cfg=dict(thr=2)), r'test_cfg.thr must lie in \[0, 1\]'),
         (dict(test_cfg=dict(constraints=dict(present=[9]))), '9'),
         (dict(aux_bce=-1), 'aux_bce must be'),
+        (dict(label_freq='/none.json'), 'no readable json'),
+        (dict(decoder='transformer'), "'joint', 'attention' or a registered class"),
+        (dict(decoder=dict(type='joint', hidden=3)), 'hidden'),
+        (dict(decoder=dict(type='joint', gate_act='relu')), "of cell='paper'"),
+        (dict(align='multi', test_cfg=dict(beam=5)), 'has no beam search'),
+        (dict(test_cfg='beam'), 'test_cfg must be a dict'),
+        (dict(test_cfg=dict(set_from='marginal', min_len=2)), 'keeps to no min_len'),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
