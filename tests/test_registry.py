@@ -35,6 +35,14 @@ EXAMPLES = {
             loss=dict(type='mmpretrain.CrossEntropyLoss'),
         )
     ),
+    'DecidingTTA': dict(
+        module=dict(
+            type='mmpretrain.ImageClassifier',
+            backbone=dict(type='mmpretrain.ResNet', depth=18),
+            head=dict(type='mmlattn.CSRAHead', num_classes=3, in_channels=512, num_heads=1),
+            data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'),
+        )
+    ),
     'VGGFCNeck': dict(in_channels=8, embed_dims=8),
     'CNNRNNHead': dict(num_classes=3, in_channels=8),
     'APN': dict(in_channels=8, form='light'),

@@ -106,7 +106,7 @@ def augment_test(cfg) -> None:
         and cfg.get('default_scope', 'mmpretrain') != 'mmpretrain'
     ):
         raise UserError('--tta needs tta_model and tta_pipeline in a config that is not for classification')
-    cfg.setdefault('tta_model', dict(type='mmpretrain.AverageClsScoreTTA'))
+    cfg.setdefault('tta_model', dict(type='mmlattn.DecidingTTA'))
     if 'tta_pipeline' not in cfg:
         *transforms, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
         flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]

@@ -112,6 +112,10 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         """
         if constraints is None:
             return super().__call__(inputs, return_datasamples, batch_size, **kwargs)
+        if kwargs.get('threshold') is not None or kwargs.get('topk') is not None:
+            raise UserError(
+                'threshold and topk take labels one by one and keep to no constraints: leave either of them out'
+            )
         inputs = self._inputs_to_list(inputs)
         with constrained(self.model, constraints, self.classes) as known:
             kwargs['known'] = _rules_by_input(known, inputs)

@@ -11,6 +11,7 @@ from .heads import (
 from .localizers import APN, ActivationLocalizer
 from .losses import PairwiseRankLoss, RegionConstraintLoss, SoftmaxL2Loss
 from .necks import STLSTM, VGGFCNeck
+from .tta import DecidingTTA
 
 __all__ = [
     'APN',
@@ -19,6 +20,7 @@ __all__ = [
     'ActivationLocalizer',
     'CNNRNNHead',
     'CSRAHead',
+    'DecidingTTA',
     'MultiCropClassifier',
     'PairwiseRankLoss',
     'RegionConstraintLoss',

@@ -84,6 +84,10 @@ def read_known_labels(
         UserError: For a file that is none, or anything in it that is not understood or cannot be.
     """
     source = 'constraints'
+    if not isinstance(content, (Mapping, str, Path)):
+        raise UserError(
+            f"constraints must be a dict such as dict(present=['person']), or the path of a json, got {content!r}"
+        )
     if not isinstance(content, Mapping):
         source, content = str(content), _read_json(content)
     split = isinstance(content, Mapping) and content.keys() & {'rules', 'images'}

@@ -87,6 +87,12 @@ def test_fine_tuning_to_another_number_of_classes(run):
     run(train=['cat', 'dog', 'fox'], load_from=checkpoint, num_classes=3)
 
 
+def test_head_has_an_output_for_each_class(run):
+    with pytest.raises(UserError, match='CSRAHead has num_classes=3, the training data 2 classes'):
+        run(train=['cat', 'dog'], num_classes=3)
+    run(train=['cat', 'dog'], num_classes=3, enabled=False)
+
+
 @pytest.mark.parametrize('known', [(), ('a', 'b', 'c')])
 def test_lists_of_other_lengths_are_not_compared(known):
     compare_classes(known, ('x', 'y'), 'a', 'b')

@@ -73,9 +73,7 @@ def test_killed_and_resumed_equals_uninterrupted(write_config, tmp_path):
     last = torch.load(tmp_path / 'whole' / 'epoch_2.pth', weights_only=False)
     counts = torch.zeros(80)
     labels = {item['id']: index for index, item in enumerate(write_config.content['categories'])}
-    for _, label in {
-        (a['image_id'], labels[a['category_id']]) for a in write_config.content['annotations']
-    }:
+    for _, label in {(a['image_id'], labels[a['category_id']]) for a in write_config.content['annotations']}:
         counts[label] += 1
     rank = last['state_dict']['head.label_rank']
     assert sorted(rank.tolist()) == list(range(80))

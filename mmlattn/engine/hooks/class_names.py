@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
@@ -30,7 +31,7 @@ class ClassNamesHook(Hook):
         """Compare the splits.
 
         Raises:
-            UserError: If validation data has other classes than the training data.
+            UserError: If validation data has other classes than the training data, or the head another number.
         """
         if not self.enabled:
             return
@@ -39,6 +40,7 @@ class ClassNamesHook(Hook):
             compare_classes(
                 classes.get('train', ()), classes.get(mode, ()), 'the training data', f'{mode}_dataloader'
             )
+        _check_outputs(runner.model, classes.get('train', ()))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Compare the names in the checkpoint with those of the data.
@@ -76,6 +78,18 @@ def compare_classes(reference: Sequence[str], own: Sequence[str], holder: str, w
         f'{holder}; if this is meant, '
         "set custom_hooks=[..., dict(type='mmlattn.ClassNamesHook', enabled=False)]"
     )
+
+
+def _check_outputs(model, classes: Sequence[str]) -> None:
+    model = model.module if is_model_wrapper(model) else model
+    nets = getattr(model, 'nets', None)  # RACNN has its heads in there
+    head = getattr(nets[0] if nets else model, 'head', None)
+    outputs = getattr(head, 'num_classes', None)
+    if classes and outputs is not None and outputs != len(classes):
+        raise UserError(
+            f'{type(head).__name__} has num_classes={outputs}, the training data {len(classes)} classes: set '
+            'num_classes of model.head and of data_preprocessor to the number of classes'
+        )
 
 
 def _classes_of_loops(runner) -> Iterator[tuple[str, Sequence[str]]]:

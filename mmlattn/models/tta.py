@@ -1,0 +1,31 @@
+"""Test-time augmentation that decides on what it averaged."""
+
+from mmpretrain.models import AverageClsScoreTTA
+from mmpretrain.structures import DataSample
+
+from mmlattn.models.classifiers.decision import decide_labels
+from mmlattn.registry import MODELS
+from mmlattn.structures import EVIDENCE_FIELDS
+
+__all__ = ['DecidingTTA']
+
+
+@MODELS.register_module()
+class DecidingTTA(AverageClsScoreTTA):
+    """Averages the scores of all views and decides on labels from the average, by the rule of the head.
+
+    The one of mmpretrain keeps the labels of the first view, which its own metrics do not read, and what that view
+    tells of where the network looked, which lies elsewhere in the picture.
+
+    Raises:
+        ValueError: For a head without a rule to decide by, see ``decide_labels``.
+    """
+
+    def _merge_single_sample(self, data_samples: list[DataSample]) -> DataSample:
+        merged = super()._merge_single_sample(data_samples)
+        for field in ('pred_label', *EVIDENCE_FIELDS):
+            merged.pop(field, None)
+        model = self.module
+        head = model.head if hasattr(model, 'head') else model.nets[0].head
+        (labels,) = decide_labels(head, merged.pred_score[None])
+        return merged.set_pred_label(labels)
