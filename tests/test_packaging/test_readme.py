@@ -90,6 +90,7 @@ def test_decoder_of_the_readme_builds():
     (code,) = (block for block in blocks('python') if block.startswith('head='))
     parts = [eval(f'dict({part})') for part in code.strip().splitlines()]
     with DefaultScope.overwrite_default_scope('mmpretrain'):
+        parts[0]['head'].pop('_delete_')
         head = MODELS.build(parts[0]['head']).eval()
         HOOKS.build(parts[1]['custom_hooks'][0])
     assert head((torch.rand(2, 2048, 4, 4),)).shape == (2, 80)

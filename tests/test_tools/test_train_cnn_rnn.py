@@ -4,12 +4,11 @@ The VGG and its fully connected layers rest; one picture a step and process, two
 """
 
 import json
-import os
 import signal
 
 import pytest
 import torch
-from tiny_run import differing, final_state, free_port, run_tool
+from tiny_run import differing, final_state, run_tool, train_in_two_processes
 
 pytestmark = pytest.mark.slow
 
@@ -100,23 +99,11 @@ def test_killed_and_resumed_equals_uninterrupted(write_config, tmp_path):
     assert sample['pred_score'][5] == 1 and sample['pred_score'][0] == 0
 
 
-def train_one_rank(rank, config, work_dir, port):
-    """As torch's launcher starts it; forked, which saves the imports (test_dist.py has dist_train.sh itself)."""
-    ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-    os.environ.update({key: str(value) for key, value in ranks.items()})
-    folder = work_dir.parent / f'rank{rank}'
-    folder.mkdir()
-    done = run_tool('train.py', config, '--launcher', 'pytorch', '--work-dir', work_dir, cwd=folder)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.dist
 def test_two_processes_stay_in_step(write_config, tmp_path):
     """Frozen parts and all; a process whose picture has no label goes on with the other."""
     config, work_dir = write_config('ranks', "dict(type='RankStateHook')"), tmp_path / 'run'
-    torch.multiprocessing.start_processes(
-        train_one_rank, (config, work_dir, free_port()), 2, start_method='fork'
-    )
+    train_in_two_processes(config, work_dir)
     first, second = (torch.load(work_dir / f'rank{rank}.pth', weights_only=True) for rank in range(2))
     assert first.keys() == second.keys()
     for name, value in first.items():

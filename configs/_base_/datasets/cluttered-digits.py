@@ -1,41 +1,18 @@
 # One handwritten digit of 20 to 36 pixels in 128 x 128, among fragments of others, made by
 # tools/dataset_converters/multi_digits.py --out data/cluttered-digits --canvas 128 --max-digits 1 --digit-size 20 36
 #   --clutter 24
-data_preprocessor = dict(num_classes=10, mean=[50, 50, 50], std=[64, 64, 64], to_rgb=True)
+_base_ = './multidigits.py'
 
-train_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+data_preprocessor = dict(to_onehot=False)
+
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(128, 128)),  # for pictures of one's own; the scenes have this size
-    dict(type='PackInputs', algorithm_keys=('gt_boxes', 'gt_box_labels')),
+    _base_.test_pipeline[0],
+    dict(type='Resize', scale=(128, 128)),
+    _base_.test_pipeline[-1],
 ]
-
-dataset_type = 'mmlattn.COCOMultiLabel'
 data_root = 'data/cluttered-digits'
-train_dataloader = dict(
-    batch_size=32,
-    num_workers=0,
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotations/instances_train.json',
-        data_prefix='train',
-        pipeline=train_pipeline,
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-)
-val_dataloader = dict(
-    batch_size=100,
-    num_workers=0,
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotations/instances_val.json',
-        data_prefix='val',
-        pipeline=test_pipeline,
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-)
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = [
     dict(type='Accuracy'),
