@@ -26,7 +26,9 @@ class Scorer(torch.nn.Module):
     def __init__(self, settings):
         super().__init__()
         torch.manual_seed(0)
-        cfg = dict(beam=4, max_len=4) | settings.pop('test_cfg', {})
+        cfg = (
+            {} if settings.get('align') == 'multi' else dict(beam=4, max_len=4) | settings.pop('test_cfg', {})
+        )
         self.head = CNNRNNHead(5, 6, label_freq=[1] * 5, test_cfg=cfg, **settings)
         for parameter in self.parameters():
             torch.nn.init.normal_(parameter, std=0.4)

@@ -41,7 +41,7 @@ def test_flags_are_those_of_mmpretrain(tool):
         for path in tools
     )
     assert ours.returncode == 0
-    assert flags(ours.stdout) - {'--trust-checkpoint'} == flags(theirs.stdout) - {'--'}
+    assert flags(ours.stdout) - {'--trust-checkpoint', '--constraints'} == flags(theirs.stdout) - {'--'}
     assert '--gpus' not in ours.stdout  # openmim would take it for a tool of the 1.x days
 
 

@@ -99,7 +99,10 @@ def attention_crop(
     crop = zoom(x, theta.detach(), size, antialias, align_corners)
     if not (torch.is_grad_enabled() and squares.requires_grad):
         return crop
-    return _lend_gradient(crop, squares, outer_size or tuple(x.shape[-2:]), boxcar, loss_scale or LossScale())
+    settings = crop, squares, outer_size or tuple(x.shape[-2:]), boxcar
+    if loss_scale is None:
+        return _LendGradient.apply(*settings, LossScale())
+    return _lend_scaled_gradient(*settings, loss_scale)
 
 
 class LossScale:
@@ -130,8 +133,8 @@ class LossScale:
 
 
 @torch.compiler.disable  # a compiled backward pass would take the factor for a constant
-def _lend_gradient(crop: Tensor, *settings) -> Tensor:
-    return _LendGradient.apply(crop, *settings)
+def _lend_scaled_gradient(*settings) -> Tensor:
+    return _LendGradient.apply(*settings)
 
 
 class _LendGradient(torch.autograd.Function):
