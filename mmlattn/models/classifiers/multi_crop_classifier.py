@@ -78,6 +78,10 @@ class MultiCropClassifier(ImageClassifier):
         check_whole('margin', margin, 1)
         check_choice('fuse', fuse, ('mean', 'max'))
         check_choice('fuse_on', fuse_on, ('prob', 'logit'))
+        if fuse_on == 'logit' and not hasattr(deciding_head(self.head), '_get_predictions'):
+            raise ValueError(
+                f"{type(self.head).__name__} has no logits that could be fused: set fuse_on='prob'"
+            )
         self.crops, self.margin, self.fuse, self.fuse_on = crops, margin, fuse, fuse_on
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:

@@ -277,3 +277,17 @@ def test_the_inferencer_returns_the_evidence_of_all_crops():
     (result,) = MultiLabelInferencer(model, device='cpu')(picture, with_evidence=True)
     assert result['attention_maps'].shape == (CLASSES, 8, 6)
     assert result['attention_maps'].sum((1, 2)) == pytest.approx([1] * CLASSES)
+
+
+def test_decoder_decides_on_the_mean_of_its_scores():
+    parts = dict(
+        backbone=dict(type='mmpretrain.ResNet', depth=18),
+        head=dict(type='mmlattn.CNNRNNHead', num_classes=5, in_channels=512, test_cfg=dict(thr=0.3)),
+    )
+    model = MultiCropClassifier(**parts, margin=64).eval()
+    with torch.no_grad():
+        (sample,) = model.predict(torch.rand(1, 3, 128, 128))
+    expected = [c for c in range(5) if sample.pred_score[c] >= 0.3]
+    assert sorted(sample.pred_label.tolist()) == expected
+    with pytest.raises(ValueError, match="CNNRNNHead has no logits that could be fused: set fuse_on='prob'"):
+        MultiCropClassifier(**parts, fuse_on='logit')
