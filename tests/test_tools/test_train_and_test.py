@@ -69,6 +69,13 @@ def test_train_then_test(config, trained, tmp_path):
     assert len(mmengine.load(tmp_path / 'pred.pkl')) == 11
     done = run_tool('test.py', *args, '--out', 'm.json', '--out-item', 'metrics', '--tta', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    ours = "{'type': 'mmlattn.EvidenceVisualizationHook'}", "{'type': 'mmlattn.EvidenceVisualizer'}"
+    drawn = f'default_hooks.visualization={ours[0]}', f'visualizer={ours[1]}'
+    done = run_tool(
+        'test.py', *args, '--tta', '--show-dir', tmp_path / 'drawn', '--cfg-options', *drawn, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert len([*(tmp_path / 'drawn').glob('*.png')]) == 11
     assert json.loads((tmp_path / 'm.json').read_text()).keys() >= {'accuracy/top1', 'single-label/precision'}
     [dumped] = (tmp_path / 'run').glob('tiny.py')  # its own custom_hooks do not name the hook
     assert dumped.read_text().count('mmlattn.ClassNamesHook') == 1

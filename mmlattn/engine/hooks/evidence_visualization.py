@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -78,9 +78,14 @@ class EvidenceVisualizationHook(VisualizationHook):
 
 
 def _in_rgb(runner, data_batch: dict) -> dict:
-    if not getattr(_unwrapped(runner).data_preprocessor, 'to_rgb', False):
-        return data_batch
-    return {**data_batch, 'inputs': [image.flip(0) for image in data_batch['inputs']]}
+    images = data_batch['inputs']
+    if isinstance(
+        _unwrapped(runner), BaseTTAModel
+    ):  # of several views the first, whose sample the merged one is
+        images = images[0]
+    if getattr(_unwrapped(runner).data_preprocessor, 'to_rgb', False):
+        images = [image.flip(0) for image in images]
+    return {**data_batch, 'inputs': images}
 
 
 def _unwrapped(runner) -> nn.Module:
