@@ -24,6 +24,7 @@ from mmlattn.models.layers import (
     fuse_steps,
     given_keys,
     implied,
+    is_traced,
     marginals,
     multi_order_loss,
     noisy_or_scores,
@@ -266,7 +267,10 @@ class CNNRNNHead(StoresSettings, BaseModule):
             constraints=constraints,
             length_penalty=how.length_penalty,
         )
-        paths, tokens = beams.paths[:, 0], path_inputs(beams.paths[:, 0], self.num_classes)
+        paths = beams.paths[:, 0]
+        if not is_traced():  # follow the best paths no further than to the END of the longest
+            paths = paths[:, : int((paths < self.num_classes).any(dim=0).sum()) + 1]
+        tokens = path_inputs(paths, self.num_classes)
         scores = self._scores(beams, tokens, context)
         if constraints is not None:
             known = implied(constraints)

@@ -9,7 +9,7 @@ from .attention_squares import (
     squares_to_boxes,
     squares_to_theta,
 )
-from .beam_search import ALIVE, DEAD, END_MODES, Beams, beam_search
+from .beam_search import ALIVE, DEAD, END_MODES, Beams, beam_search, is_traced
 from .boxcar import Boxcar, boxcar_gradient, boxcar_mask, boxcar_mask_gradients
 from .class_specific_pooling import (
     MAX_TEMPERATURE,
@@ -150,6 +150,7 @@ __all__ = [
     'highest_response_square',
     'implied',
     'inverse_norms',
+    'is_traced',
     'maps_from_windows',
     'marginals',
     'mixed_attention',

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from mmlattn.utils.arguments import check_number, check_whole
 
-from .joint_decoder import LabelEmbedding, full_precision, make_cell
+from .joint_decoder import LabelEmbedding, make_cell
+from .precision import full_precision
 
 __all__ = ['AttentionDecoder', 'Memory']
 

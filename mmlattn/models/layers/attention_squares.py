@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import widen
 from .spatial_transformer import boxes_to_theta
 
 __all__ = [
@@ -47,7 +48,7 @@ def place_squares(raw: Tensor, border: str = 'bounded', least: float = 1 / 6, mo
         Tensor: Shape (..., 3), float32 at least, so that no autocast moves the centre.
     """
     place = _PLACES[border]
-    centre, half = raw.to(torch.promote_types(raw.dtype, torch.float32)).sigmoid().split((2, 1), dim=-1)
+    centre, half = widen(raw).sigmoid().split((2, 1), dim=-1)
     return torch.cat(place(centre, half, least, most), dim=-1)
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 
 from .label_constraints import LabelConstraints, allowed, implied
+from .precision import widen
 
-__all__ = ['ALIVE', 'DEAD', 'END_MODES', 'Beams', 'beam_search']
+__all__ = ['ALIVE', 'DEAD', 'END_MODES', 'Beams', 'beam_search', 'is_traced']
 
 DEAD = -1e9
 """Log-probability of what cannot be: finite, since exporters and differences of infinities are not to be trusted."""
@@ -150,7 +151,7 @@ def beam_search(
                 finished, live.paths, best.masked_fill(~ended, DEAD), t, num_labels, length_penalty
             )
             live = live._replace(log_probs=best.masked_fill(ended, DEAD))
-        look = early_stop and t % _CHECK_EVERY == _CHECK_EVERY - 1 and not _traced()
+        look = early_stop and t % _CHECK_EVERY == _CHECK_EVERY - 1 and not is_traced()
         if look and _decided(live.log_probs, finished, limits, length_penalty):
             break
     else:
@@ -163,7 +164,7 @@ def beam_search(
     return _result(finished, num_labels, limits.last)
 
 
-def _traced() -> bool:
+def is_traced() -> bool:
     """Whether what runs here is being recorded, so that nothing may depend on values."""
     return torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
 
@@ -173,7 +174,7 @@ def _limits(min_len: int | Tensor, max_len: int | Tensor | None, num_labels: int
     if not isinstance(min_len, Tensor):
         check_whole('min_len', min_len, 0)
     if isinstance(max_len, Tensor):
-        if _traced():
+        if is_traced():
             raise ValueError(
                 'max_len must be a number, not a tensor, for the search to be compiled or exported'
             )
@@ -191,7 +192,7 @@ def _known(constraints: LabelConstraints | None) -> tuple[LabelConstraints | Non
     """The constraints with what they imply, and how many banks of beams they need."""
     if constraints is None:
         return None, 1
-    if _traced():
+    if is_traced():
         raise ValueError(
             'constraints cannot be compiled or exported: how many beams they need depends on them'
         )
@@ -216,7 +217,7 @@ def _step_log_probs(logits: Tensor, used: Tensor, t: int, limits: _Limits, mask_
         blocked = blocked | (is_end & (t < limits.least[:, None, None]))
     elif t < limits.least:
         blocked = blocked | is_end
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = widen(logits)
     # Masked again after it: where everything is masked, the softmax is uniform.
     log_probs = logits.masked_fill(blocked, DEAD).log_softmax(dim=-1).masked_fill(blocked, DEAD)
     if not isinstance(limits.most, Tensor):

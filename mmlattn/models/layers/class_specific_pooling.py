@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import widen
+
 __all__ = [
     'MAX_TEMPERATURE', 'PAPER_TEMPERATURES', 'attention_maps', 'class_scores', 'inverse_norms', 'pooled_terms',
     'residual_attention',
@@ -188,7 +190,7 @@ class _ResidualAttention(torch.autograd.Function):
 
 def _widen(scores: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
     """Both in float32 at least; the scale is 1 where none is given."""
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    scores = widen(scores)
     scale = scores.new_ones(scores.shape[1:3]) if scale is None else scale.to(scores.dtype)
     return scores, scale
 

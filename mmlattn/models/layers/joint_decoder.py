@@ -10,14 +10,13 @@ https://arxiv.org/abs/1604.04573. U is the embedding of the labels, I the featur
     P(l_t | I, l_1 ... l_t-1) = softmax(s_t)
 """
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor, nn
 
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 
 from .lstm_cell import LSTMCell, SingleStateCell
+from .precision import full_precision
 
 __all__ = [
     'CELLS',
@@ -76,16 +75,6 @@ def make_cell(cell: str, in_dims: int, hidden_dims: int, gate_act: str = 'sigmoi
     if gate_act != 'sigmoid':
         raise ValueError(f"gate_act={gate_act!r} is of cell='paper'; the usual LSTM has sigmoids")
     return LSTMCell(in_dims, hidden_dims, cell_out='tanh')
-
-
-def full_precision(x: Tensor) -> AbstractContextManager:
-    """Without autocast, for the small products of the joint space.
-
-    Half precision rounds scores of 8 and more to steps of 0.03, and then one label set in a hundred is another one.
-    """
-    return (
-        nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
-    )  # it knows no meta device
 
 
 class JointDecoder(nn.Module):

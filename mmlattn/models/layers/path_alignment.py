@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .label_paths import IGNORE
+from .precision import widen
 
 __all__ = ['align_mla', 'align_pla', 'fuse_steps', 'multi_order_loss']
 
@@ -102,7 +103,7 @@ def multi_order_loss(logits: Tensor, labels: Tensor, emitted: Tensor, all_steps:
         Tensor: Scalar, at least float32.
     """
     missing = labels[:, None] & ~emitted
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    wide = widen(logits)
     losses = F.binary_cross_entropy_with_logits(wide, missing.to(wide.dtype), reduction='none').sum(dim=2)
     step = torch.arange(logits.shape[1], device=labels.device)
     counted = all_steps | (step < labels.sum(dim=1, keepdim=True).clamp(min=1))

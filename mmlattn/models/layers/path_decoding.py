@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .beam_search import DEAD
+from .precision import widen
 
 __all__ = ['FreeRun', 'decode_freely', 'follow_paths', 'path_attention', 'path_log_probs']
 
@@ -46,7 +47,7 @@ def follow_paths(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
     for token in tokens.split(1, dim=1):
         scores, state = decoder.step(token, state, context)
         logits.append(scores)
-    return _wide(torch.cat(logits, dim=1))
+    return widen(torch.cat(logits, dim=1))
 
 
 def path_log_probs(logits: Tensor, before: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ def path_log_probs(logits: Tensor, before: Tensor) -> Tensor:
         Tensor: Shape (B, T, C + 1), at least float32.
     """
     masked = nn.functional.pad(before, (0, 1))
-    return _wide(logits).masked_fill(masked, DEAD).log_softmax(dim=-1)
+    return widen(logits).masked_fill(masked, DEAD).log_softmax(dim=-1)
 
 
 def decode_freely(decoder: nn.Module, start: Tensor, context, num_steps: int, unique: bool) -> FreeRun:
@@ -80,7 +81,7 @@ def decode_freely(decoder: nn.Module, start: Tensor, context, num_steps: int, un
     before = None
     for _ in range(num_steps):
         scores, state = decoder.step(token, state, context)
-        scores = _wide(scores)
+        scores = widen(scores)
         choice = scores[..., :-1].detach()
         before = torch.zeros_like(choice, dtype=torch.bool) if before is None else before
         token = (choice.masked_fill(before, DEAD) if unique else choice).argmax(dim=-1)
@@ -106,9 +107,4 @@ def path_attention(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
     for token in tokens.split(1, dim=1):
         weights.append(decoder.attend(state[0], context))
         _, state = decoder.step(token, state, context)
-    return _wide(torch.cat(weights, dim=1))
-
-
-def _wide(x: Tensor) -> Tensor:
-    """At least float32, in which log-probabilities can be added up."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return widen(torch.cat(weights, dim=1))

@@ -5,8 +5,9 @@
 with p_t the probability of the true class.
 """
 
-import torch
 from torch import Tensor
+
+from .precision import widen
 
 __all__ = ['rank_hinges', 'true_class_probs']
 
@@ -22,7 +23,7 @@ def true_class_probs(scores: Tensor, target: Tensor) -> Tensor:
     Returns:
         Tensor: Shape (B,), in [0, 1].
     """
-    probs = scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(dim=-1)
+    probs = widen(scores).softmax(dim=-1)
     if target.dim() == 1:
         return probs.gather(-1, target[:, None])[:, 0]
     return (probs * target).sum(dim=-1)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import widen
+
 __all__ = ['SCORE_FUSIONS', 'fuse_scores', 'fusion_weights', 'log_mean_exp', 'noisy_or']
 
 
@@ -54,7 +56,7 @@ def fuse_scores(scores: Tensor, how: str = 'max') -> Tensor:
     Returns:
         Tensor: Shape (B, C).
     """
-    return SCORE_FUSIONS[how](scores.to(torch.promote_types(scores.dtype, torch.float32)))
+    return SCORE_FUSIONS[how](widen(scores))
 
 
 def fusion_weights(scores: Tensor, how: str = 'max') -> Tensor:
@@ -67,7 +69,7 @@ def fusion_weights(scores: Tensor, how: str = 'max') -> Tensor:
     Returns:
         Tensor: Shape (B, K, C).
     """
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    scores = widen(scores)
     if how == 'max':
         return F.one_hot(scores.argmax(dim=1), scores.shape[1]).movedim(-1, 1).to(scores.dtype)
     if how == 'mean':

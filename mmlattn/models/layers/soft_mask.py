@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 
+from .precision import widen
 from .residual_units import Norm
 
 __all__ = [
@@ -91,7 +92,7 @@ def channel_attention(x: Tensor) -> Tensor:
     Args:
         x (Tensor): Shape (B, C, h, w).
     """
-    return F.normalize(_widen(x), dim=1).to(x.dtype)
+    return F.normalize(widen(x), dim=1).to(x.dtype)
 
 
 def spatial_attention(x: Tensor, eps: float = 1e-5) -> Tensor:
@@ -101,7 +102,7 @@ def spatial_attention(x: Tensor, eps: float = 1e-5) -> Tensor:
         x (Tensor): Shape (B, C, h, w).
         eps (float): Added to the variance.
     """
-    wide = _widen(x)
+    wide = widen(x)
     centred = wide - wide.mean(dim=(2, 3), keepdim=True)
     variance = centred.square().mean(dim=(2, 3), keepdim=True)
     return (centred * (variance + eps).rsqrt()).sigmoid().to(x.dtype)
@@ -293,8 +294,3 @@ class SoftMask(nn.Module):
 
 def _units(unit: Unit, channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(unit(channels, channels) for _ in range(count)))
-
-
-def _widen(x: Tensor) -> Tensor:
-    """In float32 at least, for sums over channels or positions."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,23 @@
+"""Where autocast or half precision would cost the result."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+__all__ = ['full_precision', 'widen']
+
+
+def widen(x: Tensor) -> Tensor:
+    """In float32 at least, for sums over channels, positions or steps, and for softmax."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def full_precision(x: Tensor) -> AbstractContextManager:
+    """Without autocast, for the small products of the joint space.
+
+    Half precision rounds scores of 8 and more to steps of 0.03, and then one label set in a hundred is another one.
+    """
+    return (
+        nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+    )  # it knows no meta device
