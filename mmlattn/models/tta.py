@@ -3,7 +3,7 @@
 from mmpretrain.models import AverageClsScoreTTA
 from mmpretrain.structures import DataSample
 
-from mmlattn.models.classifiers.decision import decide_labels
+from mmlattn.models.classifiers.decision import decide_labels, head_of
 from mmlattn.registry import MODELS
 from mmlattn.structures import EVIDENCE_FIELDS
 
@@ -25,7 +25,5 @@ class DecidingTTA(AverageClsScoreTTA):
         merged = super()._merge_single_sample(data_samples)
         for field in ('pred_label', *EVIDENCE_FIELDS):
             merged.pop(field, None)
-        model = self.module
-        head = model.head if hasattr(model, 'head') else model.nets[0].head
-        (labels,) = decide_labels(head, merged.pred_score[None])
+        (labels,) = decide_labels(head_of(self.module), merged.pred_score[None])
         return merged.set_pred_label(labels)

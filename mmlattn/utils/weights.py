@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from .errors import UserError
+from .wrappers import network
 
 __all__ = ['load_all_weights']
 
@@ -29,8 +29,7 @@ def load_all_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None
     Raises:
         UserError: If weights are missing, have another shape or belong to no layer of the model.
     """
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+    model = network(model)
     state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, Mapping) else None
     if not isinstance(state, Mapping):
         raise UserError(f'{source} holds no state dict but {type(checkpoint).__name__}')

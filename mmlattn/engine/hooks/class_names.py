@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from mmlattn.models.classifiers.decision import head_of
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.wrappers import without_wrapper
 
 __all__ = ['ClassNamesHook', 'compare_classes']
 
@@ -81,9 +82,7 @@ def compare_classes(reference: Sequence[str], own: Sequence[str], holder: str, w
 
 
 def _check_outputs(model, classes: Sequence[str]) -> None:
-    model = model.module if is_model_wrapper(model) else model
-    nets = getattr(model, 'nets', None)  # RACNN has its heads in there
-    head = getattr(nets[0] if nets else model, 'head', None)
+    head = head_of(without_wrapper(model))
     outputs = getattr(head, 'num_classes', None)
     if classes and outputs is not None and outputs != len(classes):
         raise UserError(

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.structures import DataSample
-from torch import nn
 
 from mmlattn.models.layers import record_masks
 from mmlattn.registry import HOOKS
 from mmlattn.structures import set_trunk_masks
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.wrappers import without_wrapper
 
 __all__ = ['EvidenceVisualizationHook']
 
@@ -43,7 +43,7 @@ class EvidenceVisualizationHook(VisualizationHook):
             ValueError: If ``trunk_masks`` is set and the model has none, or none that lie over the picture.
         """
         if self.enable and self.trunk_masks:
-            model = _unwrapped(runner)
+            model = without_wrapper(runner.model)
             if not hasattr(model, 'backbone'):
                 raise UserError(
                     f'{type(model).__name__} shows its networks more than the picture as it is drawn, such as crops '
@@ -80,13 +80,9 @@ class EvidenceVisualizationHook(VisualizationHook):
 def _in_rgb(runner, data_batch: dict) -> dict:
     images = data_batch['inputs']
     if isinstance(
-        _unwrapped(runner), BaseTTAModel
+        without_wrapper(runner.model), BaseTTAModel
     ):  # of several views the first, whose sample the merged one is
         images = images[0]
-    if getattr(_unwrapped(runner).data_preprocessor, 'to_rgb', False):
+    if getattr(without_wrapper(runner.model).data_preprocessor, 'to_rgb', False):
         images = [image.flip(0) for image in images]
     return {**data_batch, 'inputs': images}
-
-
-def _unwrapped(runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

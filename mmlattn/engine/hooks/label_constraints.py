@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.utils.data import Dataset
@@ -14,6 +13,7 @@ from mmlattn.models.classifiers import MultiCropClassifier
 from mmlattn.registry import HOOKS
 from mmlattn.structures import KnownLabels, read_known_labels, set_known_labels
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.wrappers import network
 
 __all__ = ['LabelConstraintsHook', 'constrained']
 
@@ -103,8 +103,7 @@ def constrained(
 
 
 def _decoding_head(model: nn.Module) -> nn.Module:
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+    model = network(model)
     head = getattr(model, 'head', None)
     if not hasattr(head, 'rules'):
         raise UserError(

@@ -11,6 +11,7 @@ from mmlattn.engine.phase_schedule import PhaseEnd, PhaseSchedule
 from mmlattn.registry import HOOKS
 from mmlattn.utils.arguments import check_number
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.wrappers import without_wrapper
 
 __all__ = ['RACNNPhaseHook', 'RunningLoss']
 
@@ -78,7 +79,7 @@ class RACNNPhaseHook(Hook):
             f'{self.schedule.units} done.'
         )
         _warn_of_short_loop(runner, self.schedule, self.by_epoch)
-        _unwrapped(runner.model).set_phase(self.schedule.stage.phase)
+        without_wrapper(runner.model).set_phase(self.schedule.stage.phase)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
@@ -140,7 +141,7 @@ class RACNNPhaseHook(Hook):
             + (f'next is {following}.' if following else 'the RA-CNN schedule is complete, training ends.')
         )
         if following:
-            _unwrapped(runner.model).set_phase(following.phase)
+            without_wrapper(runner.model).set_phase(following.phase)
         else:
             self._end_training(runner)
 
@@ -198,12 +199,8 @@ def _tell(end: PhaseEnd, unit: str) -> str:
     return text + ('; both losses settled, so no further cycles' if end.cycles_settled else '')
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
-
-
 def _check_model(model: nn.Module, schedule: PhaseSchedule) -> None:
-    inner = _unwrapped(model)
+    inner = without_wrapper(model)
     if not hasattr(inner, 'set_phase'):
         raise UserError(
             f'RACNNPhaseHook trains mmlattn.RACNN, but the model is {type(inner).__name__}: set '

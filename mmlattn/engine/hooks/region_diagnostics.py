@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from mmlattn.models.layers import STLSTMOutput, overlap_penalty, theta_to_boxes
 from mmlattn.models.necks import STLSTM
 from mmlattn.registry import HOOKS
 from mmlattn.utils.arguments import check_number, check_whole
+from mmlattn.utils.wrappers import without_wrapper
 
 __all__ = ['RegionDiagnosticsHook', 'region_figures', 'true_classes']
 
@@ -87,7 +87,7 @@ class RegionDiagnosticsHook(Hook):
 
     def before_run(self, runner) -> None:
         """Find the necks."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = without_wrapper(runner.model)
         necks = {name: module for name, module in model.named_modules() if isinstance(module, STLSTM)}
         if not necks:
             raise ValueError(

@@ -3,7 +3,13 @@
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 
-__all__ = ['decide_labels', 'deciding_head']
+__all__ = ['decide_labels', 'deciding_head', 'head_of']
+
+
+def head_of(model: nn.Module) -> nn.Module | None:
+    """The head of a classifier; of ``RACNN``, which has one in each of its networks, the first."""
+    nets = getattr(model, 'nets', None)
+    return getattr(nets[0] if nets else model, 'head', None)
 
 
 def deciding_head(head: nn.Module) -> nn.Module:
