@@ -17,7 +17,8 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 from PIL import Image
 
-from mmlattn.models.layers import STLSTMOutput, feature_windows
+from mmlattn.models.st_lstm.recurrence import STLSTMOutput
+from mmlattn.models.views.feature_crops import feature_windows
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 SIDES = {

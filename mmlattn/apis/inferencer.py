@@ -17,7 +17,8 @@ from torch import Tensor
 from mmlattn.apis.loading import load_trained
 from mmlattn.engine.hooks import constrained
 from mmlattn.evaluation.metrics.localization import check_frame
-from mmlattn.models.layers import SoftMask, record_masks
+from mmlattn.models.ran.mask_recording import record_masks
+from mmlattn.models.ran.soft_mask import SoftMask
 from mmlattn.structures import (
     EVIDENCE_FIELDS,
     KnownLabels,
@@ -176,7 +177,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         """Draw with the one visualiser.
 
         Raises:
-            ValueError: If the test pipeline crops or flips, so that evidence would lie elsewhere in the picture.
+            UserError: If the test pipeline crops or flips, so that evidence would lie elsewhere in the picture.
         """
         drawing = kwargs.get('show') or kwargs.get('show_dir') is not None
         if drawing and any(field in preds[0] for field in PLACED_EVIDENCE):
@@ -234,14 +235,14 @@ def resolve_threshold(
         Tensor: Shape (C,).
 
     Raises:
-        ValueError: If the number of thresholds or a name does not fit, or one is not in [0, 1].
+        UserError: If the number of thresholds or a name does not fit, or one is not in [0, 1].
     """
     if threshold is None:
         return torch.zeros(num_classes)
     if isinstance(threshold, Mapping):
         unknown = set(threshold) - set(classes or ())
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f'thresholds for unknown classes: {sorted(unknown)}; known are {list(classes or ())}'
             )
         threshold = [threshold.get(name, 0.5) for name in classes]
@@ -249,7 +250,7 @@ def resolve_threshold(
     if limits.dim() == 0:
         limits = limits.expand(num_classes)
     if limits.shape != (num_classes,):
-        raise ValueError(f'need one threshold or one for each of {num_classes} classes, got {limits.numel()}')
+        raise UserError(f'need one threshold or one for each of {num_classes} classes, got {limits.numel()}')
     if not ((limits >= 0) & (limits <= 1)).all():
-        raise ValueError(f'thresholds must lie in [0, 1], got {threshold}')
+        raise UserError(f'thresholds must lie in [0, 1], got {threshold}')
     return limits

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 from mmlattn.evaluation.functional import average_precision
 from mmlattn.evaluation.metrics.multi_label_report import read_target
 from mmlattn.models import CSRAHead
-from mmlattn.models.layers import MAX_TEMPERATURE
+from mmlattn.models.csra.pooling import MAX_TEMPERATURE
+from mmlattn.utils.errors import UserError
 
 __all__ = ['LamSearch', 'PooledTerms', 'collect_terms', 'search_lam', 'training_free_model']
 
@@ -60,17 +61,17 @@ def training_free_model(
         dict: A new config; the given one is not changed.
 
     Raises:
-        ValueError: If the head is not linear, or the neck is not global average pooling.
+        UserError: If the head is not linear, or the neck is not global average pooling.
     """
     cfg = copy.deepcopy(model_cfg)
     head, neck = cfg['head'], cfg.get('neck') or dict(type=None)
     head_type, neck_type = (MODELS.get(part['type']) if part['type'] else None for part in (head, neck))
     if head_type not in (LinearClsHead, MultiLabelLinearClsHead):
-        raise ValueError(
+        raise UserError(
             f'expected LinearClsHead or MultiLabelLinearClsHead, one linear layer, got {head["type"]}'
         )
     if neck_type is not GlobalAveragePooling or neck.get('dim', 2) != 2:
-        raise ValueError(
+        raise UserError(
             f'expected the neck GlobalAveragePooling(), whose average is the base term, got {neck}'
         )
     kept = ['num_classes', 'in_channels']
@@ -100,10 +101,10 @@ def collect_terms(model: nn.Module, loader: DataLoader, settings: Sequence[Seque
         settings (Sequence[Sequence[float]]): Lists of temperatures to try, each one long per head.
 
     Raises:
-        ValueError: If the head is no ``CSRAHead``.
+        UserError: If the head is no ``CSRAHead``.
     """
     if not isinstance(model.head, CSRAHead):
-        raise ValueError(f'expected a model with a CSRAHead, got {type(model.head).__name__}')
+        raise UserError(f'expected a model with a CSRAHead, got {type(model.head).__name__}')
     model.eval()
     bases, atts, targets = [], [], []
     for batch in track_iter_progress((loader, len(loader))):
@@ -127,9 +128,7 @@ def search_lam(terms: PooledTerms, lams: Sequence[float]) -> LamSearch:
     """
     present = (terms.targets == 1).any(axis=0)
     if not present.any():
-        raise ValueError(
-            'no class has a positive image in this data set, so there is no mAP to choose lam by'
-        )
+        raise UserError('no class has a positive image in this data set, so there is no mAP to choose lam by')
     mean_ap = np.array(
         [
             [average_precision(terms.base + lam * att, terms.targets)[present].mean() for lam in lams]

@@ -20,6 +20,7 @@ from mmlattn.datasets.annotation_checks import (
     refuse,
 )
 from mmlattn.registry import DATASETS
+from mmlattn.utils.errors import UserError
 
 __all__ = ['COCOMultiLabel']
 
@@ -51,7 +52,7 @@ class COCOMultiLabel(MultiLabelDataset):
             ``lazy_init`` ... of mmpretrain's ``BaseDataset``. ``indices`` count after ``filter_empty``.
 
     Raises:
-        UserError: (a ``ValueError``) on an unknown option, or naming the file, the entry and what to mend:
+        UserError: on an unknown option, or naming the file, the entry and what to mend:
             broken json, missing key, unknown category or image, duplicate id or file, ids that are not whole
             numbers, a malformed box, missing pictures, a class name that the json does not have, no image left.
 
@@ -67,9 +68,9 @@ class COCOMultiLabel(MultiLabelDataset):
         self, ann_file: str, *args, crowd: str = 'label', filter_empty: bool = False, **kwargs
     ) -> None:
         if crowd not in CROWD_POLICIES:
-            raise ValueError(f'crowd must be one of {CROWD_POLICIES}, got {crowd!r}')
+            raise UserError(f'crowd must be one of {CROWD_POLICIES}, got {crowd!r}')
         if kwargs.get('filter_cfg'):
-            raise ValueError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
+            raise UserError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
         self.crowd, self.filter_empty = crowd, filter_empty
         super().__init__(ann_file, *args, **kwargs)
 

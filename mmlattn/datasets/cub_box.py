@@ -30,7 +30,7 @@ class CUBBox(CUB):
         **kwargs: As of ``CUB``.
 
     Raises:
-        UserError: (a ``ValueError``) naming the file, the line and what to mend: a missing file, a damaged line, ids
+        UserError: naming the file, the line and what to mend: a missing file, a damaged line, ids
             that differ between the files, a class or a split there is not, a box without area, missing pictures. A
             box outside its picture is found when the item is asked for.
 

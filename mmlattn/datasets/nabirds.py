@@ -33,7 +33,7 @@ class NABirds(BaseDataset):
         **kwargs: As of mmpretrain's ``BaseDataset``.
 
     Raises:
-        UserError: (a ``ValueError``) naming the file, the line and what to mend, as :class:`mmlattn.CUBBox` does.
+        UserError: naming the file, the line and what to mend, as :class:`mmlattn.CUBBox` does.
 
     Examples:
         >>> NABirds('data/nabirds', split='test', with_boxes=True, test_mode=True)

@@ -115,7 +115,7 @@ class NoisyLabels:
         lazy_init (bool): Whether to wait for ``full_init`` before loading. Defaults to False.
 
     Raises:
-        UserError: (a ``ValueError``) on options that don't belong together or are out of range, unknown classes, rows
+        UserError: on options that don't belong together or are out of range, unknown classes, rows
             that don't sum to 1, a data set without class names, or with several labels an image.
 
     Examples:

@@ -61,7 +61,7 @@ class NUSWide(MultiLabelDataset):
         **kwargs: ``pipeline``, ``test_mode``, ``indices``, ``lazy_init`` ... of mmpretrain's ``BaseDataset``.
 
     Raises:
-        UserError: (a ``ValueError``) naming the file, the line and what to mend: a missing or empty file, a picture
+        UserError: naming the file, the line and what to mend: a missing or empty file, a picture
             listed twice, a split with pictures that ``Imagelist.txt`` does not have, labels with another number of
             lines or other values than 0 and 1, missing pictures, a list that is needed, other classes.
 

@@ -40,7 +40,7 @@ class PlainMultiLabel(MultiLabelDataset):
             the file are never reordered.
 
     Raises:
-        UserError: (a ``ValueError``) naming the file, the entry and what to mend: broken json, missing key,
+        UserError: naming the file, the entry and what to mend: broken json, missing key,
             a label that is not a whole number, is out of range or is there twice (which catches one-hot vectors
             of three classes or more), a label both present and ignored, an image listed
             twice, missing pictures, an empty list, classes other than the file's.

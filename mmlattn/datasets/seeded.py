@@ -7,6 +7,7 @@ from mmengine.registry import DATASETS as ROOT_DATASETS
 from torch.utils.data import Dataset
 
 from mmlattn.registry import DATASETS
+from mmlattn.utils.errors import UserError
 from mmlattn.utils.randomness import ITEM, POSITION, seeded
 
 __all__ = ['SeededDataset']
@@ -40,10 +41,10 @@ class SeededDataset(Dataset):
         """Set the seed of the run, for all workers.
 
         Raises:
-            ValueError: If ``seed`` is negative.
+            UserError: If ``seed`` is negative.
         """
         if seed < 0:
-            raise ValueError(f'the seed must be 0 or more, got {seed}')
+            raise UserError(f'the seed must be 0 or more, got {seed}')
         self._now[0] = seed
 
     def set_epoch(self, epoch: int) -> None:
@@ -58,11 +59,11 @@ class SeededDataset(Dataset):
         """Item ``index`` as this (seed, epoch) sees it.
 
         Raises:
-            ValueError: If no seed was set.
+            UserError: If no seed was set.
         """
         seed, epoch = self._now.tolist()
         if seed < 0:
-            raise ValueError(
+            raise UserError(
                 'SeededDataset was not told its seed: add '
                 "custom_hooks=[dict(type='mmlattn.ReproducibilityHook')] to the config, or give seed="
             )

@@ -46,7 +46,7 @@ class StanfordDogs(BaseDataset):
         **kwargs: As of mmpretrain's ``BaseDataset``.
 
     Raises:
-        UserError: (a ``ValueError``) naming the file, the entry and what to mend: a missing or damaged list or
+        UserError: naming the file, the entry and what to mend: a missing or damaged list or
             annotation, columns of different lengths, labels with gaps, a folder with two labels or a label with two
             folders, missing pictures, a picture without a box, a box without area.
 

@@ -6,6 +6,7 @@ from itertools import islice
 from mmengine.dataset import InfiniteSampler
 
 from mmlattn.registry import DATA_SAMPLERS
+from mmlattn.utils.errors import UserError
 
 __all__ = ['StreamIndex', 'StreamSampler']
 
@@ -49,10 +50,10 @@ class StreamSampler(InfiniteSampler):
         """Start the next iteration after ``num_samples`` samples of this process, counted from the beginning.
 
         Raises:
-            ValueError: If ``num_samples`` is negative.
+            UserError: If ``num_samples`` is negative.
         """
         if num_samples < 0:
-            raise ValueError(f'cannot skip {num_samples} samples: expected 0 or more')
+            raise UserError(f'cannot skip {num_samples} samples: expected 0 or more')
         self._skipped = num_samples
 
     def __iter__(self) -> Iterator[StreamIndex]:

@@ -37,7 +37,7 @@ class VOCBox(VOC):
         **kwargs: As of ``VOC``; ``indices`` count after ``filter_empty``.
 
     Raises:
-        UserError: (a ``ValueError``) naming the file and what to mend: no list of images or no xml, broken xml, a
+        UserError: naming the file and what to mend: no list of images or no xml, broken xml, a
             missing or malformed entry, an image listed twice, missing pictures, no image left.
 
     Examples:
@@ -48,7 +48,7 @@ class VOCBox(VOC):
         self, data_root: str, *args, difficult_boxes: bool = False, filter_empty: bool = False, **kwargs
     ) -> None:
         if kwargs.get('filter_cfg'):
-            raise ValueError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
+            raise UserError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
         self.difficult_boxes, self.filter_empty = difficult_boxes, filter_empty
         super().__init__(data_root, *args, **kwargs)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from mmlattn.utils.arguments import check_number, check_whole
+from mmlattn.utils.errors import UserError
 
 __all__ = ['PhaseEnd', 'PhaseSchedule', 'Stage']
 
@@ -74,7 +75,7 @@ class PhaseSchedule:
         patience (int): Units between two looks at the loss.
 
     Raises:
-        ValueError: On a wrong argument, or if all lengths are 0.
+        UserError: On a wrong argument, or if all lengths are 0.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class PhaseSchedule:
         if tolerance is not None:
             check_number('tolerance', tolerance, least=0)
             if tolerance >= 1:
-                raise ValueError(
+                raise UserError(
                     f'tolerance is a share of the loss in [0, 1), such as 0.01, got {tolerance!r}'
                 )
         stages = [Stage('warm-up', 'cls', warmup), Stage('pre-training', 'pretrain_apn', pretrain_apn)]
@@ -104,7 +105,7 @@ class PhaseSchedule:
         stages.append(Stage('final', 'cls', final))
         self.stages = tuple(stage for stage in stages if stage.length)
         if not self.stages:
-            raise ValueError(f'a schedule needs a length above 0, got {lengths} with max_cycles={max_cycles}')
+            raise UserError(f'a schedule needs a length above 0, got {lengths} with max_cycles={max_cycles}')
         self.tolerance = tolerance
         self.patience = patience
         self._position = 0
@@ -143,11 +144,11 @@ class PhaseSchedule:
             PhaseEnd, optional: If the stage ends with it; :attr:`stage` is the next one then.
 
         Raises:
-            ValueError: If the schedule is complete.
+            UserError: If the schedule is complete.
         """
         stage = self.stage
         if stage is None:
-            raise ValueError('the schedule is complete: there is nothing left to advance')
+            raise UserError('the schedule is complete: there is nothing left to advance')
         self._units += 1
         full = self._units == stage.length
         looks = self._may_settle(stage) and self._units % self.patience == 0
@@ -176,10 +177,10 @@ class PhaseSchedule:
         """Go on where ``state_dict`` was taken.
 
         Raises:
-            ValueError: If that was of other lengths.
+            UserError: If that was of other lengths.
         """
         if state['schedule'] != str(self):
-            raise ValueError(f'the state is of the schedule {state["schedule"]}, but this one is {self}')
+            raise UserError(f'the state is of the schedule {state["schedule"]}, but this one is {self}')
         self._position, self._units = state['position'], state['units']
         self._reference = state['reference']
         self._losses = {name: state[name] for name in self._losses}

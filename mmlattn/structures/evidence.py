@@ -29,6 +29,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mmlattn.utils.errors import UserError
+
 __all__ = ['EVIDENCE_FIELDS', 'attention_peaks', 'set_attention_maps', 'set_regions', 'set_trunk_masks']
 
 EVIDENCE_FIELDS = (
@@ -44,10 +46,10 @@ def set_attention_maps(data_samples: Sequence, maps: Tensor) -> None:
         maps (Tensor): Shape (B, C, h, w); each (h, w) sums to 1, or is all zero.
 
     Raises:
-        ValueError: If ``maps`` is not four-dimensional or the batch sizes differ.
+        UserError: If ``maps`` is not four-dimensional or the batch sizes differ.
     """
     if maps.dim() != 4 or len(maps) != len(data_samples):
-        raise ValueError(
+        raise UserError(
             f'attention maps must have shape (B, C, h, w) with B = {len(data_samples)} samples, '
             f'got {tuple(maps.shape)}'
         )
@@ -74,25 +76,25 @@ def set_regions(
         fused_scores (Tensor, optional): Shape (B, K - 1, C), what the first k + 2 regions say together.
 
     Raises:
-        ValueError: If the shapes differ from these or from each other, or there are not K names.
+        UserError: If the shapes differ from these or from each other, or there are not K names.
     """
     if regions.dim() != 3 or regions.shape[0] != len(data_samples) or regions.shape[2] != 4:
-        raise ValueError(
+        raise UserError(
             f'regions must have shape (B, K, 4) with B = {len(data_samples)} samples, got {tuple(regions.shape)}'
         )
     if scores is not None and (scores.dim() != 3 or scores.shape[:2] != regions.shape[:2]):
-        raise ValueError(
+        raise UserError(
             f'region scores must have shape (B, K, C) with (B, K) = {tuple(regions.shape[:2])}, got '
             f'{tuple(scores.shape)}'
         )
     batch, looks, _ = regions.shape
     if fused_scores is not None and (fused_scores.dim() != 3 or fused_scores.shape[:2] != (batch, looks - 1)):
-        raise ValueError(
+        raise UserError(
             f'fused scores must have shape (B, K - 1, C) with (B, K - 1) = {(batch, looks - 1)}, got '
             f'{tuple(fused_scores.shape)}'
         )
     if names is not None and len(names) != looks:
-        raise ValueError(f'need a name for each of {looks} regions, got {tuple(names)}')
+        raise UserError(f'need a name for each of {looks} regions, got {tuple(names)}')
     told = dict(region_scores=scores, fused_scores=fused_scores)
     for index, sample in enumerate(data_samples):
         sample.set_field(regions[index].detach().float().clamp(0, 1), 'regions')
@@ -112,13 +114,13 @@ def set_trunk_masks(data_samples: Sequence, masks: Mapping[str, Tensor]) -> None
             (B, C', h, w), as ``mmlattn.models.layers.record_masks`` yields them.
 
     Raises:
-        ValueError: If there are no masks, or one is not four-dimensional or of another batch size.
+        UserError: If there are no masks, or one is not four-dimensional or of another batch size.
     """
     if not masks:
-        raise ValueError('there are no masks to write: record them while the model runs')
+        raise UserError('there are no masks to write: record them while the model runs')
     for name, mask in masks.items():
         if mask.dim() != 4 or len(mask) != len(data_samples):
-            raise ValueError(
+            raise UserError(
                 f'the mask of {name} must have shape (B, C, h, w) with B = {len(data_samples)} samples, got '
                 f'{tuple(mask.shape)}'
             )

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mmlattn.utils.errors import UserError
+
 __all__ = ['select_labels']
 
 
@@ -18,10 +20,10 @@ def select_labels(scores: Tensor, threshold: Tensor | float, topk: int | None = 
         Tensor: Class indices, ascending.
 
     Raises:
-        ValueError: For a ``topk`` below 1.
+        UserError: For a ``topk`` below 1.
     """
     if topk is not None and topk < 1:
-        raise ValueError(f'topk must be at least 1, got {topk}')
+        raise UserError(f'topk must be at least 1, got {topk}')
     kept = scores >= torch.as_tensor(threshold, device=scores.device)
     if topk is not None:
         best = scores.argsort(descending=True, stable=True)[:topk]

@@ -4,36 +4,38 @@ import math
 from collections.abc import Mapping
 from numbers import Integral, Real
 
+from .errors import UserError
+
 __all__ = ['check_choice', 'check_number', 'check_whole', 'complete_options', 'whole_numbers']
 
 
 def check_choice(name: str, value, known) -> None:
-    """Raises ``ValueError`` for a value that is not among the names known."""
+    """Raises ``UserError`` for a value that is not among the names known."""
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, known))}, got {value!r}')
+        raise UserError(f'{name} must be one of {", ".join(map(repr, known))}, got {value!r}')
 
 
 def check_whole(name: str, value, least: int) -> None:
-    """Raises ``ValueError`` for anything but a whole number of at least ``least``."""
+    """Raises ``UserError`` for anything but a whole number of at least ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f'{name} must be a whole number of {least} or more, got {value!r}')
+        raise UserError(f'{name} must be a whole number of {least} or more, got {value!r}')
 
 
 def check_number(name: str, value, least: float = -math.inf) -> None:
-    """Raises ``ValueError`` for anything but a finite number of at least ``least``."""
+    """Raises ``UserError`` for anything but a finite number of at least ``least``."""
     if not isinstance(value, Real) or not math.isfinite(value) or value < least:
         bound = '' if least == -math.inf else f' of {least} or more'
-        raise ValueError(f'{name} must be a finite number{bound}, got {value!r}')
+        raise UserError(f'{name} must be a finite number{bound}, got {value!r}')
 
 
 def complete_options(name: str, given, defaults: Mapping) -> dict:
     """Options with those not given filled in.
 
     Raises:
-        ValueError: For anything but a mapping with keys of ``defaults``.
+        UserError: For anything but a mapping with keys of ``defaults``.
     """
     if not isinstance(given, Mapping) or given.keys() - defaults.keys():
-        raise ValueError(f'{name} must be a dict with some of {", ".join(defaults)}, got {given!r}')
+        raise UserError(f'{name} must be a dict with some of {", ".join(defaults)}, got {given!r}')
     return dict(defaults) | dict(given)
 
 
@@ -41,10 +43,10 @@ def whole_numbers(name: str, values, least: int) -> tuple[int, ...]:
     """A sequence, or one number, as a tuple.
 
     Raises:
-        ValueError: If it is empty, or has anything but whole numbers of at least ``least``.
+        UserError: If it is empty, or has anything but whole numbers of at least ``least``.
     """
     numbers = (values,) if isinstance(values, Integral) else values
     wrong = isinstance(numbers, (str, Mapping)) or not hasattr(numbers, '__iter__') or not numbers
     if wrong or not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= least for n in numbers):
-        raise ValueError(f'{name} takes whole numbers of {least} or more, got {values!r}')
+        raise UserError(f'{name} takes whole numbers of {least} or more, got {values!r}')
     return tuple(int(n) for n in numbers)

@@ -262,12 +262,12 @@ def _download(url: str, target: Path) -> None:
             shutil.copyfileobj(answer, out)
             length = answer.headers.get('Content-Length')
         if length is not None and file.stat().st_size != int(length):
-            raise ValueError(f'it broke off after {file.stat().st_size} of {length} bytes')
+            raise UserError(f'it broke off after {file.stat().st_size} of {length} bytes')
         name_hash = re.search(r'[-_]([0-9a-f]{8})\.\w+$', target.name)
         if name_hash:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             if not digest.startswith(name_hash[1]):
-                raise ValueError(f'its sha256 begins with {digest[:8]}, and its name says {name_hash[1]}')
+                raise UserError(f'its sha256 begins with {digest[:8]}, and its name says {name_hash[1]}')
         file.replace(target)
 
 

@@ -12,6 +12,7 @@ from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 
 from mmlattn.registry import VISUALIZERS
+from mmlattn.utils.errors import UserError
 
 from .layout import SheetLayout, fit_picture, overlay, zoom_picture
 from .legend import draw_legend, legend_lines
@@ -44,7 +45,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         **kwargs: As for ``UniversalVisualizer``.
 
     Raises:
-        ValueError: For a cell too small to be captioned, or an unknown interpolation.
+        UserError: For a cell too small to be captioned, or an unknown interpolation.
     """
 
     def __init__(
@@ -59,9 +60,9 @@ class EvidenceVisualizer(UniversalVisualizer):
     ) -> None:
         super().__init__(name, *args, **kwargs)
         if cell_size < 80:
-            raise ValueError(f'cell_size must be at least 80 pixels to be captioned, got {cell_size}')
+            raise UserError(f'cell_size must be at least 80 pixels to be captioned, got {cell_size}')
         if interpolation not in ('bilinear', 'nearest'):
-            raise ValueError(f"interpolation must be 'bilinear' or 'nearest', got {interpolation!r}")
+            raise UserError(f"interpolation must be 'bilinear' or 'nearest', got {interpolation!r}")
         self.cell_size = cell_size
         self.max_classes = max_classes
         self.colormap = colormap
@@ -155,10 +156,10 @@ class EvidenceVisualizer(UniversalVisualizer):
             np.ndarray: The sheet, (H', W', 3), uint8, RGB.
 
         Raises:
-            ValueError: If there is nothing to draw, or not one sample for each image.
+            UserError: If there is nothing to draw, or not one sample for each image.
         """
         if not images or len(images) != len(data_samples):
-            raise ValueError(
+            raise UserError(
                 f'need at least one image and one data sample for each, got {len(images)} images and '
                 f'{len(data_samples)} samples'
             )

@@ -10,7 +10,7 @@ from mmpretrain.structures import DataSample
 
 from mmlattn.engine import EvidenceVisualizationHook
 from mmlattn.models import RACNN, ResidualAttentionNet_CIFAR
-from mmlattn.models.layers import AttentionModule
+from mmlattn.models.ran.attention_module import AttentionModule
 from mmlattn.utils.errors import UserError
 from mmlattn.visualization import EvidenceVisualizer
 

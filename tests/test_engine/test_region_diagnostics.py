@@ -15,7 +15,8 @@ from torchvision.ops import box_iou
 from mmlattn.engine import RegionDiagnosticsHook
 from mmlattn.engine.hooks.region_diagnostics import NeckWatch, region_figures, true_classes
 from mmlattn.models import STLSTM, STLSTMHead
-from mmlattn.models.layers import region_anchors, theta_to_boxes
+from mmlattn.models.layers.spatial_transformer import theta_to_boxes
+from mmlattn.models.st_lstm.regions import region_anchors
 from mmlattn.utils.checkpoint import use_safe_loading
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_run import TOOLS, run_tool
 
-from mmlattn.models.layers import attention_crop
+from mmlattn.models.racnn.crop import attention_crop
 
 
 @pytest.fixture

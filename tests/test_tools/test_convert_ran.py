@@ -155,7 +155,7 @@ def test_help(repo_root):
 
 def test_config_of_the_port(repo_root):
     """The config in configs/ is the network that a file of the port's CIFAR class becomes."""
-    from mmlattn.models.backbones.ran_state_dict import Plan, model_config
+    from mmlattn.models.ran.state_dicts import Plan, model_config
 
     model = Config.fromfile(repo_root / 'configs/ran_attention92-port_cifar10.py').model
     plan = Plan('port', (1, 2, 3), True, 0, 32, (128, 256, 512, 1024), 10)

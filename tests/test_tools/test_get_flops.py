@@ -20,7 +20,8 @@ from mmpretrain.apis import get_model
 from mmpretrain.registry import MODELS, TRANSFORMS
 from tiny_run import run_tool
 
-from mmlattn.models.layers import AttentionModule, ResidualUnit
+from mmlattn.models.ran.attention_module import AttentionModule
+from mmlattn.models.ran.residual_units import ResidualUnit
 
 TOOL = 'tools/analysis_tools/get_flops.py'
 CONFIGS = Path(__file__).parents[2] / 'configs'

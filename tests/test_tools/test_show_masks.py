@@ -11,7 +11,7 @@ from mmengine.config import Config
 from tiny_run import run_tool
 
 from mmlattn.apis import load_model
-from mmlattn.models.layers import AttendedStage, AttentionModule
+from mmlattn.models.ran.attention_module import AttendedStage, AttentionModule
 from mmlattn.utils.errors import UserError
 
 TOOL = 'visualization/show_masks.py'

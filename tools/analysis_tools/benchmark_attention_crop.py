@@ -14,14 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmlattn.models.layers import (
-    CROP_GRADIENTS,
-    attention_crop,
-    place_squares,
-    squares_to_boxes,
-    squares_to_theta,
-    theta_to_matrix,
-)
+from mmlattn.models.layers.spatial_transformer import theta_to_matrix
+from mmlattn.models.racnn.crop import CROP_GRADIENTS, attention_crop
+from mmlattn.models.racnn.squares import place_squares, squares_to_boxes, squares_to_theta
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,7 +13,8 @@ import time
 import torch
 from torch import Tensor
 
-from mmlattn.models.layers import JointDecoder, beam_search
+from mmlattn.models.cnn_rnn.beam_search import beam_search
+from mmlattn.models.cnn_rnn.joint_decoder import JointDecoder
 
 
 def parse_args() -> argparse.Namespace:

@@ -57,7 +57,7 @@ def exit_costs(cfg: Any) -> list[int]:
     """
     from mmpretrain.apis import get_model
 
-    from mmlattn.models.classifiers import RACNN
+    from mmlattn.models.racnn.classifier import RACNN
 
     height, width, _ = input_size(cfg)
     with explain_config(f' at {height} x {width} pixels'):

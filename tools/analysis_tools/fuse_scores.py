@@ -167,7 +167,7 @@ def fuse(cfg: Any, files: list[dict[str, dict]], how: str, weights: list[float] 
     from mmengine.registry import DefaultScope
     from mmpretrain.registry import MODELS
 
-    from mmlattn.models.classifiers import decide_labels
+    from mmlattn.models.views.decision import decide_labels
     from mmlattn.structures import EVIDENCE_FIELDS
 
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config():

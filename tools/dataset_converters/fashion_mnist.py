@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 
 from scenes import fetch_debian_package, run
 
+from mmlattn.utils.errors import UserError
+
 PACKAGE = 'dataset-fashion-mnist'
 FOLDER = 'usr/share/datasets/fashion-mnist'
 NEEDS = (
@@ -57,7 +59,7 @@ def count_pictures(contents: dict[str, bytes], source: Path) -> dict[str, int]:
         dict[str, int]: Number of pictures of each split.
 
     Raises:
-        ValueError: If a file is no idx file of its kind, is cut off, or pictures and labels don't fit together.
+        UserError: If a file is no idx file of its kind, is cut off, or pictures and labels don't fit together.
     """
     counts = {}
     for split in SPLITS:
@@ -66,7 +68,7 @@ def count_pictures(contents: dict[str, bytes], source: Path) -> dict[str, int]:
             _idx_shape(content, axes, f'{source}: {split}') for content, axes in ((images, 3), (labels, 1))
         )
         if sides != [28, 28] or label_count != count or max(labels[8:], default=0) > 9:
-            raise ValueError(
+            raise UserError(
                 f'{source}: {split} has {count} pictures of {sides}, {label_count} labels up to '
                 f'{max(labels[8:], default=0)}; expected 28 x 28, a label each, 0 to 9'
             )
@@ -78,7 +80,7 @@ def _idx_shape(content: bytes, axes: int, name: str) -> tuple[int, ...]:
     start = 4 + 4 * axes
     magic, *shape = struct.unpack(f'>{1 + axes}I', content[:start].ljust(start, b'\0'))
     if magic != MAGIC[axes] or len(content) != start + prod(shape):
-        raise ValueError(f'{name}: not an idx file of {axes} axes, or cut off ({len(content)} bytes)')
+        raise UserError(f'{name}: not an idx file of {axes} axes, or cut off ({len(content)} bytes)')
     return tuple(shape)
 
 
@@ -86,13 +88,13 @@ def place(contents: dict[str, bytes], out: Path) -> None:
     """Write the files that are not in ``out`` yet.
 
     Raises:
-        ValueError: If ``out`` has another file under one of the names; then nothing is written.
+        UserError: If ``out`` has another file under one of the names; then nothing is written.
     """
     other = [
         name for name in contents if (out / name).exists() and (out / name).read_bytes() != contents[name]
     ]
     if other:
-        raise ValueError(f'{out} holds another {", ".join(other)}; choose another --out, or move it away')
+        raise UserError(f'{out} holds another {", ".join(other)}; choose another --out, or move it away')
     out.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         if not (out / name).exists():

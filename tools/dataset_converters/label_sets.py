@@ -11,6 +11,8 @@ from itertools import combinations
 
 import numpy as np
 
+from mmlattn.utils.errors import UserError
+
 FAINT = 0.4  # Brightness of a faint digit's ink, as a share of its own.
 
 
@@ -30,7 +32,7 @@ def draw_label_sets(
         tuple[tuple[int, ...], ...]: The sets, smallest first, labels ascending.
 
     Raises:
-        ValueError: If there is no such table, or a thousand draws did not find one.
+        UserError: If there is no such table, or a thousand draws did not find one.
     """
     pools = {size: list(combinations(range(num_labels), size)) for size in range(1, max_size + 1)}
     counts = Counter(index % max_size + 1 for index in range(number))
@@ -43,7 +45,7 @@ def draw_label_sets(
             members = Counter(label for row in table for label in row)
             if len(members) == num_labels and min(members.values()) > 1:
                 return table
-    raise ValueError(
+    raise UserError(
         f'found no {number} different sets of 1 to {max_size} of {num_labels} labels, as many of each size, with '
         'every label in at least two of them; ask for another number of sets or for larger ones'
     )

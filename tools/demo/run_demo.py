@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mmlattn.utils.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 HEADS = dict(csra='CSRA', linear='linear')
 COLUMNS = dict(
@@ -63,11 +65,11 @@ def new_run_folder(out: Path | None, name: str) -> Path:
         name (str): Otherwise ``work_dirs/<name>-<first free number>``.
 
     Raises:
-        ValueError: If ``out`` is taken.
+        UserError: If ``out`` is taken.
     """
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ValueError(f'--out {out} is there already and not empty; choose another folder')
+            raise UserError(f'--out {out} is there already and not empty; choose another folder')
         out.mkdir(parents=True, exist_ok=True)
         return out
     number = 1

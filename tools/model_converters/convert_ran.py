@@ -114,7 +114,7 @@ def main() -> None:
         raise UserError(f'{args.dst}: a checkpoint of mmlattn is no .npz; name it .pth')
     state, meta = read(args.src)
 
-    from mmlattn.models.backbones.ran_state_dict import from_mmlattn, model_config, to_mmlattn
+    from mmlattn.models.ran.state_dicts import from_mmlattn, model_config, to_mmlattn
     from mmlattn.version import __version__
 
     if args.reverse:

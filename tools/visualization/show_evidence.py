@@ -8,6 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch import load_config
 
 
@@ -44,7 +45,7 @@ def picture_files(paths: list[Path]) -> list[Path]:
     """The paths, with the pictures of a folder, in the order of their names, in its place.
 
     Raises:
-        ValueError: If a folder has none; folders in it are not searched.
+        UserError: If a folder has none; folders in it are not searched.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -53,7 +54,7 @@ def picture_files(paths: list[Path]) -> list[Path]:
         inside = sorted(path.iterdir()) if path.is_dir() else []
         found = [file for file in inside if file.is_file() and file.suffix.lower() in IMG_EXTENSIONS]
         if path.is_dir() and not found:
-            raise ValueError(f'{path} has no pictures; looked for {", ".join(IMG_EXTENSIONS)}')
+            raise UserError(f'{path} has no pictures; looked for {", ".join(IMG_EXTENSIONS)}')
         files += found or [path]
     return files
 
@@ -62,20 +63,20 @@ def check_files(images: list[Path], out_dir: Path) -> None:
     """See that none of the drawings would replace a file.
 
     Raises:
-        ValueError: Naming the file in question.
+        UserError: Naming the file in question.
     """
     if out_dir.exists() and not out_dir.is_dir():
-        raise ValueError(f'--out-dir {out_dir} is a file; give the folder to draw into')
+        raise UserError(f'--out-dir {out_dir} is a file; give the folder to draw into')
     # The names that mmpretrain's inferencer gives: what follows a second dot is lost.
     targets = [(out_dir / path.stem).with_suffix('.png') for path in images]
     twice = sorted({str(path) for path in targets if targets.count(path) > 1})
     if twice:
-        raise ValueError(
+        raise UserError(
             f'several pictures would be drawn to {", ".join(twice)}; draw them into separate folders'
         )
     taken = [str(path) for path in targets if path.exists()]
     if taken:
-        raise ValueError(f'{", ".join(taken)} exists already; choose another --out-dir')
+        raise UserError(f'{", ".join(taken)} exists already; choose another --out-dir')
 
 
 def main() -> None:

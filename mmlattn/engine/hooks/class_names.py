@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from mmengine.hooks import Hook
 
-from mmlattn.models.classifiers.decision import head_of
+from mmlattn.models.views.decision import head_of
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.wrappers import without_wrapper

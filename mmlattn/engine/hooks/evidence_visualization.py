@@ -7,7 +7,7 @@ from mmengine.model import BaseTTAModel
 from mmpretrain.engine import VisualizationHook
 from mmpretrain.structures import DataSample
 
-from mmlattn.models.layers import record_masks
+from mmlattn.models.ran.mask_recording import record_masks
 from mmlattn.registry import HOOKS
 from mmlattn.structures import set_trunk_masks
 from mmlattn.utils.errors import UserError
@@ -40,7 +40,7 @@ class EvidenceVisualizationHook(VisualizationHook):
         """Begin to record masks.
 
         Raises:
-            ValueError: If ``trunk_masks`` is set and the model has none, or none that lie over the picture.
+            UserError: If ``trunk_masks`` is set and the model has none, or none that lie over the picture.
         """
         if self.enable and self.trunk_masks:
             model = without_wrapper(runner.model)

@@ -9,7 +9,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmlattn.models.classifiers import MultiCropClassifier
+from mmlattn.models.views.multi_crop_classifier import MultiCropClassifier
 from mmlattn.registry import HOOKS
 from mmlattn.structures import KnownLabels, read_known_labels, set_known_labels
 from mmlattn.utils.errors import UserError

@@ -45,7 +45,7 @@ class RACNNPhaseHook(Hook):
             ``patience``, see :class:`PhaseSchedule`.
 
     Raises:
-        ValueError: On a wrong argument.
+        UserError: On a wrong argument.
     """
 
     priority = 'HIGH'  # what is logged and saved after a step must know whether a stage ended with it
@@ -53,9 +53,9 @@ class RACNNPhaseHook(Hook):
     def __init__(self, by_epoch: bool = True, beta: float = 0.98, **schedule) -> None:
         check_number('beta', beta, least=0)
         if beta >= 1:
-            raise ValueError(f'beta must lie in [0, 1), got {beta!r}')
+            raise UserError(f'beta must lie in [0, 1), got {beta!r}')
         if not isinstance(by_epoch, bool):
-            raise ValueError(f'by_epoch must be True or False, got {by_epoch!r}')
+            raise UserError(f'by_epoch must be True or False, got {by_epoch!r}')
         self.by_epoch = by_epoch
         self._unit = UNITS[by_epoch]
         self.schedule = PhaseSchedule(**schedule)
@@ -121,7 +121,7 @@ class RACNNPhaseHook(Hook):
             )
         try:
             if state['unit'] != self._unit:
-                raise ValueError(f'the state counts {state["unit"]}, but the hook counts {self._unit}')
+                raise UserError(f'the state counts {state["unit"]}, but the hook counts {self._unit}')
             self.schedule.load_state_dict(state)
         except ValueError as error:
             raise UserError(

@@ -9,11 +9,14 @@ from mmpretrain.structures import DataSample, label_to_onehot
 from torch import Tensor, nn
 
 from mmlattn.evaluation.functional import covered_share
-from mmlattn.models.classifiers.decision import deciding_head
-from mmlattn.models.layers import STLSTMOutput, overlap_penalty, theta_to_boxes
-from mmlattn.models.necks import STLSTM
+from mmlattn.models.layers.spatial_transformer import theta_to_boxes
+from mmlattn.models.st_lstm.constraints import overlap_penalty
+from mmlattn.models.st_lstm.neck import STLSTM
+from mmlattn.models.st_lstm.recurrence import STLSTMOutput
+from mmlattn.models.views.decision import deciding_head
 from mmlattn.registry import HOOKS
 from mmlattn.utils.arguments import check_number, check_whole
+from mmlattn.utils.errors import UserError
 from mmlattn.utils.wrappers import without_wrapper
 
 __all__ = ['RegionDiagnosticsHook', 'region_figures', 'true_classes']
@@ -66,7 +69,7 @@ class RegionDiagnosticsHook(Hook):
         min_cells (float): Below it the regions have shrunk to points; 0 never warns.
 
     Raises:
-        ValueError: On a wrong argument, or when a run starts with a model that has no ``STLSTM`` neck.
+        UserError: On a wrong argument, or when a run starts with a model that has no ``STLSTM`` neck.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class RegionDiagnosticsHook(Hook):
         for name, value in dict(max_iou=max_iou, max_wins=max_wins).items():
             check_number(name, value)
             if not 0 <= value <= 1:
-                raise ValueError(f'{name} must lie in [0, 1], got {value!r}')
+                raise UserError(f'{name} must lie in [0, 1], got {value!r}')
         self.interval = interval
         self.max_iou = max_iou
         self.max_wins = max_wins
@@ -90,7 +93,7 @@ class RegionDiagnosticsHook(Hook):
         model = without_wrapper(runner.model)
         necks = {name: module for name, module in model.named_modules() if isinstance(module, STLSTM)}
         if not necks:
-            raise ValueError(
+            raise UserError(
                 f'RegionDiagnosticsHook measures the regions of an STLSTM neck, but {type(model).__name__} has none: '
                 "set model.neck=dict(type='mmlattn.STLSTM', ...), or remove the hook from custom_hooks"
             )

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from mmlattn.datasets import SeededDataset, StreamSampler
 from mmlattn.registry import HOOKS
+from mmlattn.utils.errors import UserError
 from mmlattn.utils.randomness import STEP, seed_process
 
 __all__ = ['ReproducibilityHook']
@@ -32,7 +33,7 @@ class ReproducibilityHook(Hook):
         """Hand the seed to sampler and data set. A resume has happened by now.
 
         Raises:
-            ValueError: If the sampler would show one image several times with the same augmentation.
+            UserError: If the sampler would show one image several times with the same augmentation.
         """
         loader = runner.train_dataloader
         # With diff_rank_seed each process has its own; order and augmentation need the common one.
@@ -85,12 +86,12 @@ def _seeded_dataset(loader: DataLoader) -> SeededDataset | None:
 def _check_sampler(runner, sampler: Sampler) -> None:
     name = type(sampler).__name__
     if isinstance(runner.train_loop, IterBasedTrainLoop) and not isinstance(sampler, StreamSampler):
-        raise ValueError(
+        raise UserError(
             f'iteration-based training with {name} would repeat the same augmentation at every visit of an '
             "image: set train_dataloader.sampler.type='mmlattn.StreamSampler'"
         )
     if name == 'RepeatAugSampler':
-        raise ValueError(
+        raise UserError(
             'RepeatAugSampler shows an image several times per epoch, but SeededDataset gives all of them the '
             "same augmentation: set train_dataloader.sampler.type='DefaultSampler'"
         )

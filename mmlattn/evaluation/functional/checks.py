@@ -7,6 +7,8 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 
+from mmlattn.utils.errors import UserError
+
 __all__ = ['as_array', 'check_scores', 'check_targets', 'check_threshold', 'check_topk']
 
 
@@ -25,14 +27,14 @@ def check_targets(targets) -> np.ndarray:
     """Targets as int8.
 
     Raises:
-        ValueError: If a target is none of 1, 0 and -1.
+        UserError: If a target is none of 1, 0 and -1.
     """
     targets = as_array(targets)
     with np.errstate(invalid='ignore'):
         whole = targets.astype(np.int8)
     wrong = (whole != targets) | (whole < -1) | (whole > 1)
     if wrong.any():
-        raise ValueError(
+        raise UserError(
             f'targets must be 1 (present), 0 (absent) or -1 (ignored), got {np.unique(targets[wrong])[:5]}'
         )
     return whole
@@ -42,18 +44,18 @@ def check_scores(scores, targets) -> tuple[np.ndarray, np.ndarray]:
     """Scores and targets as arrays, targets as int8.
 
     Raises:
-        ValueError: If they are empty, not both (N, C), a target is none of 1, 0 and -1, or the scores hold NaN
+        UserError: If they are empty, not both (N, C), a target is none of 1, 0 and -1, or the scores hold NaN
             or infinity.
     """
     scores, targets = as_array(scores), check_targets(targets)
     if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
-        raise ValueError(
+        raise UserError(
             f'scores and targets must both be (N, C) with N and C of at least 1, got {scores.shape} and '
             f'{targets.shape}'
         )
     if not np.isfinite(scores).all():
         rows = int((~np.isfinite(scores)).any(axis=1).sum())
-        raise ValueError(
+        raise UserError(
             f'the scores of {rows} of {len(scores)} images hold NaN or infinity, so nothing can be ranked: '
             'the model has diverged, try a smaller learning rate or fp32'
         )
@@ -64,21 +66,19 @@ def check_threshold(threshold: float) -> None:
     """See that a threshold is a number.
 
     Raises:
-        ValueError: If it is not.
+        UserError: If it is not.
     """
     if not isinstance(threshold, Real) or math.isnan(threshold):
-        raise ValueError(f'threshold must be a number, got {threshold!r}')
+        raise UserError(f'threshold must be a number, got {threshold!r}')
 
 
 def check_topk(topk: Sequence[int], name: str = 'topk') -> None:
     """See that every k is a whole number of at least 1.
 
     Raises:
-        ValueError: If one is not, or ``topk`` is a number itself; it says ``name``.
+        UserError: If one is not, or ``topk`` is a number itself; it says ``name``.
     """
     if not isinstance(topk, Sequence) or not all(
         isinstance(k, Integral) and not isinstance(k, bool) and k >= 1 for k in topk
     ):
-        raise ValueError(
-            f'{name} must be a list of whole numbers of at least 1, such as (1, 3), got {topk!r}'
-        )
+        raise UserError(f'{name} must be a list of whole numbers of at least 1, such as (1, 3), got {topk!r}')

@@ -24,6 +24,7 @@ import numpy as np
 
 from mmlattn.evaluation.functional.checks import as_array, check_targets
 from mmlattn.evaluation.functional.multi_label import class_rates, label_counts, precision_recall_f1
+from mmlattn.utils.errors import UserError
 
 __all__ = [
     'LabelSetResult',
@@ -104,7 +105,7 @@ def label_set_report(predicted, targets) -> LabelSetResult:
         LabelSetResult: Fractions, lengths, and what each class has.
 
     Raises:
-        ValueError: If the two are empty or not of one shape (N, C), ``predicted`` is not bool, or a target is none
+        UserError: If the two are empty or not of one shape (N, C), ``predicted`` is not bool, or a target is none
             of 1, 0 and -1.
     """
     predicted, targets = as_array(predicted), check_targets(targets)
@@ -114,7 +115,7 @@ def label_set_report(predicted, targets) -> LabelSetResult:
         or predicted.shape != targets.shape
         or not predicted.size
     ):
-        raise ValueError(
+        raise UserError(
             'predicted and targets must both be (N, C) with N and C of at least 1, predicted bool, got '
             f'{predicted.dtype} {predicted.shape} and {targets.shape}'
         )

@@ -31,6 +31,7 @@ from mmlattn.evaluation.functional.checks import (
     check_threshold,
     check_topk,
 )
+from mmlattn.utils.errors import UserError
 
 __all__ = [
     'CONVENTIONS', 'Convention', 'LabelCounts', 'MultiLabelResult', 'average_precision', 'class_rates',
@@ -110,11 +111,11 @@ def average_precision(scores, targets, tied_scores: str = 'together') -> np.ndar
         ndarray: (C,) float64 in [0, 1], NaN where a class has no positive.
 
     Raises:
-        ValueError: If ``tied_scores`` is unknown, or shapes or values don't fit; see :func:`check_scores`.
+        UserError: If ``tied_scores`` is unknown, or shapes or values don't fit; see :func:`check_scores`.
     """
     ways = dict(together=_ap_tied_together, sorted=_ap_as_sorted)
     if tied_scores not in ways:
-        raise ValueError(f'tied_scores must be one of {sorted(ways)}, got {tied_scores!r}')
+        raise UserError(f'tied_scores must be one of {sorted(ways)}, got {tied_scores!r}')
     scores, targets = check_scores(scores, targets)
     one_class = ways[tied_scores]
     # Class by class on contiguous rows: the whole of one class stays in the cache while it is sorted.
@@ -160,7 +161,7 @@ def select_labels(scores, threshold: float | None = 0.5, topk: int | None = None
         ndarray: (N, C) bool.
 
     Raises:
-        ValueError: If threshold or k is no such number.
+        UserError: If threshold or k is no such number.
     """
     scores = as_array(scores)
     if threshold is not None:
@@ -188,7 +189,7 @@ def label_counts(selected: np.ndarray, targets, ignored_as_negative: bool = Fals
         LabelCounts: Three (C,) arrays.
 
     Raises:
-        ValueError: If a target is none of 1, 0 and -1.
+        UserError: If a target is none of 1, 0 and -1.
     """
     targets = check_targets(targets)
     positive = targets == 1
@@ -254,11 +255,11 @@ def multi_label_report(
         MultiLabelResult: Fractions in [0, 1].
 
     Raises:
-        ValueError: If an option is unknown, or :func:`check_scores` refuses the input.
+        UserError: If an option is unknown, or :func:`check_scores` refuses the input.
     """
     check_topk(topk)
     if convention not in CONVENTIONS:
-        raise ValueError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
+        raise UserError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
     scores, targets = check_scores(scores, targets)
     rules = CONVENTIONS[convention]
     ap = average_precision(scores, targets, rules.tied_scores)

@@ -52,7 +52,7 @@ def sample_ap_at(scores, targets, k: int) -> np.ndarray:
         ndarray: (N,) float64 in [0, 1], NaN where an image has no positive.
 
     Raises:
-        ValueError: If k, shapes or values don't fit; see :func:`check_scores`.
+        UserError: If k, shapes or values don't fit; see :func:`check_scores`.
     """
     check_whole('k', k, 1)
     scores, targets = check_scores(scores, targets)
@@ -83,7 +83,7 @@ def class_ap_at(scores, targets, k: int, tied_scores: str = 'together') -> np.nd
         ndarray: (C,) float64 in [0, 1], NaN where a class has no positive.
 
     Raises:
-        ValueError: If k, shapes or values don't fit; see :func:`check_scores`.
+        UserError: If k, shapes or values don't fit; see :func:`check_scores`.
     """
     check_whole('k', k, 1)
     scores, targets = check_scores(scores, targets)

@@ -12,6 +12,8 @@ from mmengine.logging import print_log
 from rich.console import Console
 from rich.table import Table
 
+from mmlattn.utils.errors import UserError
+
 __all__ = ['check_table_file', 'publish_table']
 
 
@@ -19,10 +21,10 @@ def check_table_file(out_file: str | None) -> None:
     """See that a table can be written there.
 
     Raises:
-        ValueError: If the name ends with neither ``.csv`` nor ``.json``.
+        UserError: If the name ends with neither ``.csv`` nor ``.json``.
     """
     if out_file is not None and Path(out_file).suffix not in ('.csv', '.json'):
-        raise ValueError(f'out_file must end with .csv or .json, got {out_file!r}')
+        raise UserError(f'out_file must end with .csv or .json, got {out_file!r}')
 
 
 def publish_table(

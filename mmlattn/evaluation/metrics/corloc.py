@@ -4,6 +4,7 @@ import numpy as np
 
 from mmlattn.evaluation.functional import SeenInMaps, SeenInRegions, best_iou
 from mmlattn.registry import METRICS
+from mmlattn.utils.errors import UserError
 
 from .localization import LocalizationMetric
 
@@ -41,7 +42,7 @@ class CorLoc(LocalizationMetric):
         prefix (str, optional): Instead of ``corloc``.
 
     Raises:
-        ValueError: On a bad option here; later as :class:`PointingGame`.
+        UserError: On a bad option here; later as :class:`PointingGame`.
     """
 
     default_prefix = 'corloc'
@@ -58,7 +59,7 @@ class CorLoc(LocalizationMetric):
         super().__init__(evidence, threshold, collect_device, prefix)
         for name, value in dict(iou=iou, threshold=threshold).items():
             if not 0 < value <= 1:
-                raise ValueError(f'{name} must be above 0 and at most 1, got {value}')
+                raise UserError(f'{name} must be above 0 and at most 1, got {value}')
         self.iou = iou
 
     def judge(self, seen: SeenInMaps | SeenInRegions, label: int, boxes: np.ndarray) -> tuple[bool, float]:

@@ -11,6 +11,7 @@ from mmlattn.evaluation.metrics.class_table import check_table_file, publish_tab
 from mmlattn.evaluation.metrics.multi_label_report import read_labels, read_target
 from mmlattn.registry import METRICS
 from mmlattn.utils.arguments import check_whole
+from mmlattn.utils.errors import UserError
 
 __all__ = ['LabelSetReport']
 
@@ -45,7 +46,7 @@ class LabelSetReport(BaseMetric):
         prefix (str, optional): Instead of ``label-set``.
 
     Raises:
-        ValueError: On a bad option here; later, if a sample lacks a field, a label lies outside the classes, or their
+        UserError: On a bad option here; later, if a sample lacks a field, a label lies outside the classes, or their
             number is not known or told in two ways.
     """
 
@@ -69,7 +70,7 @@ class LabelSetReport(BaseMetric):
         """Keep of each sample the set (C,) bool, the targets (C,) int8, and whether a label is named twice."""
         for sample in data_samples:
             if sample.get('pred_label') is None:
-                raise ValueError(
+                raise UserError(
                     'a data sample has no pred_label: the head must decide on labels, as multi-label heads do; '
                     'test-time augmentation averages scores and decides on none'
                 )
@@ -83,7 +84,7 @@ class LabelSetReport(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the report from the results of all processes."""
         if not results:
-            raise ValueError('there is nothing to evaluate: the data set of this evaluator is empty')
+            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
         predicted, targets, repeats = (np.stack(column) for column in zip(*results, strict=True))
         report = label_set_report(predicted, targets)
         shares = report.shares | dict(duplicates=float(repeats.mean()))
@@ -104,7 +105,7 @@ class LabelSetReport(BaseMetric):
         told = {who: count for who, count in told.items() if count is not None}
         if len(set(told.values())) != 1:
             said = ', '.join(f'{who} {count}' for who, count in told.items()) or 'nothing says one'
-            raise ValueError(
+            raise UserError(
                 f'there must be one number of classes, got: {said}. Set num_classes of model.head and of '
                 'data_preprocessor to the number of classes, and num_classes here only if nothing else tells it'
             )

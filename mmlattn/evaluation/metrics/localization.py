@@ -73,7 +73,7 @@ class LocalizationMetric(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the shares from the pairs of all processes."""
         if not results:
-            raise ValueError('there is nothing to evaluate: the data set of this evaluator is empty')
+            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
         label, predicted, hit, reference = np.concatenate(results).astype(np.float64).T
         true_positive = predicted > 0
         return {

@@ -12,6 +12,7 @@ from mmlattn.evaluation.functional import CONVENTIONS, mean_ap_at, multi_label_r
 from mmlattn.evaluation.functional.checks import as_array, check_threshold, check_topk
 from mmlattn.evaluation.metrics.class_table import check_table_file, publish_table
 from mmlattn.registry import METRICS
+from mmlattn.utils.errors import UserError
 
 __all__ = ['MultiLabelReport', 'read_labels', 'read_target']
 
@@ -47,7 +48,7 @@ class MultiLabelReport(BaseMetric):
         prefix (str, optional): Instead of ``multi-label``.
 
     Raises:
-        ValueError: On a bad option here; later, if a sample lacks a field or a label lies outside the classes.
+        UserError: On a bad option here; later, if a sample lacks a field or a label lies outside the classes.
     """
 
     default_prefix = 'multi-label'
@@ -65,7 +66,7 @@ class MultiLabelReport(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if convention not in CONVENTIONS:
-            raise ValueError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
+            raise UserError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
         check_threshold(threshold)
         check_topk(topk)
         check_topk(map_at, 'map_at')
@@ -77,7 +78,7 @@ class MultiLabelReport(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep (scores, targets) of each sample: float32 and int8 arrays of shape (C,)."""
         if any('pred_score' not in sample for sample in data_samples):
-            raise ValueError('a data sample has no pred_score: the head must predict scores of labels')
+            raise UserError('a data sample has no pred_score: the head must predict scores of labels')
         scores = as_array(torch.stack([sample['pred_score'] for sample in data_samples]).float())
         self.results += [
             (score, read_target(sample, len(score)))
@@ -87,11 +88,11 @@ class MultiLabelReport(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the report from the results of all processes."""
         if not results:
-            raise ValueError('there is nothing to evaluate: the data set of this evaluator is empty')
+            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
         scores, targets = (np.stack(column) for column in zip(*results, strict=True))
         classes = (self.dataset_meta or {}).get('classes') or [str(c) for c in range(scores.shape[1])]
         if len(classes) != scores.shape[1]:
-            raise ValueError(
+            raise UserError(
                 f'the model scores {scores.shape[1]} classes but the data set has {len(classes)}: set num_classes '
                 'of model.head and of data_preprocessor to the number of classes'
             )
@@ -120,7 +121,7 @@ def read_target(sample: Mapping, num_classes: int) -> np.ndarray:
         ndarray: (C,) int8: 1 present, 0 absent, -1 ignored.
 
     Raises:
-        ValueError: If there is no ground truth, or a label is no whole number of ``range(C)``.
+        UserError: If there is no ground truth, or a label is no whole number of ``range(C)``.
     """
     target = np.zeros(num_classes, np.int8)
     for name in ('gt_label_ignore', 'gt_label_difficult'):
@@ -128,7 +129,7 @@ def read_target(sample: Mapping, num_classes: int) -> np.ndarray:
     if 'gt_score' in sample:
         score = as_array(sample['gt_score'])
         if score.shape != target.shape or not np.isin(score, (-1, 0, 1)).all():
-            raise ValueError(
+            raise UserError(
                 f'gt_score must be ({num_classes},) of 1 (present), 0 (absent) and -1 (ignored), got shape '
                 f'{score.shape} and values {np.unique(score)[:5]}'
             )
@@ -136,7 +137,7 @@ def read_target(sample: Mapping, num_classes: int) -> np.ndarray:
     elif 'gt_label' in sample:
         target[read_labels(sample, 'gt_label', num_classes)] = 1
     else:
-        raise ValueError(f'a data sample has neither gt_label nor gt_score: {sample.get("img_path", sample)}')
+        raise UserError(f'a data sample has neither gt_label nor gt_score: {sample.get("img_path", sample)}')
     return target
 
 
@@ -152,17 +153,17 @@ def read_labels(sample: Mapping, name: str, num_classes: int) -> np.ndarray:
         ndarray: (n,) int64 in [0, C), in the field's order.
 
     Raises:
-        ValueError: If the field holds anything but whole numbers of ``range(C)``.
+        UserError: If the field holds anything but whole numbers of ``range(C)``.
     """
     labels = sample.get(name)
     given = as_array([] if labels is None else labels)
     labels = given.astype(np.int64)
     if given.dtype == bool or (labels != given).any():
-        raise ValueError(
+        raise UserError(
             f'{name} of {sample.get("img_path", "an image")} must hold indices of classes, got {given.tolist()}'
         )
     if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
-        raise ValueError(
+        raise UserError(
             f'{name} holds {labels.tolist()} but the model scores {num_classes} classes (0 to '
             f'{num_classes - 1}): set num_classes of model.head and of data_preprocessor, or mend the '
             f'annotation of {sample.get("img_path", "this image")}'

@@ -4,6 +4,7 @@ import numpy as np
 
 from mmlattn.evaluation.functional import SeenInMaps, SeenInRegions, inside_any
 from mmlattn.registry import METRICS
+from mmlattn.utils.errors import UserError
 
 from .localization import LocalizationMetric
 
@@ -45,7 +46,7 @@ class PointingGame(LocalizationMetric):
         prefix (str, optional): Instead of ``pointing``.
 
     Raises:
-        ValueError: On a tolerance below 0 or an unknown kind of evidence here; later, if a sample lacks a field, has
+        UserError: On a tolerance below 0 or an unknown kind of evidence here; later, if a sample lacks a field, has
             both kinds of evidence with ``'auto'``, or its frame has changed.
     """
 
@@ -61,7 +62,7 @@ class PointingGame(LocalizationMetric):
     ) -> None:
         super().__init__(evidence, collect_device=collect_device, prefix=prefix)
         if not tolerance >= 0:
-            raise ValueError(f'tolerance must be at least 0, got {tolerance}')
+            raise UserError(f'tolerance must be at least 0, got {tolerance}')
         self.tolerance = tolerance
 
     def judge(self, seen: SeenInMaps | SeenInRegions, label: int, boxes: np.ndarray) -> tuple[bool, float]:

@@ -47,7 +47,7 @@ class RegionQuality(BaseMetric):
         prefix (str, optional): Instead of ``regions``.
 
     Raises:
-        UserError: (a ``ValueError``) during evaluation, if a sample lacks a field, was flipped, padded or, without
+        UserError: during evaluation, if a sample lacks a field, was flipped, padded or, without
             ``center_crop``, cropped.
     """
 
@@ -90,7 +90,7 @@ class RegionQuality(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the means from the qualities of all processes."""
         if not results:
-            raise ValueError('there is nothing to evaluate: the data set of this evaluator is empty')
+            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
         judged = [quality for quality, _ in results if len(quality)]
         if not judged:
             raise UserError(

@@ -36,7 +36,7 @@ class ScaleAccuracy(BaseMetric):
         prefix (str, optional): Instead of ``scales``.
 
     Raises:
-        ValueError: On a bad option here; later, a ``UserError`` if a sample lacks a field, or its fields do not fit
+        UserError: On a bad option here; later, a ``UserError`` if a sample lacks a field, or its fields do not fit
             each other.
     """
 
@@ -59,7 +59,7 @@ class ScaleAccuracy(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the accuracies from the ranks of all processes."""
         if not results:
-            raise ValueError('there is nothing to evaluate: the data set of this evaluator is empty')
+            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
         output, scales, fused = zip(*results, strict=True)
         metrics = {}
         for k in self.topk:

@@ -25,7 +25,7 @@ def to_feature_map(
         Tensor: Shape (B, D, h, w), a view of ``x``.
 
     Raises:
-        UserError: (a ``ValueError``) If the shape can't be read so; the message says what to change.
+        UserError: If the shape can't be read so; the message says what to change.
     """
     if x.dim() == 4:
         if x.shape[1] == channels:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmlattn.models.layers import to_feature_map
+from mmlattn.models.layers.feature_layout import to_feature_map
 
 MAP = torch.arange(2 * 5 * 3 * 4.0).view(2, 5, 3, 4)
 TOKENS = MAP.flatten(2).transpose(1, 2)

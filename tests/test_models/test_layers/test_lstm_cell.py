@@ -5,7 +5,7 @@ import torch
 from st_lstm_reference import lstm
 from torch import nn
 
-from mmlattn.models.layers import LSTMCell
+from mmlattn.models.layers.lstm_cell import LSTMCell
 
 
 @pytest.fixture(autouse=True)

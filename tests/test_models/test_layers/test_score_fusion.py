@@ -6,7 +6,7 @@ import pytest
 import torch
 from st_lstm_reference import fused
 
-from mmlattn.models.layers import fuse_scores, fusion_weights
+from mmlattn.models.layers.score_fusion import fuse_scores, fusion_weights
 
 HOW = ['max', 'lse', 'mean', 'noisy_or']
 

@@ -5,14 +5,14 @@ import torch
 import torch.nn.functional as F
 from st_lstm_reference import region
 
-from mmlattn.models.layers import (
+from mmlattn.models.layers.spatial_transformer import (
     boxes_to_theta,
-    circle_anchors,
     sample_regions,
     theta_to_boxes,
     theta_to_grid,
     theta_to_matrix,
 )
+from mmlattn.models.st_lstm.regions import circle_anchors
 
 IDENTITY = torch.tensor([[1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
 # Inside, sticking out, mirrored on either axis, without extent, far away; no sample on a cell's centre, where

@@ -1,0 +1,243 @@
+"""The CSRA head."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmlattn.models.layers.feature_layout import to_feature_map
+from mmlattn.registry import MODELS
+from mmlattn.structures import set_attention_maps
+from mmlattn.utils.errors import UserError
+
+from .pooling import (
+    MAX_TEMPERATURE,
+    PAPER_TEMPERATURES,
+    attention_maps,
+    class_scores,
+    inverse_norms,
+    pooled_terms,
+    residual_attention,
+)
+from .state_dicts import check_settings, to_packed
+
+__all__ = ['CSRAHead']
+
+
+@MODELS.register_module()
+class CSRAHead(MultiLabelClsHead):
+    """Class-specific residual attention (ICCV 2021) as a multi-label head.
+
+    The equations are in ``mmlattn/models/csra/pooling.py``. The head takes the last feature
+    map of any backbone, so the model must not pool it: ``neck=None``, and where needed ViT/DINOv2
+    ``out_type='featmap'`` or ``'raw'``, ConvNeXt ``gap_before_final_norm=False``, timm ``features_only=True``.
+
+    The arguments of mmpretrain's ``CSRAClsHead`` mean the same here, and its state dicts load, as do the
+    official repository's and those of ``MultiLabelLinearClsHead`` (see ``csra_state_dict.py``).
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): D, channels of the feature map.
+        num_heads (int, optional): H. Without ``temperatures`` one of 1, 2, 4, 6, 8, the paper's settings.
+        lam (float): Weight of the attention term; 0 leaves a normalised linear classifier.
+        temperatures (Sequence[float], optional): One per head; 99 or ``float('inf')`` is the spatial maximum.
+            Defaults to the paper's list for ``num_heads``.
+        normalize (bool): Divide each classifier row by its norm, as the authors' code does.
+        bias (bool): Add one bias per class to the logits. The paper has none.
+        shared_weights (bool): One classifier for all heads instead of one each. Not the paper's model.
+        dropout (float): Dropout probability on the feature map. The paper has none.
+        loss_reduction (str): 'sum_classes', as in mmpretrain: summed over classes, averaged over the batch; or
+            'mean', as in the authors' code: averaged over both. They differ by the factor C, so a learning
+            rate goes with one of them.
+        num_extra_tokens (int): Leading tokens of a (B, N, D) input that are no patches: 1 for a class token, 2 for
+            distilled DeiT.
+        token_grid (tuple[int, int], optional): (h, w) of the patch tokens when they form no square.
+        with_evidence (bool): Whether ``predict`` adds ``attention_maps``, shape (C, h, w), to each sample.
+        loss (dict): Config of the loss on logits.
+        thr (float, optional): A class is predicted where its score is at least ``thr``; 0.5 if ``topk`` is not
+            given either.
+        topk (int, optional): Without ``thr``, predict the k best classes.
+        init_cfg (dict, optional): The rows start uniform in +-1/sqrt(D), PyTorch's default for a convolution; for
+            another start name the head, as in ``dict(type='Normal', layer='CSRAHead', std=0.01)``.
+
+    Raises:
+        UserError: For an impossible combination of arguments, a feature map that can't be read, or on loading
+            weights that were trained with another lam, other temperatures or the other normalisation.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        num_heads: int | None = None,
+        lam: float = 0.1,
+        *,
+        temperatures: Sequence[float] | None = None,
+        normalize: bool = True,
+        bias: bool = False,
+        shared_weights: bool = False,
+        dropout: float = 0.0,
+        loss_reduction: str = 'sum_classes',
+        num_extra_tokens: int = 0,
+        token_grid: tuple[int, int] | None = None,
+        with_evidence: bool = False,
+        loss: dict = dict(type='mmpretrain.CrossEntropyLoss', use_sigmoid=True),  # noqa: B006
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
+        if num_classes < 1 or in_channels < 1:
+            raise UserError(
+                f'num_classes and in_channels must be positive, got {num_classes} and {in_channels}'
+            )
+        if loss_reduction not in ('sum_classes', 'mean'):
+            raise UserError(f"loss_reduction must be 'sum_classes' or 'mean', got {loss_reduction!r}")
+        if num_extra_tokens < 0:
+            raise UserError(f'num_extra_tokens must be 0 or more, got {num_extra_tokens}')
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self._temperatures = _resolve_temperatures(num_heads, temperatures)
+        self.num_heads = len(self.temperatures)
+        self._normalize = normalize
+        self.loss_reduction = loss_reduction
+        self.num_extra_tokens = num_extra_tokens
+        self.token_grid = token_grid
+        self.with_evidence = with_evidence
+
+        self.dropout = nn.Dropout(dropout)
+        self.weight = nn.Parameter(
+            torch.empty(1 if shared_weights else self.num_heads, num_classes, in_channels)
+        )
+        self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None
+        bound = in_channels**-0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+
+        # They change what the weights mean, so they travel with them; as buffers because mmengine's checkpoints
+        # hold parameters and buffers and nothing else.
+        self.register_buffer('csra_lam', torch.tensor(0.0))
+        self.register_buffer('csra_temperatures', torch.tensor(self.temperatures, dtype=torch.float32))
+        self.register_buffer('csra_normalize', torch.tensor(normalize))
+        self.lam = lam
+
+    @property
+    def lam(self) -> float:
+        """Weight of the attention term; may be set, and is stored with the weights."""
+        return self._lam
+
+    @lam.setter
+    def lam(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise UserError(f'lam must be a finite number, got {value}')
+        self._lam = float(value)
+        self.csra_lam.fill_(self._lam)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """One per head, fixed."""
+        return self._temperatures
+
+    @property
+    def normalize(self) -> bool:
+        """Whether the rows are normalised, fixed."""
+        return self._normalize
+
+    def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
+        """The last feature map, as (B, D, h, w)."""
+        x = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        return to_feature_map(x, self.in_channels, self.num_extra_tokens, self.token_grid)
+
+    def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
+        """Logits of shape (B, C), float32 also under autocast.
+
+        Args:
+            feats (tuple[Tensor] | Tensor): Outputs of the backbone, of which the last is read: (B, D, h, w),
+                (B, h, w, D) or (B, N, D).
+        """
+        return self._pool(self._scores(self.pre_logits(feats)))
+
+    def pooled_terms(
+        self, feats: tuple[Tensor] | Tensor, temperatures: Sequence[float] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The parts of the logits, which are base + lam * att, each of shape (B, C).
+
+        Args:
+            feats (tuple[Tensor] | Tensor): As for ``forward``.
+            temperatures (Sequence[float], optional): One per head, to try others than the head's.
+        """
+        if temperatures is not None:
+            temperatures = _resolve_temperatures(self.num_heads, temperatures)
+        scores = self._scores(self.pre_logits(feats))
+        base, att = pooled_terms(scores, temperatures or self.temperatures, self._scale())
+        return base if self.bias is None else base + self.bias, att
+
+    def predict(
+        self,
+        feats: tuple[Tensor] | Tensor,
+        data_samples: list[DataSample] | None = None,
+        with_evidence: bool | None = None,
+    ) -> list[DataSample]:
+        """Predict scores and labels, and where each class was read from.
+
+        Args:
+            feats (tuple[Tensor] | Tensor): As for ``forward``.
+            data_samples (list[DataSample], optional): Samples to write to.
+            with_evidence (bool, optional): Overrides the head's setting for this call.
+
+        Returns:
+            list[DataSample]: With ``pred_score`` (C,), ``pred_label`` (n,), and ``attention_maps`` (C, h, w) if
+            asked for.
+        """
+        x = self.pre_logits(feats)
+        scores = self._scores(x)
+        predictions = self._get_predictions(self._pool(scores), data_samples)
+        if self.with_evidence if with_evidence is None else with_evidence:
+            maps = attention_maps(scores, self.temperatures, self._scale())
+            set_attention_maps(predictions, maps.unflatten(-1, x.shape[-2:]))
+        return predictions
+
+    def _scores(self, x: Tensor) -> Tensor:
+        return class_scores(self.dropout(x), self.weight, self.num_heads)
+
+    def _scale(self) -> Tensor | None:
+        return inverse_norms(self.weight, self.num_heads) if self.normalize else None
+
+    def _pool(self, scores: Tensor) -> Tensor:
+        logits = residual_attention(scores, self.temperatures, self.lam, self._scale())
+        return logits if self.bias is None else logits + self.bias
+
+    def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs) -> dict:
+        losses = super()._get_loss(cls_score, data_samples, **kwargs)
+        if self.loss_reduction == 'mean':
+            losses['loss'] = losses['loss'] / self.num_classes
+        return losses
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        to_packed(state_dict, prefix, self)
+        check_settings(state_dict, prefix, self)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        return (
+            f'num_classes={self.num_classes}, in_channels={self.in_channels}, lam={self.lam:g}, '
+            f'temperatures={self.temperatures}, normalize={self.normalize}'
+        )
+
+
+def _resolve_temperatures(num_heads: int | None, temperatures: Sequence[float] | None) -> tuple[float, ...]:
+    if temperatures is None:
+        if num_heads not in PAPER_TEMPERATURES:
+            raise UserError(
+                f'num_heads must be one of {sorted(PAPER_TEMPERATURES)}, for which the paper lists temperatures, '
+                f'got {num_heads}; for another number give temperatures=[...]'
+            )
+        return PAPER_TEMPERATURES[num_heads]
+    temperatures = tuple(MAX_TEMPERATURE if t == math.inf else t for t in temperatures)
+    if not temperatures or any(math.isnan(t) or t < 0 for t in temperatures):
+        raise UserError(f'temperatures must be a non-empty list of numbers >= 0, got {list(temperatures)}')
+    if num_heads not in (None, len(temperatures)):
+        raise UserError(f'num_heads={num_heads} but {len(temperatures)} temperatures were given')
+    return temperatures

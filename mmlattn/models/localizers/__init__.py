@@ -1,4 +1,0 @@
-from .activation_localizer import ActivationLocalizer
-from .apn import APN
-
-__all__ = ['APN', 'ActivationLocalizer']

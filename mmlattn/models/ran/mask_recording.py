@@ -1,0 +1,63 @@
+"""Soft masks as evidence: read while a model runs, without a change to what it returns."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mmlattn.utils.errors import UserError
+
+from .soft_mask import SoftMask
+
+__all__ = ['record_masks']
+
+
+@contextmanager
+def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Record the soft masks of every attention module.
+
+    Args:
+        model (nn.Module): Any model with :class:`SoftMask` modules inside.
+
+    Yields:
+        dict[str, Tensor]: The masks of the latest forward pass, detached, shape (B, C', h, w), by the name of the
+        attention module (``'backbone.stage1.attention1'``), in network order; empty before the first. Compiled models
+        run eagerly meanwhile.
+
+    Raises:
+        UserError: If the model has no soft mask.
+
+    Example:
+        >>> with record_masks(model) as masks, torch.no_grad():
+        ...     model(pictures)
+        >>> masks['stage1.attention1'].shape
+        torch.Size([2, 256, 56, 56])
+    """
+    named = {name: module for name, module in model.named_modules() if isinstance(module, SoftMask)}
+    if not named:
+        raise UserError(
+            f'{type(model).__name__} has no soft mask to record; attention modules are in ResidualAttentionNet and '
+            'in stages that ResidualAttentionWrapper attends to'
+        )
+    masks: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, args: tuple, mask: Tensor) -> None:
+        masks[name] = mask.detach()
+
+    handles = [
+        module.register_forward_hook(partial(keep, _module_name(name))) for name, module in named.items()
+    ]
+    try:
+        # What was compiled before would run without the hooks.
+        with torch.compiler.set_stance('force_eager'):
+            yield masks
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _module_name(mask: str) -> str:
+    """Of the module that holds a mask; ``'attention'`` where the model itself is that module."""
+    return mask.removeprefix('_orig_mod.').removesuffix('mask').removesuffix('.') or 'attention'

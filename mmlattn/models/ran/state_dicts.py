@@ -1,0 +1,305 @@
+"""Weights of residual attention networks under other people's layer names and under ours.
+
+Two layouts are known, each of networks with 56 and with 92 weighted layers:
+
+``port``
+    github.com/tengshaofeng/ResidualAttentionNetwork-pytorch: ``attention_module2_2.last_blocks.conv1.weight``. Its
+    classes for 224 pixels and its ``ResidualAttentionModel_92_32input_update`` for CIFAR, which has four stages.
+    Every unit holds a projection ``conv4``, whether it is used or not.
+``caffe``
+    The authors' network definitions (github.com/fwang91/residual-attention-network), Attention and AttentionNeXt:
+    blob i of the layer ``AttentionB_2/branch1/conv1_1x1`` is ``AttentionB_2/branch1/conv1_1x1.i``. A normalisation is
+    one layer of four blobs: slope, bias, mean, variance.
+
+Ours is mmpretrain's ``ImageClassifier`` with a ``LinearClsHead``: ``backbone.*`` and ``head.fc.*``. Only names
+change; the tensors stay as they are.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from mmlattn.utils.errors import UserError
+
+from .layer_names import Layers, layer_names
+from .settings import RAN_SETTINGS
+
+__all__ = ['LAYOUTS', 'Plan', 'detect_layout', 'from_mmlattn', 'model_config', 'to_mmlattn']
+
+LAYOUTS = ('port', 'caffe')
+
+_ARCHS = {(1, 1, 1): '56', (1, 2, 3): '92'}
+_SIZES = (64, (256, 512, 1024, 2048))
+_PORT_CIFAR = dict(strides=(1, 2, 2, 1), units=(0, 0, 0, 2), mask_depths=(2, 1, 0))
+# Shapes don't show these, and under others the same weights compute something else.
+_SETTINGS = dict(
+    port=dict(mask_skip='port', pool_style='torch', align_corners=True, learning='arl', attention='mixed'),
+    caffe=dict(
+        mask_skip='official', pool_style='caffe', align_corners=True, learning='arl', attention='mixed'
+    ),
+)
+_MODULE = dict(
+    port=r'attention_module(\d)(?:_(\d+))?\.',
+    caffe=r'Attention([ABC])_(\d+)/',
+    mmlattn=r'backbone\.stage(\d)\.attention(\d+)\.',
+)
+_CAUSE = dict(
+    port='another port, a class of it other than those for 224 pixels and 92_32input_update, or a part of a file',
+    caffe='a definition other than the four released, BatchNorm and Scale as two layers, or a part of a file',
+    mmlattn='another backbone or head, or other ptr, modules or mask_depths than this layout has names for',
+)
+_SETTINGS_NAME = f'backbone.{RAN_SETTINGS.key}'
+_VARIANCES = ('.running_var', '/bn.3')
+_LEAVES = ('weight', 'bias', 'running_mean', 'running_var')
+
+
+class Plan(NamedTuple):
+    """What a layout leaves open; everything else about the network follows.
+
+    Args:
+        layout (str): ``'port'`` or ``'caffe'``.
+        modules (tuple[int, int, int]): Attention modules of stages 1 to 3.
+        cifar (bool): The port's network for pictures of 32x32.
+        groups (int): Of AttentionNeXt's 3x3 convolutions; 0 for Attention's pre-activated units.
+        stem (int): Channels of the stem.
+        channels (tuple[int, int, int, int]): Channels of the stages.
+        classes (int): Number of classes.
+    """
+
+    layout: str
+    modules: tuple[int, ...]
+    cifar: bool
+    groups: int
+    stem: int
+    channels: tuple[int, ...]
+    classes: int
+
+
+def detect_layout(names: Iterable[str]) -> str:
+    """``'port'``, ``'caffe'`` or ``'mmlattn'``, from the names in a file.
+
+    Raises:
+        UserError: If they are of neither kind.
+    """
+    names = list(names)
+    for layout, pattern in _MODULE.items():
+        if any(map(re.compile(pattern).match, names)):
+            return layout
+    raise UserError(
+        f'the file has {_some(names)}: neither the names of the PyTorch port (attention_module1.*), nor those of the '
+        'Caffe definitions (AttentionA_1/*), nor ours (backbone.stage1.attention1.*)'
+    )
+
+
+def to_mmlattn(source: dict[str, Tensor], layout: str = 'auto') -> tuple[dict[str, Tensor], Plan]:
+    """Rename a foreign state dict, strictly: every name in it is known, and nothing of ours is missing.
+
+    Args:
+        source (dict[str, Tensor]): Tensors by the layout's names; a ``module.`` before all of them is fine.
+        layout (str): ``'port'``, ``'caffe'`` or ``'auto'``.
+
+    Returns:
+        tuple[dict[str, Tensor], Plan]: What loads strictly into the model of :func:`model_config`, and its plan.
+
+    Raises:
+        UserError: If names are missing or too many, or shapes don't fit; says which, and the likely cause.
+    """
+    source = _without_prefix(source)
+    found = detect_layout(source)
+    if found == 'mmlattn' or layout not in ('auto', found):
+        raise UserError(f'the names in the file are those of the layout {found}, expected {layout}')
+    plan = _plan(source, found, found)
+    own, layers = _own_shapes(plan), _layers(plan)
+    names = dict(_names(own, layers, found))
+    shapes = {name: own[key] for key, name in names.items()} | _dead_shapes(plan, own, layers)
+    if not any(map(_is_count, source)):  # Caffe, and PyTorch before 0.4.1
+        names = {key: name for key, name in names.items() if not _is_count(name)}
+        shapes = {name: shape for name, shape in shapes.items() if not _is_count(name)}
+    source = _checked(source, shapes, found)
+    state = {key: source[names[key]] if key in names else torch.tensor(0) for key in own}
+    return {**state, _SETTINGS_NAME: RAN_SETTINGS.encode(**_SETTINGS[plan.layout])}, plan
+
+
+def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
+    """The inverse of :func:`to_mmlattn`.
+
+    The port's projections that nothing uses become zeros; Caffe's normalisation keeps no count of batches.
+
+    Args:
+        state (dict[str, Tensor]): Of an ``ImageClassifier`` with a residual attention network and a
+            ``LinearClsHead``.
+        layout (str): ``'port'`` or ``'caffe'``.
+
+    Raises:
+        UserError: If the layout has no names for such a network, or it was trained with other settings.
+    """
+    state = dict(_without_prefix(state))
+    if detect_layout(state) != 'mmlattn':
+        raise UserError(f'expected our names (backbone.*, head.fc.*), the file has {_some(state)}')
+    _check_settings(state.pop(_SETTINGS_NAME, None), layout)
+    plan = _plan(state, 'mmlattn', layout)
+    own, layers = _own_shapes(plan), _layers(plan)
+    state = _checked(state, own, 'mmlattn')
+    renamed = {name: state[key] for key, name in _names(own, layers, layout)}
+    if layout == 'caffe':
+        return {name: blob.reshape(1, -1, 1, 1) if '/bn.' in name else blob for name, blob in renamed.items()}
+    like = state['head.fc.weight']
+    return renamed | {name: like.new_zeros(s) for name, s in _dead_shapes(plan, own, layers).items()}
+
+
+def model_config(plan: Plan) -> dict:
+    """Config of the ``ImageClassifier`` whose weights they are, for mmpretrain's scope."""
+    arch = _ARCHS[plan.modules]
+    if plan.cifar or (plan.stem, plan.channels) != _SIZES:
+        arch = dict(stem_channels=plan.stem, channels=plan.channels, modules=plan.modules)
+        arch |= _PORT_CIFAR if plan.cifar else {}
+    unit = {0: 'preact', 32: 'resnext'}.get(plan.groups) or dict(type='resnext', groups=plan.groups)
+    family = 'ResidualAttentionNet_CIFAR' if plan.cifar else 'ResidualAttentionNet'
+    return dict(
+        type='ImageClassifier',
+        backbone=dict(type=f'mmlattn.{family}', arch=arch, unit=unit, **_SETTINGS[plan.layout]),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=plan.classes, in_channels=plan.channels[-1]),
+    )
+
+
+def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the ``module.`` that DataParallel puts before each."""
+    wrapped = all(name.startswith('module.') for name in state)
+    return {name.removeprefix('module.'): t for name, t in state.items()} if wrapped else state
+
+
+def _plan(state: dict[str, Tensor], names_of: str, layout: str) -> Plan:
+    """The plan of ``state``, whose names are those of ``names_of``, as a network of ``layout``."""
+    found = {m.groups() for m in map(re.compile(_MODULE[names_of]).match, state) if m}
+    modules = tuple(sum(stage in either for stage, _ in found) for either in ('1A', '2B', '3C'))
+    if modules not in _ARCHS:
+        raise UserError(
+            f'there are {modules} attention modules in stages 1, 2 and 3; expected (1, 1, 1), which is 56, or '
+            f'(1, 2, 3), which is 92. Likely {_CAUSE[names_of]}'
+        )
+    if names_of == 'mmlattn':
+        cifar = layout == 'port' and _shape(state, 'backbone.stem.conv.weight', names_of)[-1] == 3
+        postact = layout == 'caffe' and 'backbone.stage1.transition.projection.0.weight' in state
+    else:
+        cifar = any('.middle_2r_blocks.' in name for name in state)
+        postact = any('/mask/down/' in name for name in state)
+    layers = layer_names(layout, modules, cifar, postact)
+
+    def shape(key: str) -> tuple[int, ...]:
+        name = key if names_of == 'mmlattn' else _spell(key, layers, layout)
+        return _shape(state, name, names_of)
+
+    width, group_width = shape('backbone.stage1.transition.conv2.weight')[:2]
+    return Plan(
+        layout=layout,
+        modules=modules,
+        cifar=cifar,
+        groups=max(1, width // group_width) if postact else 0,
+        stem=shape('backbone.stem.conv.weight')[0],
+        channels=tuple(shape(f'backbone.stage{k}.transition.conv3.weight')[0] for k in (1, 2, 3, 4)),
+        classes=shape('head.fc.weight')[-2],
+    )
+
+
+def _shape(state: dict[str, Tensor], name: str, layout: str) -> tuple[int, ...]:
+    """Shape of a weight that every network of the layout has."""
+    if name not in state or state[name].ndim < 2 or 0 in state[name].shape:
+        raise UserError(f'missing: the weight {name}. Likely {_CAUSE[layout]}')
+    return tuple(state[name].shape)
+
+
+def _own_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """All names of our model, and the shapes behind them."""
+    with torch.device('meta'), DefaultScope.overwrite_default_scope('mmpretrain'):
+        try:
+            model = MODELS.build(model_config(plan))
+        except ValueError as error:
+            raise UserError(f'no network has the sizes found in the file, {plan}: {error}') from error
+    return {key: tuple(t.shape) for key, t in model.state_dict().items() if key != _SETTINGS_NAME}
+
+
+def _check_settings(codes: Tensor | None, layout: str) -> None:
+    """Weights trained with other settings than the layout's would compute something else there."""
+    stored = {} if codes is None else RAN_SETTINGS.decode(codes)
+    wrong = {name: value for name, value in stored.items() if value != _SETTINGS[layout][name]}
+    if wrong:
+        raise UserError(
+            f'these weights were trained with {wrong}, and networks of the layout {layout} have '
+            f'{ {name: _SETTINGS[layout][name] for name in wrong} }: they would compute something else'
+        )
+
+
+def _layers(plan: Plan) -> Layers:
+    return layer_names(plan.layout, plan.modules, plan.cifar, postact=plan.groups > 0)
+
+
+def _names(own: Iterable[str], layers: Layers, layout: str) -> Iterator[tuple[str, str]]:
+    """Each of our names that the layout has a tensor for, and the layout's name."""
+    for key in own:
+        if layout == 'port' or not _is_count(key):
+            yield key, _spell(key, layers, layout)
+
+
+def _spell(key: str, layers: Layers, layout: str) -> str:
+    """Ours as the layout has it: ``layer.weight``, or in Caffe ``layer.0``."""
+    layer, leaf = key.removeprefix('backbone.').rsplit('.', 1)
+    return f'{layers[layer]}.{_LEAVES.index(leaf) if layout == "caffe" else leaf}'
+
+
+def _is_count(name: str) -> bool:
+    return name.endswith('.num_batches_tracked')
+
+
+def _dead_shapes(plan: Plan, own: dict[str, tuple[int, ...]], layers: Layers) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the port's projections in units that need none."""
+    units = [layer.removesuffix('.projection') for layer in layers if layer.endswith('.projection')]
+    return {
+        f'{layers[unit + ".projection"]}.weight': (
+            own[f'backbone.{unit}.conv3.weight'][0], own[f'backbone.{unit}.conv1.weight'][1], 1, 1,
+        )
+        for unit in units
+        if plan.layout == 'port' and f'backbone.{unit}.projection.weight' not in own
+    }  # fmt: skip
+
+
+def _checked(state: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], layout: str) -> dict[str, Tensor]:
+    """``state`` in just these names and shapes; Caffe's blobs may have further axes of length 1.
+
+    Raises:
+        UserError: Otherwise.
+    """
+    missing, surplus = ([n for n in a if n not in b] for a, b in ((shapes, state), (state, shapes)))
+    wrong = [
+        f'{name} {tuple(state[name].shape)} instead of {shape}'
+        for name, shape in shapes.items()
+        if name in state and _plain(state[name].shape, layout) != _plain(shape, layout)
+    ]
+    negative = [n for n in shapes if n.endswith(_VARIANCES) and n in state and not (state[n] >= 0).all()]
+    problems = {
+        'missing': missing,
+        'unknown': surplus,
+        'of another shape': wrong,
+        'no variance, as it is negative': negative,
+    }
+    if any(problems.values()):
+        raise UserError(
+            f'{"; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names)}. '
+            f'Likely {_CAUSE[layout]}'
+        )
+    return {name: state[name].reshape(shape) for name, shape in shapes.items()}
+
+
+def _plain(shape: Iterable[int], layout: str) -> list[int]:
+    return [size for size in shape if layout != 'caffe' or size != 1]
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first three, and how many more."""
+    names = list(names)
+    return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')

@@ -1,0 +1,214 @@
+"""Residual attention around the stages of another backbone."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from mmengine.model import initialize
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from torch import Tensor, nn
+
+from mmlattn.models.stored_settings import StoresSettings
+from mmlattn.registry import MODELS
+from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.init_cfg import loads_weights
+
+from .attention_module import AttendedStage
+from .backbone import HE_INIT, make_norm, make_unit
+from .settings import RAN_SETTINGS
+from .soft_mask import FUSIONS, MASK_ACTIVATIONS, SoftMask
+
+__all__ = ['ResidualAttentionWrapper']
+
+WIDTH_STEP = (
+    16  # a narrower mask is rounded up to a multiple, which keeps convolutions fast and units divisible
+)
+
+
+@MODELS.register_module()
+class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
+    """Gives stages of a backbone the soft masks of the Residual Attention Network (CVPR 2017).
+
+    The first blocks of a stage, which change resolution and channels, stay before the split; the others become the
+    trunk T of an attention module, and a mask branch M beside them makes the stage's output (1 + M) T. Works where
+    stages are ``nn.Sequential`` of blocks on (B, C, h, w): ResNet, ResNeXt, SE-ResNet, RegNet, Res2Net, ConvNeXt and
+    others. The backbone's own weights load as before, since its blocks keep their names.
+
+    Args:
+        backbone (dict): Config of the backbone, its ``init_cfg`` included; scope it, e.g. ``mmpretrain.ResNet``.
+        stages (Mapping[str, int] | Sequence[str]): Names of the stages as attributes of the backbone, each with the
+            number of poolings in its mask. Names alone get 1. The paper's rule: until 7x7 at an input of 224, so
+            ``dict(layer1=3, layer2=2, layer3=1)`` for a ResNet.
+        mask_ratio (float): Channels inside the mask, as a share of the stage's. At 1 the mask is the paper's; at
+            0.25 it has about a seventh of the parameters and a fifth of the multiply-adds.
+        mask_bias (float, optional): Gives the masks' logits a bias that starts here; the paper has none.
+        mask_init (str): ``'he'``, or ``'zero'``: the masks start as sigmoid(mask_bias), 0.5 without a bias. With a
+            ``mask_bias`` of -6 that is 0.0025, so a pretrained backbone starts as good as unchanged.
+        pre (int): Blocks of a stage before the split.
+        r (int): Residual units between two samplings of the mask.
+        unit (str | dict): Units of the mask, as for ``ResidualAttentionNet``.
+        learning (str): ``'arl'`` for (1 + M) T, ``'nal'`` for M T.
+        attention (str): Mask activation, ``'mixed'``, ``'channel'`` or ``'spatial'``.
+        norm_cfg (dict): Normalisation of the masks.
+        init_cfg (dict, optional): ``dict(type='Pretrained', ...)`` for weights of the whole wrapper. Without, the
+            masks get He initialisation and the backbone its own ``init_cfg``.
+
+    Raises:
+        UserError: For a stage that does not exist, has too few blocks or is frozen, or on loading weights that
+            were trained with another learning or attention.
+
+    Example:
+        >>> model = dict(
+        ...     type='mmlattn.ResidualAttentionWrapper',
+        ...     backbone=dict(type='mmpretrain.ResNet', depth=50, init_cfg=...),
+        ...     stages=dict(layer2=2, layer3=1), mask_ratio=0.25, mask_bias=-6, mask_init='zero')
+    """
+
+    settings_code = RAN_SETTINGS
+
+    def __init__(
+        self,
+        backbone: dict,
+        stages: Mapping[str, int] | Sequence[str],
+        *,
+        mask_ratio: float = 1.0,
+        mask_bias: float | None = None,
+        mask_init: str = 'he',
+        pre: int = 1,
+        r: int = 1,
+        unit: str | dict = 'preact',
+        learning: str = 'arl',
+        attention: str = 'mixed',
+        norm_cfg: dict = dict(type='BN', requires_grad=True),  # noqa: B006
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        check_choice('learning', learning, FUSIONS)
+        check_choice('attention', attention, MASK_ACTIVATIONS)
+        check_choice('mask_init', mask_init, ('he', 'zero'))
+        if attention == 'channel' and (mask_init == 'zero' or mask_bias is not None):
+            raise UserError(
+                "attention='channel' normalises mask_init='zero' and mask_bias away: leave them out"
+            )
+        check_number('mask_ratio', mask_ratio)
+        if not 0 < mask_ratio <= 1:
+            raise UserError(f'mask_ratio must be more than 0 and at most 1, got {mask_ratio}')
+        check_whole('pre', pre, 0)
+        if not stages or not isinstance(stages, (Mapping, Sequence)) or isinstance(stages, str):
+            raise UserError(f'stages must name at least one stage, e.g. dict(layer3=1), got {stages!r}')
+        self.backbone = MODELS.build(backbone)
+        self.mask_init = mask_init
+        norm = partial(make_norm, norm_cfg)
+        unit = make_unit(unit, norm=norm)
+        self._attended: list[AttendedStage] = []  # a list, so that they are no second time children
+        depths = dict(stages) if isinstance(stages, Mapping) else dict.fromkeys(stages, 1)
+        for name, depth in depths.items():
+            blocks = self._blocks(name, pre)
+            channels = self._trunk_channels(name, blocks, pre)
+            width = math.ceil(channels * mask_ratio / WIDTH_STEP) * WIDTH_STEP
+            mask = SoftMask(
+                channels, depth, r, unit=unit, norm=norm, preactivation=unit.func.preactivation,
+                attention=attention, width=min(width, channels), bias=mask_bias,
+            )  # fmt: skip
+            parent, _, child = name.rpartition('.')
+            stage = AttendedStage(blocks, mask=mask, pre=pre, learning=learning)
+            setattr(self.backbone.get_submodule(parent), child, stage)
+            self._attended.append(stage)
+        self.store_settings(learning=learning, attention=attention)
+
+    def _blocks(self, name: str, pre: int) -> nn.Sequential:
+        """The stage of that name, checked."""
+        try:
+            blocks = self.backbone.get_submodule(name)
+        except AttributeError:
+            names = [n for n, module in self.backbone.named_modules() if isinstance(module, nn.Sequential)]
+            raise UserError(
+                f'{type(self.backbone).__name__} has no stage {name!r}; it has {names[:20]}'
+            ) from None
+        if not isinstance(blocks, nn.Sequential):
+            raise UserError(
+                f'{name!r} is a {type(blocks).__name__}; a stage must be an nn.Sequential of blocks'
+            )
+        if not 0 <= pre < len(blocks):
+            raise UserError(f'pre must leave at least one of the {len(blocks)} blocks of {name!r}, got {pre}')
+        if not any(parameter.requires_grad for parameter in blocks.parameters()):
+            raise UserError(f'{name!r} is frozen, so its mask would never learn: lower frozen_stages')
+        return blocks
+
+    def _trunk_channels(self, name: str, blocks: nn.Sequential, pre: int) -> int:
+        """Channels of a stage, from what it makes of a small picture.
+
+        Trunk input and output must agree, and the backbone's output must depend on the stage.
+        """
+        seen = {}
+
+        def cut(module: nn.Module, args: tuple, out: Tensor) -> Tensor:
+            seen.update(trunk=out, leaf=out.detach().requires_grad_())
+            return seen['leaf'].clone()
+
+        hooks = [
+            blocks[pre].register_forward_pre_hook(lambda module, args: seen.update(x=args[0])),
+            blocks[-1].register_forward_hook(cut),
+        ]
+        channels = next((m.in_channels for m in self.backbone.modules() if isinstance(m, nn.Conv2d)), 3)
+        training = self.backbone.training
+        self.backbone.eval()
+        try:
+            with torch.enable_grad():
+                outs = self.backbone(torch.zeros(1, channels, 64, 64))
+        finally:
+            self.backbone.train(training)
+            for hook in hooks:
+                hook.remove()
+        shapes = {key: tuple(getattr(seen.get(key), 'shape', ())) for key in ('x', 'trunk')}
+        if shapes['x'] != shapes['trunk'] or len(shapes['x']) != 4:
+            raise UserError(
+                f'{name!r} does not split after {pre} blocks: the rest must keep the shape (B, C, h, w), got '
+                f'{shapes}. Set pre to the number of blocks that change resolution or channels'
+            )
+        used = sum(out.sum() for out in (outs if isinstance(outs, (tuple, list)) else [outs]))
+        if torch.autograd.grad(used, seen['leaf'], allow_unused=True)[0] is None:
+            raise UserError(
+                f'nothing that {type(self.backbone).__name__} returns depends on {name!r}, so its mask would never '
+                'learn: leave it out, or add a later stage to out_indices'
+            )
+        return shapes['trunk'][1]
+
+    def masks(self) -> list[SoftMask]:
+        """The masks that the wrapper added, in the order of ``stages``."""
+        return [stage.mask for stage in self._attended]
+
+    def init_weights(self) -> None:
+        """The backbone by its own ``init_cfg``, then the masks."""
+        first = not self.is_init
+        super().init_weights()
+        if not first or loads_weights(self.init_cfg):
+            return
+        for mask in self.masks():
+            initialize(mask, list(HE_INIT))
+            mask.head.init_logits(zero=self.mask_init == 'zero')
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """As the backbone's, same shapes.
+
+        Args:
+            x (Tensor): Pictures, shape (B, 3, H, W).
+        """
+        return self.backbone(x)
+
+    def train(self, mode: bool = True) -> 'ResidualAttentionWrapper':
+        """The backbone's ``norm_eval`` holds for its own layers; the masks' statistics are learned."""
+        super().train(mode)
+        for mask in self.masks():
+            mask.train(mode)
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """The backbone's own; a mask is as deep as the last block of its stage."""
+        name, mask, _ = param_name.removeprefix(f'{prefix}backbone.').partition('.mask.')
+        if mask:
+            blocks = [key for key, _ in self.backbone.get_submodule(name).named_children() if key != 'mask']
+            name = f'{name}.{blocks[-1]}.weight'
+        return self.backbone.get_layer_depth(name)

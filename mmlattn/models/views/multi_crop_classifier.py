@@ -1,0 +1,219 @@
+"""Testing with several crops, for every backbone that gives feature maps and every head that gives scores."""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models import ImageClassifier
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmlattn.models.layers.score_fusion import fuse_scores, fusion_weights
+from mmlattn.registry import MODELS
+from mmlattn.structures import set_attention_maps, set_regions
+from mmlattn.utils.arguments import check_choice, check_whole
+from mmlattn.utils.errors import UserError
+
+from .decision import decide_labels, deciding_head
+from .feature_crops import (
+    CROPS,
+    FeatureWindow,
+    boxes_from_windows,
+    check_margin,
+    cut_windows,
+    feature_windows,
+    maps_from_windows,
+    scale_windows,
+)
+
+__all__ = ['MultiCropClassifier']
+
+
+@MODELS.register_module()
+class MultiCropClassifier(ImageClassifier):
+    """mmpretrain's ``ImageClassifier`` that predicts from five or ten crops of the feature maps.
+
+    The backbone runs once on the whole picture. Neck and head run once on the crops of the whole batch, and their
+    scores are fused class by class (Wang et al., ICCV 2017; see ``views/feature_crops.py``). Only ``predict``
+    differs: training, ``mode='tensor'`` and so export see the whole feature map, and the weights are those of an
+    ``ImageClassifier``. The paper trains on random crops of N - 64 pixels and tests on pictures of N.
+
+    Evidence comes in the frame of the whole input. ``regions`` and ``region_scores`` are those of all crops, crop by
+    crop, K rows each. ``attention_maps`` are fused with the weights of the scores: the mean over the crops that have
+    a map of the class, or for ``fuse='max'`` the map of the crop that gave the score.
+
+    Args:
+        crops (str, optional): 'five' (corners and centre), 'ten' (these and their mirror images) or None to
+            predict as ``ImageClassifier`` does.
+        margin (int): By how many pixels of the network input a crop is smaller; a whole number of cells of the
+            coarsest feature map, two or more. The windows are placed there and are the same on every map.
+        fuse (str): 'mean' or 'max', over the crops.
+        fuse_on (str): 'prob' fuses what the head predicts for each crop, its ``pred_score``; 'logit' what its
+            ``forward`` gives, and normalises the fused.
+        data_preprocessor (dict | nn.Module, optional): As for ``ImageClassifier``.
+        **kwargs: ``backbone``, ``neck``, ``head`` ... of ``ImageClassifier``.
+
+    Raises:
+        UserError: On an unknown option; in ``predict``, if the head's evidence cannot be fused.
+        UserError: In ``predict``, and in ``loss`` as far as it shows there, if the backbone gives no feature maps or
+            the margin does not fit them.
+    """
+
+    def __init__(
+        self,
+        *,
+        crops: str | None = 'five',
+        margin: int = 64,
+        fuse: str = 'mean',
+        fuse_on: str = 'prob',
+        data_preprocessor: dict | nn.Module | None = None,
+        **kwargs,
+    ) -> None:
+        if not isinstance(data_preprocessor, nn.Module):
+            # The parent's own default has no scope, so it is not found under every default scope.
+            data_preprocessor = dict(dict(type='mmpretrain.ClsDataPreprocessor'), **data_preprocessor or {})
+        super().__init__(data_preprocessor=data_preprocessor, **kwargs)
+        if crops is not None:
+            check_choice('crops', crops, CROPS)
+        check_whole('margin', margin, 1)
+        check_choice('fuse', fuse, ('mean', 'max'))
+        check_choice('fuse_on', fuse_on, ('prob', 'logit'))
+        if fuse_on == 'logit' and not hasattr(deciding_head(self.head), '_get_predictions'):
+            raise UserError(
+                f"{type(self.head).__name__} has no logits that could be fused: set fuse_on='prob'"
+            )
+        self.crops, self.margin, self.fuse, self.fuse_on = crops, margin, fuse, fuse_on
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """The head's losses on the whole picture; a margin that cannot fit is refused before an epoch is lost."""
+        feats = self.extract_feat(inputs, stage='backbone')
+        if self.crops is not None:
+            _check_strides(
+                inputs.shape[-2:], [tuple(x.shape[-2:]) for x in _feature_maps(feats)], self.margin
+            )
+        return self.head.loss(self.neck(feats) if self.with_neck else feats, data_samples)
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs
+    ) -> list[DataSample]:
+        """Predict scores and labels, and the evidence of all crops if the head gives any.
+
+        Args:
+            inputs (Tensor): Shape (B, 3, H, W).
+            data_samples (list[DataSample], optional): Samples to write to, B.
+            **kwargs: For the head's ``predict``, such as ``with_evidence=True``.
+
+        Returns:
+            list[DataSample]: The samples given, or new ones.
+        """
+        if self.crops is None:
+            return super().predict(inputs, data_samples, **kwargs)
+        if not len(inputs):
+            return super().predict(inputs, data_samples, **kwargs)
+        maps = _feature_maps(self.extract_feat(inputs, stage='backbone'))
+        sizes = [tuple(x.shape[-2:]) for x in maps]
+        coarsest = min(sizes)
+        placed = feature_windows(inputs.shape[-2:], coarsest, self.margin, self.crops)
+        windows = [scale_windows(placed, coarsest, size) for size in sizes]
+        feats = tuple(cut_windows(x, own) for x, own in zip(maps, windows, strict=True))
+        if self.with_neck:
+            feats = self.neck(feats)
+        looks = self.head.predict(feats, None, **kwargs)
+        scores = self.head(feats) if self.fuse_on == 'logit' else _stack(looks, 'pred_score')
+        scores = _by_image(scores, len(inputs))
+        samples = self._decide(fuse_scores(scores, self.fuse), data_samples)
+        _fuse_evidence(samples, looks, windows, sizes, fusion_weights(scores, self.fuse))
+        return samples
+
+    def _decide(self, scores: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
+        """Write fused scores (B, C) and the head's decision on them."""
+        samples = [DataSample() for _ in scores] if data_samples is None else data_samples
+        if self.fuse_on == 'logit':
+            return deciding_head(self.head)._get_predictions(scores, samples)
+        for sample, score, labels in zip(samples, scores, decide_labels(self.head, scores), strict=True):
+            sample.set_pred_score(score).set_pred_label(labels)
+        return samples
+
+
+def _feature_maps(feats: Sequence[Tensor] | Tensor) -> Sequence[Tensor]:
+    maps = feats if isinstance(feats, (tuple, list)) else (feats,)
+    wrong = [str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in maps if _no_map(x)]
+    if wrong:
+        raise UserError(
+            f'crops are cut from feature maps (B, D, h, w), but the backbone gives {", ".join(wrong)}: for '
+            "transformers set out_type='featmap', for others take the outputs before pooling, or crops=None"
+        )
+    return maps
+
+
+def _check_strides(input_size: Sequence[int], sizes: Sequence[tuple[int, int]], margin: int) -> None:
+    """Training pictures have other sizes than those to be tested, but the same strides, where they divide evenly."""
+    for side, cells in zip(input_size, min(sizes), strict=True):
+        if side % cells == 0:
+            check_margin(margin, side // cells)
+
+
+def _no_map(x: object) -> bool:
+    return not isinstance(x, Tensor) or x.dim() != 4
+
+
+def _stack(looks: Sequence[DataSample], field: str) -> Tensor:
+    return torch.stack([look.get(field) for look in looks])
+
+
+def _by_image(x: Tensor, batch_size: int) -> Tensor:
+    """(V * B, ...) to (B, V, ...)."""
+    return x.unflatten(0, (-1, batch_size)).transpose(0, 1)
+
+
+def _fuse_evidence(
+    samples: Sequence[DataSample],
+    looks: Sequence[DataSample],
+    windows: Sequence[tuple[FeatureWindow, ...]],
+    sizes: Sequence[tuple[int, int]],
+    weights: Tensor,
+) -> None:
+    """Write what the looks at all windows told, in the frame of the whole input.
+
+    Args:
+        samples (Sequence[DataSample]): B, changed in place.
+        looks (Sequence[DataSample]): V * B, the head's predictions.
+        windows (Sequence[tuple[FeatureWindow, ...]]): V for each feature map.
+        sizes (Sequence[tuple[int, int]]): (h, w) of each feature map.
+        weights (Tensor): Shape (B, V, C), the part of each window in the fused scores.
+    """
+    told = set(looks[0].keys()) - {'pred_score', 'pred_label'}
+    unknown = told - {'regions', 'region_scores', 'attention_maps'}
+    if unknown:
+        raise UserError(
+            f'{", ".join(sorted(unknown))} of several crops cannot be fused: predict without evidence, or set '
+            'crops=None'
+        )
+    if 'regions' in told:
+        boxes = _stack(looks, 'regions').unflatten(0, (-1, len(samples)))
+        boxes = boxes_from_windows(boxes, windows[-1], sizes[-1]).transpose(0, 1).flatten(1, 2)
+        scores = None
+        if 'region_scores' in told:
+            scores = _by_image(_stack(looks, 'region_scores'), len(samples)).flatten(1, 2)
+        set_regions(samples, boxes, scores)
+    if 'attention_maps' in told:
+        maps = _stack(looks, 'attention_maps').unflatten(0, (-1, len(samples)))
+        set_attention_maps(samples, _fuse_maps(maps, windows, sizes, weights.transpose(0, 1)))
+
+
+def _fuse_maps(
+    maps: Tensor,
+    windows: Sequence[tuple[FeatureWindow, ...]],
+    sizes: Sequence[tuple[int, int]],
+    weights: Tensor,
+) -> Tensor:
+    """Attention maps (V, B, C, height, width) of the windows to (B, C, h, w), with weights (V, B, C)."""
+    grids = {(own[0].height, own[0].width): (own, size) for own, size in zip(windows, sizes, strict=True)}
+    found = tuple(maps.shape[-2:])
+    if found not in grids:
+        raise UserError(
+            f'attention maps of {found} cells cannot be put back: the crops of the feature maps have '
+            f'{", ".join(map(str, grids))} cells. Predict without evidence, or set crops=None'
+        )
+    weights = weights * maps.flatten(-2).any(dim=-1)  # a class that a decoder did not emit has no map
+    weights = weights / weights.sum(dim=0).where(weights.any(dim=0), 1.0)
+    return (weights[..., None, None] * maps_from_windows(maps, *grids[found])).sum(dim=0)
