@@ -1,0 +1,82 @@
+"""Settings that shapes do not show travel with the weights whose meaning they change."""
+
+import json
+
+import torch
+from torch import Tensor, nn
+
+from .errors import UserError
+
+__all__ = ['StoredSettings', 'decode_settings', 'encode_settings']
+
+BUFFER = 'stored_settings'
+
+
+def encode_settings(**settings) -> Tensor:
+    """Settings as json in bytes, shape (n,) uint8: no conversion to half precision touches it."""
+    text = json.dumps(settings, allow_nan=False)
+    # On the CPU even under torch.device('meta'), where the bytes would be lost.
+    return torch.tensor(list(text.encode()), dtype=torch.uint8, device='cpu')
+
+
+def decode_settings(code: Tensor) -> dict:
+    """The inverse of :func:`encode_settings`; tuples come back as lists.
+
+    Raises:
+        UserError: If the bytes are no settings.
+    """
+    try:
+        settings = json.loads(bytes(code.flatten().tolist()))
+    except (TypeError, ValueError) as error:
+        raise UserError(f'the stored settings of these weights are damaged: {error}') from error
+    if not isinstance(settings, dict):
+        raise UserError(f'the stored settings of these weights are damaged: {settings!r} is no dict')
+    return settings
+
+
+class StoredSettings(nn.Module):
+    """A module that stores its settings in a buffer and refuses weights that were trained with others.
+
+    A buffer, because mmengine's checkpoints hold parameters and buffers and nothing else, and because its check also
+    runs when weights are loaded loosely. A state dict without the buffer is taken to agree.
+    """
+
+    def store_settings(self, **settings) -> None:
+        """Store all settings; call again when one changes.
+
+        Args:
+            **settings: What json can hold: names, numbers, booleans, None, and lists and dicts of them.
+        """
+        code = encode_settings(**settings)
+        self._settings = decode_settings(code)
+        if hasattr(self, BUFFER):
+            code = code.to(getattr(self, BUFFER).device)
+        self.register_buffer(BUFFER, code)
+
+    def init_weights(self) -> None:
+        """Write the settings anew: a network that was built on the meta device has lost them."""
+        super().init_weights()
+        self.store_settings(**self._settings)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        key = prefix + BUFFER
+        if key in state_dict and not state_dict[key].is_meta:
+            # EMA's copy of a network has another 'module.' in front than the file.
+            self._check_settings(decode_settings(state_dict[key]), key.removeprefix('module.'))
+        state_dict[key] = getattr(self, BUFFER)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _check_settings(self, stored: dict, key: str) -> None:
+        for name, value in self._settings.items():
+            if stored.get(name, value) != value:
+                raise UserError(
+                    f'these weights were trained with {name}={stored[name]!r}, this network has {name}={value!r}. '
+                    f'Set {name} in its config to the stored value, or delete "{key}" from the state dict to use the '
+                    'weights otherwise'
+                )
+        if unknown := stored.keys() - self._settings.keys():
+            raise UserError(
+                f'these weights were trained with {", ".join(f"{n}={stored[n]!r}" for n in sorted(unknown))}, which '
+                f'this network does not have: a newer mmlattn may, or delete "{key}" from the state dict to use the '
+                'weights otherwise'
+            )
