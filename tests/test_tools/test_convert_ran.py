@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
-from ran_foreign_networks import CaffeNet, PortNet, randomise
+from reference.ran_foreign_networks import CaffeNet, PortNet, randomise
 from tiny_run import MarkWhenOpened, run_tool, tool_environment
 
 TOOL = 'model_converters/convert_ran.py'

@@ -2,8 +2,8 @@
 
 import math
 
-import label_path_reference as reference
 import pytest
+import reference.label_paths as reference
 import torch
 
 from mmlattn.models.cnn_rnn.beam_search import DEAD, beam_search

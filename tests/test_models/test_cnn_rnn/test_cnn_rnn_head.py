@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from label_path_reference import all_paths, greedy, meets, path_log_prob
-from label_path_reference import marginals as marginals_of
 from mmpretrain.structures import DataSample
+from reference.label_paths import all_paths, greedy, meets, path_log_prob
+from reference.label_paths import marginals as marginals_of
 
 from mmlattn.models import CNNRNNHead
 from mmlattn.models.cnn_rnn.decoding import decode_freely

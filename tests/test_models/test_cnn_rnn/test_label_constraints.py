@@ -2,8 +2,8 @@
 
 import itertools
 
-import label_path_reference as reference
 import pytest
+import reference.label_paths as reference
 import torch
 
 from mmlattn.models.cnn_rnn.constraints import LabelConstraints, allowed, implied

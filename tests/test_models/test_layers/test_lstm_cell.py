@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from st_lstm_reference import lstm
+from reference.st_lstm import lstm
 from torch import nn
 
 from mmlattn.models.layers.lstm_cell import LSTMCell

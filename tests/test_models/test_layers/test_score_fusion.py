@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from st_lstm_reference import fused
+from reference.st_lstm import fused
 
 from mmlattn.models.layers.score_fusion import fuse_scores, fusion_weights
 

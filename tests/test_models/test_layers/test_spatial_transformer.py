@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from st_lstm_reference import region
+from reference.st_lstm import region
 
 from mmlattn.models.layers.spatial_transformer import (
     boxes_to_theta,

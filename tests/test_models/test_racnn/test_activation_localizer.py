@@ -1,7 +1,7 @@
 """ActivationLocalizer: the highest response, with nothing to learn."""
 
 import pytest
-import racnn_reference as reference
+import reference.racnn as reference
 import torch
 
 from mmlattn.models import ActivationLocalizer

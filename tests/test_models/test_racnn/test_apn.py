@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-import racnn_reference as reference
+import reference.racnn as reference
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import racnn_reference as reference
+import reference.racnn as reference
 import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode

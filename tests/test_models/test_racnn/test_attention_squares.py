@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import racnn_reference as reference
+import reference.racnn as reference
 import torch
 
 from mmlattn.models.layers.spatial_transformer import compose_theta, theta_to_boxes

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import racnn_reference as reference
+import reference.racnn as reference
 import torch
 
 from mmlattn.models.racnn.boxcar import Boxcar, boxcar_gradient, boxcar_mask, boxcar_mask_gradients

@@ -1,7 +1,7 @@
 """PairwiseRankLoss: reductions and weight, against the loop."""
 
 import pytest
-import racnn_reference as reference
+import reference.racnn as reference
 import torch
 
 from mmlattn.models import PairwiseRankLoss

@@ -1,7 +1,7 @@
 """Probability of the true class and the hinges between scales: by hand, against loops, and their gradients."""
 
 import pytest
-import racnn_reference as reference
+import reference.racnn as reference
 import torch
 
 from mmlattn.models.racnn.ranking import rank_hinges, true_class_probs

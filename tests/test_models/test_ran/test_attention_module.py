@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ran_reference import Net, assert_same, attention_module, randomise
+from reference.ran import Net, assert_same, attention_module, randomise
 from torch import nn
 
 from mmlattn.models.ran.attention_module import AttendedStage, AttentionModule

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ran_reference import randomise
+from reference.ran import randomise
 
 from mmlattn.models import ResidualAttentionNet
 

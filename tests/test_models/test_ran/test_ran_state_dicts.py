@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
-from ran_foreign_networks import CaffeNet, PortNet, Unit, randomise
+from reference.ran_foreign_networks import CaffeNet, PortNet, Unit, randomise
 
 from mmlattn.models.ran.residual_units import ResidualUnit
 from mmlattn.models.ran.state_dicts import Plan, from_mmlattn, model_config, to_mmlattn

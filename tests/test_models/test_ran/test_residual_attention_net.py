@@ -7,7 +7,7 @@ from itertools import chain, combinations, product
 import pytest
 import torch
 from mmpretrain.registry import MODELS
-from ran_reference import Net, assert_same, cifar, imagenet, randomise
+from reference.ran import Net, assert_same, cifar, imagenet, randomise
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from ran_reference import Net, assert_same, randomise
+from reference.ran import Net, assert_same, randomise
 from torch import nn
 
 from mmlattn.models.ran.residual_units import InceptionUnit, PreActUnit, ResNeXtUnit

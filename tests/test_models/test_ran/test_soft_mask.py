@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-from ran_reference import Net, activate, assert_same, interpolation_matrix, mask_head, mask_logits, randomise
+from reference.ran import Net, activate, assert_same, interpolation_matrix, mask_head, mask_logits, randomise
 from torch import nn
 
 from mmlattn.models.ran.residual_units import PreActUnit, ResidualUnit, ResNeXtUnit

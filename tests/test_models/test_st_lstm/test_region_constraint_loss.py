@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from st_lstm_reference import constraints
+from reference.st_lstm import constraints
 
 from mmlattn.models import RegionConstraintLoss
 from mmlattn.models.st_lstm.regions import region_anchors

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from st_lstm_reference import constraints
+from reference.st_lstm import constraints
 
 from mmlattn.models import STLSTM, RegionConstraintWrapper
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from st_lstm_reference import constraints
+from reference.st_lstm import constraints
 from torchvision.ops import box_iou
 
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from st_lstm_reference import softmax_l2 as reference
+from reference.st_lstm import softmax_l2 as reference
 
 from mmlattn.models.st_lstm.softmax_l2 import softmax_l2
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from st_lstm_reference import softmax_l2
+from reference.st_lstm import softmax_l2
 
 from mmlattn.models import SoftmaxL2Loss
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmpretrain.structures import DataSample
-from st_lstm_reference import Reference, constraints, fused, softmax_l2
+from reference.st_lstm import Reference, constraints, fused, softmax_l2
 
 from mmlattn.models import STLSTM, STLSTMHead
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes

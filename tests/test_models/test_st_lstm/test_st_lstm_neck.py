@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from st_lstm_reference import Reference, anchor
+from reference.st_lstm import Reference, anchor
 from torch import nn
 
 from mmlattn.models import STLSTM

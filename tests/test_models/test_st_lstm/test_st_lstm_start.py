@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
-from st_lstm_reference import anchor
+from reference.st_lstm import anchor
 from torch import nn
 
 from mmlattn.models import STLSTM
