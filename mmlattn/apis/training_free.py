@@ -13,7 +13,7 @@ import torch
 from mmengine.utils import track_iter_progress
 from mmpretrain.models import GlobalAveragePooling, LinearClsHead, MultiLabelLinearClsHead
 from mmpretrain.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mmlattn.evaluation.functional import average_precision
@@ -26,21 +26,20 @@ __all__ = ['LamSearch', 'PooledTerms', 'collect_terms', 'search_lam', 'training_
 
 
 class PooledTerms(NamedTuple):
-    """What a lam search needs of a data set: M temperature settings, N images, C classes."""
+    """What a lam search needs of a data set: M lists of temperatures, N images, C classes."""
 
     base: np.ndarray
     """(N, C), the logits at lam = 0."""
     att: np.ndarray
-    """(M, N, C), the attention term for each setting."""
+    """(M, N, C), the attention term for each list of temperatures."""
     targets: np.ndarray
     """(N, C) int8: 1 present, 0 absent, -1 ignored."""
 
 
 class LamSearch(NamedTuple):
-    """mAP in [0, 1] for every setting and lam, and where it is best."""
+    """mAP in [0, 1] for every list of temperatures and every lam, (M, L), and where it is best."""
 
     mean_ap: np.ndarray
-    """(M, L)."""
     best_setting: int
     best_lam: float
 
@@ -52,13 +51,10 @@ def training_free_model(
 
     Args:
         model_cfg (dict): An ``ImageClassifier`` with ``GlobalAveragePooling`` and ``MultiLabelLinearClsHead`` or
-            ``LinearClsHead``.
+            ``LinearClsHead``; it is not changed.
         temperature (float): T of the one head; the paper's Figure 1 uses the maximum.
         lam (float): Weight of the attention term.
         with_evidence (bool): Whether ``predict`` gives attention maps.
-
-    Returns:
-        dict: A new config; the given one is not changed.
 
     Raises:
         UserError: If the head is not linear, or the neck is not global average pooling.
@@ -75,19 +71,11 @@ def training_free_model(
             f'expected the neck GlobalAveragePooling(), whose average is the base term, got {neck}'
         )
     kept = ['num_classes', 'in_channels']
-    if head_type is MultiLabelLinearClsHead:  # the other one's loss and topk are for a single label
-        kept += ['loss', 'thr', 'topk']
-    kept = {key: head[key] for key in kept if key in head}
+    # The loss and topk of LinearClsHead are for a single label.
+    kept += ['loss', 'thr', 'topk'] if head_type is MultiLabelLinearClsHead else []
+    csra = dict(lam=lam, temperatures=[temperature], normalize=False, bias=True, with_evidence=with_evidence)
     cfg['neck'] = None
-    cfg['head'] = dict(
-        type='mmlattn.CSRAHead',
-        **kept,
-        lam=lam,
-        temperatures=[temperature],
-        normalize=False,
-        bias=True,
-        with_evidence=with_evidence,
-    )
+    cfg['head'] = dict(type='mmlattn.CSRAHead', **{key: head[key] for key in kept if key in head}, **csra)
     return cfg
 
 
@@ -98,7 +86,7 @@ def collect_terms(model: nn.Module, loader: DataLoader, settings: Sequence[Seque
     Args:
         model (ImageClassifier): With a ``CSRAHead``.
         loader (DataLoader): Validation batches with ground truth.
-        settings (Sequence[Sequence[float]]): Lists of temperatures to try, each one long per head.
+        settings (Sequence[Sequence[float]]): Lists of temperatures to try, one temperature per head.
 
     Raises:
         UserError: If the head is no ``CSRAHead``.
@@ -111,20 +99,19 @@ def collect_terms(model: nn.Module, loader: DataLoader, settings: Sequence[Seque
         batch = model.data_preprocessor(batch, False)
         feats = model.extract_feat(batch['inputs'])
         terms = [model.head.pooled_terms(feats, temperatures) for temperatures in settings]
-        bases.append(terms[0][0].cpu())
-        atts.append(torch.stack([att for _, att in terms]).cpu())
+        bases.append(terms[0][0].float().cpu())
+        atts.append(torch.stack([att for _, att in terms]).float().cpu())
         targets += [read_target(sample.to_dict(), model.head.num_classes) for sample in batch['data_samples']]
-    return PooledTerms(_array(torch.cat(bases)), _array(torch.cat(atts, dim=1)), np.stack(targets))
+    return PooledTerms(torch.cat(bases).numpy(), torch.cat(atts, dim=1).numpy(), np.stack(targets))
 
 
 def search_lam(terms: PooledTerms, lams: Sequence[float]) -> LamSearch:
-    """Mean AP of base + lam * att over a grid; classes without a positive are left out of the mean.
+    """Mean AP of base + lam * att over a grid of ``lams``; classes without a positive are left out of the mean.
 
-    Ties go to the first setting and the first lam, so list the plainest first.
+    Ties go to the first list of temperatures and the first lam, so list the plainest first.
 
-    Args:
-        terms (PooledTerms): From :func:`collect_terms`.
-        lams (Sequence[float]): The grid.
+    Raises:
+        UserError: If no class has a positive.
     """
     present = (terms.targets == 1).any(axis=0)
     if not present.any():
@@ -137,7 +124,3 @@ def search_lam(terms: PooledTerms, lams: Sequence[float]) -> LamSearch:
     )
     setting, index = np.unravel_index(mean_ap.argmax(), mean_ap.shape)
     return LamSearch(mean_ap, int(setting), float(lams[index]))
-
-
-def _array(x: Tensor) -> np.ndarray:
-    return x.float().numpy()

@@ -46,6 +46,7 @@ def main() -> None:
     from mmlattn.apis.training_free import collect_terms, search_lam, training_free_model
     from mmlattn.engine.hooks.class_names import compare_classes
     from mmlattn.utils.checkpoint import use_safe_loading
+    from mmlattn.utils.stored_settings import encode_settings
 
     if args.out and osp.exists(args.out):
         raise UserError(f'{args.out} exists and is not overwritten; give another --out')
@@ -85,8 +86,9 @@ def main() -> None:
     )
     if args.out:
         state = model.state_dict()
-        state['head.csra_lam'] = torch.tensor(found.best_lam)
-        state['head.csra_temperatures'] = torch.tensor(best, dtype=torch.float32)
+        state['head.stored_settings'] = encode_settings(
+            lam=found.best_lam, temperatures=best, normalize=model.head.normalize
+        )
         save_checkpoint(dict(state_dict=state, meta=meta), args.out)
         head = dict(model_cfg['head'], lam=found.best_lam, temperatures=list(best))
         print(

@@ -1,4 +1,4 @@
-"""The CSRA head."""
+"""The CSRA head: from a backbone's features to the equations of ``pooling.py``."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from mmlattn.models.layers.feature_layout import to_feature_map
 from mmlattn.registry import MODELS
 from mmlattn.structures import set_attention_maps
+from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.stored_settings import StoredSettings
 
 from .pooling import (
     MAX_TEMPERATURE,
@@ -22,33 +24,29 @@ from .pooling import (
     pooled_terms,
     residual_attention,
 )
-from .state_dicts import check_settings, to_packed
+from .state_dicts import to_packed
 
 __all__ = ['CSRAHead']
 
 
 @MODELS.register_module()
-class CSRAHead(MultiLabelClsHead):
+class CSRAHead(StoredSettings, MultiLabelClsHead):
     """Class-specific residual attention (ICCV 2021) as a multi-label head.
 
-    The equations are in ``mmlattn/models/csra/pooling.py``. The head takes the last feature
-    map of any backbone, so the model must not pool it: ``neck=None``, and where needed ViT/DINOv2
-    ``out_type='featmap'`` or ``'raw'``, ConvNeXt ``gap_before_final_norm=False``, timm ``features_only=True``.
-
-    The arguments of mmpretrain's ``CSRAClsHead`` mean the same here, and its state dicts load, as do the
-    official repository's and those of ``MultiLabelLinearClsHead`` (see ``csra_state_dict.py``).
+    It takes the last feature map of any backbone, so the model must not pool it: ``neck=None``, and where needed
+    ViT/DINOv2 ``out_type='featmap'`` or ``'raw'``, ConvNeXt ``gap_before_final_norm=False``, timm
+    ``features_only=True``. The arguments of mmpretrain's ``CSRAClsHead`` mean the same here, and its state dicts
+    load, as do those that ``state_dicts.py`` lists.
 
     Args:
         num_classes (int): C.
         in_channels (int): D, channels of the feature map.
         num_heads (int, optional): H. Without ``temperatures`` one of 1, 2, 4, 6, 8, the paper's settings.
-        lam (float): Weight of the attention term; 0 leaves a normalised linear classifier.
+        lam (float): Weight of the attention term; 0 leaves a normalised linear classifier. It may be set later too.
         temperatures (Sequence[float], optional): One per head; 99 or ``float('inf')`` is the spatial maximum.
             Defaults to the paper's list for ``num_heads``.
         normalize (bool): Divide each classifier row by its norm, as the authors' code does.
         bias (bool): Add one bias per class to the logits. The paper has none.
-        shared_weights (bool): One classifier for all heads instead of one each. Not the paper's model.
-        dropout (float): Dropout probability on the feature map. The paper has none.
         loss_reduction (str): 'sum_classes', as in mmpretrain: summed over classes, averaged over the batch; or
             'mean', as in the authors' code: averaged over both. They differ by the factor C, so a learning
             rate goes with one of them.
@@ -57,14 +55,13 @@ class CSRAHead(MultiLabelClsHead):
         token_grid (tuple[int, int], optional): (h, w) of the patch tokens when they form no square.
         with_evidence (bool): Whether ``predict`` adds ``attention_maps``, shape (C, h, w), to each sample.
         loss (dict): Config of the loss on logits.
-        thr (float, optional): A class is predicted where its score is at least ``thr``; 0.5 if ``topk`` is not
-            given either.
+        thr (float, optional): A class is predicted where its score is at least ``thr``; 0.5 without ``topk``.
         topk (int, optional): Without ``thr``, predict the k best classes.
         init_cfg (dict, optional): The rows start uniform in +-1/sqrt(D), PyTorch's default for a convolution; for
             another start name the head, as in ``dict(type='Normal', layer='CSRAHead', std=0.01)``.
 
     Raises:
-        UserError: For an impossible combination of arguments, a feature map that can't be read, or on loading
+        UserError: For an impossible combination of arguments, a feature map that cannot be read, or on loading
             weights that were trained with another lam, other temperatures or the other normalisation.
     """
 
@@ -78,8 +75,6 @@ class CSRAHead(MultiLabelClsHead):
         temperatures: Sequence[float] | None = None,
         normalize: bool = True,
         bias: bool = False,
-        shared_weights: bool = False,
-        dropout: float = 0.0,
         loss_reduction: str = 'sum_classes',
         num_extra_tokens: int = 0,
         token_grid: tuple[int, int] | None = None,
@@ -90,60 +85,44 @@ class CSRAHead(MultiLabelClsHead):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
-        if num_classes < 1 or in_channels < 1:
-            raise UserError(
-                f'num_classes and in_channels must be positive, got {num_classes} and {in_channels}'
-            )
-        if loss_reduction not in ('sum_classes', 'mean'):
-            raise UserError(f"loss_reduction must be 'sum_classes' or 'mean', got {loss_reduction!r}")
-        if num_extra_tokens < 0:
-            raise UserError(f'num_extra_tokens must be 0 or more, got {num_extra_tokens}')
+        check_whole('num_classes', num_classes, 1)
+        check_whole('in_channels', in_channels, 1)
+        check_whole('num_extra_tokens', num_extra_tokens, 0)
+        check_choice('loss_reduction', loss_reduction, ('sum_classes', 'mean'))
+        check_number('lam', lam)
+        temperatures = _resolve_temperatures(num_heads, temperatures)
         self.num_classes = num_classes
         self.in_channels = in_channels
-        self._temperatures = _resolve_temperatures(num_heads, temperatures)
-        self.num_heads = len(self.temperatures)
-        self._normalize = normalize
+        self.num_heads = len(temperatures)
         self.loss_reduction = loss_reduction
         self.num_extra_tokens = num_extra_tokens
         self.token_grid = token_grid
         self.with_evidence = with_evidence
-
-        self.dropout = nn.Dropout(dropout)
-        self.weight = nn.Parameter(
-            torch.empty(1 if shared_weights else self.num_heads, num_classes, in_channels)
-        )
+        self.weight = nn.Parameter(torch.empty(self.num_heads, num_classes, in_channels))
         self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None
         bound = in_channels**-0.5
         nn.init.uniform_(self.weight, -bound, bound)
-
-        # They change what the weights mean, so they travel with them; as buffers because mmengine's checkpoints
-        # hold parameters and buffers and nothing else.
-        self.register_buffer('csra_lam', torch.tensor(0.0))
-        self.register_buffer('csra_temperatures', torch.tensor(self.temperatures, dtype=torch.float32))
-        self.register_buffer('csra_normalize', torch.tensor(normalize))
-        self.lam = lam
+        self.store_settings(lam=float(lam), temperatures=temperatures, normalize=bool(normalize))
 
     @property
     def lam(self) -> float:
         """Weight of the attention term; may be set, and is stored with the weights."""
-        return self._lam
+        return self._settings['lam']
 
     @lam.setter
     def lam(self, value: float) -> None:
-        if not math.isfinite(value):
-            raise UserError(f'lam must be a finite number, got {value}')
-        self._lam = float(value)
-        self.csra_lam.fill_(self._lam)
+        check_number('lam', value)
+        self.store_settings(**{**self._settings, 'lam': float(value)})
 
     @property
     def temperatures(self) -> tuple[float, ...]:
         """One per head, fixed."""
-        return self._temperatures
+        return tuple(self._settings['temperatures'])
 
     @property
     def normalize(self) -> bool:
         """Whether the rows are normalised, fixed."""
-        return self._normalize
+        return self._settings['normalize']
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """The last feature map, as (B, D, h, w)."""
@@ -157,7 +136,7 @@ class CSRAHead(MultiLabelClsHead):
             feats (tuple[Tensor] | Tensor): Outputs of the backbone, of which the last is read: (B, D, h, w),
                 (B, h, w, D) or (B, N, D).
         """
-        return self._pool(self._scores(self.pre_logits(feats)))
+        return self._logits(class_scores(self.pre_logits(feats), self.weight))
 
     def pooled_terms(
         self, feats: tuple[Tensor] | Tensor, temperatures: Sequence[float] | None = None
@@ -170,7 +149,7 @@ class CSRAHead(MultiLabelClsHead):
         """
         if temperatures is not None:
             temperatures = _resolve_temperatures(self.num_heads, temperatures)
-        scores = self._scores(self.pre_logits(feats))
+        scores = class_scores(self.pre_logits(feats), self.weight)
         base, att = pooled_terms(scores, temperatures or self.temperatures, self._scale())
         return base if self.bias is None else base + self.bias, att
 
@@ -192,20 +171,17 @@ class CSRAHead(MultiLabelClsHead):
             asked for.
         """
         x = self.pre_logits(feats)
-        scores = self._scores(x)
-        predictions = self._get_predictions(self._pool(scores), data_samples)
+        scores = class_scores(x, self.weight)
+        predictions = self._get_predictions(self._logits(scores), data_samples)
         if self.with_evidence if with_evidence is None else with_evidence:
             maps = attention_maps(scores, self.temperatures, self._scale())
             set_attention_maps(predictions, maps.unflatten(-1, x.shape[-2:]))
         return predictions
 
-    def _scores(self, x: Tensor) -> Tensor:
-        return class_scores(self.dropout(x), self.weight, self.num_heads)
-
     def _scale(self) -> Tensor | None:
-        return inverse_norms(self.weight, self.num_heads) if self.normalize else None
+        return inverse_norms(self.weight) if self.normalize else None
 
-    def _pool(self, scores: Tensor) -> Tensor:
+    def _logits(self, scores: Tensor) -> Tensor:
         logits = residual_attention(scores, self.temperatures, self.lam, self._scale())
         return logits if self.bias is None else logits + self.bias
 
@@ -217,7 +193,10 @@ class CSRAHead(MultiLabelClsHead):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         to_packed(state_dict, prefix, self)
-        check_settings(state_dict, prefix, self)
+        weight = state_dict.get(f'{prefix}weight')
+        if weight is None or weight.shape[1:] != self.weight.shape[1:]:
+            # Another number of classes, as in fine-tuning: the loader reports it, and its settings do not matter.
+            state_dict.pop(f'{prefix}stored_settings', None)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:

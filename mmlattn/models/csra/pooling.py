@@ -1,20 +1,19 @@
-"""Class-specific residual attention (CSRA).
+"""The equations of class-specific residual attention (CSRA).
 
 Zhu and Wu, "Residual Attention: A Simple but Effective Method for Multi-Label Recognition", ICCV 2021,
-https://arxiv.org/abs/2108.02456.
+https://arxiv.org/abs/2108.02456, section 3. With a classifier row w for each head and class, and x_k the feature at
+location k, a head with temperature T gives
 
-With a feature map x of N locations, one classifier row w per head and class, and the score of class c at
-location k,
+    s_k   = w . x_k / |w|
+    base  = mean_k s_k
+    att   = sum_k softmax_k(T s)_k s_k        max_k s_k for T = infinity
+    logit = base + lam * att
 
-    s_k = w . x_k / |w|,
+and the logits of all heads are summed. T multiplies the scores: a larger T is sharper.
 
-one head with temperature T and residual weight lam gives the logit
-
-    base = mean_k s_k
-    att  = sum_k softmax_k(T s)_k s_k        (max_k s_k for T = infinity)
-    logit = base + lam * att,
-
-and a model sums the logits of its heads. T multiplies the scores: a larger T is sharper.
+Shapes: B images, H heads, C classes, D channels, N = h * w locations. ``scores`` (B, H, C, N) are the plain products
+w . x_k, and ``scale`` (H, C) is 1 / |w|, or None for s = scores: normalised rows or scores would have to be kept for
+the backward pass beside the plain ones. Sums run in float32 at least, whatever the dtype of the scores.
 """
 
 import math
@@ -44,52 +43,30 @@ PAPER_TEMPERATURES = {
 """Temperatures of the paper's multi-head settings, by number of heads."""
 
 
-def class_scores(x: Tensor, weight: Tensor, num_heads: int) -> Tensor:
-    """The products w . x_k of every class at every location, for all heads in one pass over ``x``.
-
-    Args:
-        x (Tensor): Feature map, shape (B, D, h, w).
-        weight (Tensor): Classifier rows, shape (H, C, D), or (1, C, D) when all heads share one classifier.
-        num_heads (int): H.
-
-    Returns:
-        Tensor: Shape (B, H, C, h * w), in the dtype of the matrix product; s once multiplied by
-        :func:`inverse_norms`.
-    """
+def class_scores(x: Tensor, weight: Tensor) -> Tensor:
+    """Scores w . x_k of all heads, (B, H, C, N), from features (B, D, h, w) and rows (H, C, D)."""
     # A 1x1 convolution reads x once in either memory format; a batched matmul would copy the weight B times.
-    scores = F.conv2d(x, weight.flatten(0, 1)[:, :, None, None]).flatten(2)
-    scores = scores.reshape(-1, *weight.shape[:2], scores.shape[-1])
-    return scores.expand(-1, num_heads, -1, -1)
+    return F.conv2d(x, weight.flatten(0, 1)[:, :, None, None]).flatten(2).unflatten(1, weight.shape[:2])
 
 
-def inverse_norms(weight: Tensor, num_heads: int) -> Tensor:
-    """1 / |w| of each row, shape (H, C); 1 for a row of zeros, whose scores are 0 anyway.
-
-    Args:
-        weight (Tensor): Shape (H, C, D) or (1, C, D).
-        num_heads (int): H.
-    """
+def inverse_norms(weight: Tensor) -> Tensor:
+    """1 / |w| of the rows (H, C, D), shape (H, C); 1 for a row of zeros, whose scores are 0 anyway."""
     norm = torch.linalg.vector_norm(weight, dim=-1)
-    return torch.where(norm > 0, norm, 1.0).reciprocal().expand(num_heads, -1)
+    return torch.where(norm > 0, norm, 1.0).reciprocal()
 
 
 def residual_attention(
     scores: Tensor, temperatures: Sequence[float], lam: float, scale: Tensor | None = None
 ) -> Tensor:
-    """Pool class scores to logits, summed over heads: base + lam * att.
+    """Logits base + lam * att, summed over heads, shape (B, C).
 
-    Reductions run in float32 (float64 for float64 scores) whatever the dtype of ``scores``. When a gradient is
-    needed, ``scores`` is the only tensor of its size that is kept for the backward pass. That is why the norm
-    comes as a factor: normalised rows or scores would have to be kept beside the plain ones.
+    When a gradient is needed, ``scores`` is the only tensor of its size that is kept for the backward pass.
 
     Args:
         scores (Tensor): Shape (B, H, C, N).
         temperatures (Sequence[float]): T of each head; ``MAX_TEMPERATURE`` or infinity for the maximum.
         lam (float): Weight of the attention term.
-        scale (Tensor, optional): Shape (H, C); s = scale * scores, and s = scores without it.
-
-    Returns:
-        Tensor: Logits, shape (B, C).
+        scale (Tensor, optional): Shape (H, C).
     """
     temperatures = tuple(temperatures)
     if torch.is_grad_enabled() and scores.requires_grad:
@@ -101,16 +78,7 @@ def residual_attention(
 def pooled_terms(
     scores: Tensor, temperatures: Sequence[float], scale: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The two terms of the logit, each summed over heads.
-
-    Args:
-        scores (Tensor): Shape (B, H, C, N).
-        temperatures (Sequence[float]): T of each head.
-        scale (Tensor, optional): As for :func:`residual_attention`.
-
-    Returns:
-        tuple[Tensor, Tensor]: base and att, each of shape (B, C).
-    """
+    """The terms base and att, each summed over heads, shape (B, C); arguments as for ``residual_attention``."""
     scores, scale = _widen(scores, scale)
     soft, sharp = _split_heads(temperatures)
     base = (scores.mean(dim=-1) * scale).sum(dim=1)
@@ -125,16 +93,7 @@ def pooled_terms(
 
 
 def attention_maps(scores: Tensor, temperatures: Sequence[float], scale: Tensor | None = None) -> Tensor:
-    """Where each class was read from: the mean over heads of softmax(T s), one-hot for the maximum.
-
-    Args:
-        scores (Tensor): Shape (B, H, C, N).
-        temperatures (Sequence[float]): T of each head.
-        scale (Tensor, optional): As for :func:`residual_attention`.
-
-    Returns:
-        Tensor: Shape (B, C, N); sums to 1 over N.
-    """
+    """Where each class was read from, (B, C, N): the mean over heads of softmax(T s), one-hot for the maximum."""
     scores, scale = _widen(scores, scale)
     soft, sharp = _split_heads(temperatures)
     maps = []
@@ -179,17 +138,18 @@ class _ResidualAttention(torch.autograd.Function):
         if sharp:
             peak = _one_hot_peak(_take(scores, sharp))
             grads.append(torch.addcmul(grad_base[:, sharp], peak, grad_att[:, sharp]))
-        grad_scores = _take(torch.cat(grads, dim=1), _inverse(soft + sharp))
+        heads = soft + sharp
+        back_in_order = sorted(range(len(heads)), key=heads.__getitem__)
+        grad_scores = _take(torch.cat(grads, dim=1), back_in_order)
         grad_scale = None
-        if (
-            plain_scale is not None
-        ):  # s_k = scale * score_k, so d/d scale = sum_k (d/d score_k) score_k / scale
+        if plain_scale is not None:
+            # s_k = scale * score_k, so d / d scale = sum_k (d / d score_k) score_k / scale.
             grad_scale = ((grad_scores * scores).sum(dim=(0, 3)) / scale).to(plain_scale.dtype)
         return grad_scores.to(plain.dtype), grad_scale, None, None
 
 
 def _widen(scores: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Both in float32 at least; the scale is 1 where none is given."""
+    """Both in float32 at least; a scale of None is 1."""
     scores = widen(scores)
     scale = scores.new_ones(scores.shape[1:3]) if scale is None else scale.to(scores.dtype)
     return scores, scale
@@ -207,12 +167,8 @@ def _take(scores: Tensor, heads: list[int]) -> Tensor:
     return scores.narrow(1, first, count) if heads == list(range(first, first + count)) else scores[:, heads]
 
 
-def _inverse(order: list[int]) -> list[int]:
-    return sorted(range(len(order)), key=order.__getitem__)
-
-
 def _rates(temperatures: Sequence[float], heads: list[int], scale: Tensor) -> Tensor:
-    """T * scale of the given heads, shape (len(heads), C, 1): what turns a plain score into T s."""
+    """T * scale of some heads, shape (len(heads), C, 1): what turns a plain score into T s."""
     return (scale[heads] * scale.new_tensor([float(temperatures[h]) for h in heads])[:, None])[..., None]
 
 

@@ -1,17 +1,17 @@
 """Reading CSRA classifiers in every spelling they are found in.
 
-Ours is packed: ``weight`` (H, C, D), row [h, c], an optional ``bias`` (C,), and the settings as buffers. Others,
-relative to the head (key patterns; shapes (C, D, 1, 1) or (C, D) for each head):
+Ours is packed: ``weight`` (H, C, D), row [h, c], and an optional ``bias`` (C,). Others, relative to the head (weights
+have shape (C, D, 1, 1) or (C, D) for each head):
 
-=========  =======================================  ================================================
-layout     keys                                     found in
-=========  =======================================  ================================================
-mm         ``csra_heads.{i}.head.weight``           mmpretrain's ``CSRAClsHead``
+=========  ===========================================  ================================================
+layout     keys                                         found in
+=========  ===========================================  ================================================
+mm         ``csra_heads.{i}.head.weight``               mmpretrain's ``CSRAClsHead``
 A, B       ``[classifier.]multi_head.{i}.head.weight``  the official ResNet and ViT releases
-L1         ``[classifier.]fc{i+1}.weight``          older official ResNet files
-L2         ``head{i+1}.weight``, ``.bias``          the official COCO ViT files; plus an unused ``head.*``
-linear     ``fc.weight``, ``fc.bias``               ``MultiLabelLinearClsHead``: training-free CSRA
-=========  =======================================  ================================================
+L1         ``[classifier.]fc{i+1}.weight``              older official ResNet files
+L2         ``head{i+1}.weight``, ``.bias``              the official COCO ViT files; plus an unused ``head.*``
+linear     ``fc.weight``, ``fc.bias``                   ``MultiLabelLinearClsHead``: training-free CSRA
+=========  ===========================================  ================================================
 """
 
 import re
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['check_settings', 'to_packed']
+__all__ = ['to_packed']
 
+# Each with the number of its first head.
 _PER_HEAD = (
     (re.compile(r'csra_heads\.(\d+)\.head\.(weight)'), 0),
     (re.compile(r'(?:classifier\.)?multi_head\.(\d+)\.head\.(weight)'), 0),
@@ -34,17 +35,16 @@ _PER_HEAD = (
 def to_packed(state_dict: dict, prefix: str, head: nn.Module) -> None:
     """Rewrite a foreign layout under ``prefix`` to the packed one, in place; the packed one stays as it is.
 
-    A classifier of another number of classes, as in fine-tuning, is left for the loader to report: it can't
-    load into this head whatever the settings.
+    A classifier of another number of classes, as in fine-tuning, is left for the loader to report.
 
     Args:
-        state_dict (dict): The state dict being loaded; foreign keys are replaced.
+        state_dict (dict): The state dict being loaded.
         prefix (str): Prefix of the head's keys, such as ``'head.'``.
         head (CSRAHead): The head that loads.
 
     Raises:
         UserError: If the file holds another number of heads, or biases or a linear classifier that a head with
-            these settings can't represent.
+            these settings cannot represent.
     """
     names = {key[len(prefix) :]: key for key in state_dict if key.startswith(prefix)}
     if 'fc.weight' in names and state_dict[names['fc.weight']].shape == head.weight.shape[1:]:
@@ -62,39 +62,15 @@ def to_packed(state_dict: dict, prefix: str, head: nn.Module) -> None:
             return
 
 
-def check_settings(state_dict: dict, prefix: str, head: nn.Module) -> None:
-    """Compare the stored settings with the head's; a file without them is taken to agree.
-
-    Where the classifier itself can't load, for another number of classes, its settings don't matter.
-
-    Raises:
-        UserError: If the weights were trained with another lam, other temperatures or the other normalisation.
-    """
-    weight = state_dict.get(f'{prefix}weight')
-    loads = weight is not None and weight.shape[1:] == head.weight.shape[1:]
-    for argument in ('lam', 'temperatures', 'normalize'):
-        key = f'{prefix}csra_{argument}'
-        own = torch.tensor(getattr(head, argument), dtype=torch.float64)
-        stored = state_dict.get(key, own).double().cpu()
-        # Loosely, so that a file whose floats were halved still agrees.
-        if loads and (stored.shape != own.shape or not torch.allclose(stored, own, rtol=1e-3)):
-            raise UserError(
-                f'these weights were trained with {argument}={stored.tolist()}, this head has '
-                f'{argument}={own.tolist()}. Set {argument} in the head config to the stored value, or delete '
-                f'"{key}" from the state dict to use the weights otherwise'
-            )
-        state_dict[key] = own
-
-
 def _pack_heads(
     tensors: dict[tuple[int, str], Tensor], state_dict: dict, prefix: str, head: nn.Module
 ) -> None:
     """Stack per-head tensors, keyed by (head index, 'weight' | 'bias')."""
     found = sorted(index for index, kind in tensors if kind == 'weight')
-    if found != list(range(len(head.weight))):
+    if found != list(range(head.num_heads)):
         raise UserError(
             f'the file holds {len(found)} CSRA classifiers, numbers {found} from 0; this head has '
-            f'{len(head.weight)}: set num_heads={len(found)} and its temperatures'
+            f'{head.num_heads}: set num_heads={len(found)} and its temperatures'
         )
     weights = torch.stack([tensors[index, 'weight'].flatten(1) for index in found])
     state_dict[f'{prefix}weight'] = weights

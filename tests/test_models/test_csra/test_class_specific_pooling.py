@@ -55,14 +55,14 @@ def naive_logits(x, weight, temperatures, lam, normalize):
 )
 def test_golden_logits(num_heads, lam, expected):
     weight = golden_weight(num_heads)
-    scores = class_scores(X, weight, num_heads) * inverse_norms(weight, num_heads)[..., None]
+    scores = class_scores(X, weight) * inverse_norms(weight)[..., None]
     logits = residual_attention(scores, PAPER_TEMPERATURES[num_heads], lam)
     torch.testing.assert_close(logits, torch.tensor([expected], dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_golden_scores_attention_and_gradient():
     x = X.clone().requires_grad_()
-    scores = class_scores(x, golden_weight(1), 1) * inverse_norms(golden_weight(1), 1)[..., None]
+    scores = class_scores(x, golden_weight(1)) * inverse_norms(golden_weight(1))[..., None]
     expected = torch.tensor([[[[0.6, 2.0, 1.8, 1.6], [0, 1, 0, -1]]]], dtype=torch.float64)
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-12)
     for temperature, att in [
@@ -88,8 +88,8 @@ def test_equals_the_naive_loop(temperatures, lam, normalize):
     weight = torch.randn(len(temperatures), 3, 5, dtype=torch.float64, requires_grad=True)
     sentinel = [MAX_TEMPERATURE if t == math.inf else t for t in temperatures]
     expected = naive_logits(x, weight.detach(), sentinel, lam, normalize)
-    scores = class_scores(x, weight, len(temperatures))
-    scale = inverse_norms(weight, len(temperatures)) if normalize else None
+    scores = class_scores(x, weight)
+    scale = inverse_norms(weight) if normalize else None
     for s in (scores, scores.detach()):
         logits = residual_attention(s, temperatures, lam, scale)
         torch.testing.assert_close(logits, expected, rtol=0, atol=1e-12)
@@ -114,7 +114,7 @@ def test_gradients_through_the_norm():
     weight = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
 
     def head(x, weight):
-        return residual_attention(class_scores(x, weight, 2), [2, 99], 0.5, inverse_norms(weight, 2))
+        return residual_attention(class_scores(x, weight), [2, 99], 0.5, inverse_norms(weight))
 
     assert torch.autograd.gradcheck(head, (x, weight))
 
@@ -146,7 +146,7 @@ def test_tied_maxima_pass_the_gradient_to_one_location():
 
 def test_zero_row_scores_zero_and_spares_the_other_classes():
     weight = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]], requires_grad=True)
-    logits = residual_attention(class_scores(X.float(), weight, 1), [1], 0.5, inverse_norms(weight, 1))
+    logits = residual_attention(class_scores(X.float(), weight), [1], 0.5, inverse_norms(weight))
     logits.sum().backward()
     assert logits[0, 0] == 0 and logits[0, 1] > 0
     assert torch.isfinite(weight.grad).all()

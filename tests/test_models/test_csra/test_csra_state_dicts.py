@@ -7,6 +7,7 @@ from mmengine.runner import load_state_dict as mmengine_load
 from mmpretrain.models.heads import CSRAClsHead, MultiLabelLinearClsHead
 
 from mmlattn.models import CSRAHead
+from mmlattn.utils.stored_settings import decode_settings
 
 H, C, D = 4, 3, 8
 WEIGHT = torch.randn(H, C, D, generator=torch.Generator().manual_seed(1))
@@ -103,7 +104,7 @@ def test_fine_tuning_from_another_number_of_classes_loads_the_rest(stored):
     head = CSRAHead(C, D, H, 0.5)
     before = head.weight.clone()
     mmengine_load(head, stored, strict=False)
-    assert torch.equal(head.weight, before) and head.csra_lam == 0.5
+    assert torch.equal(head.weight, before) and decode_settings(head.stored_settings)['lam'] == 0.5
     with pytest.raises(RuntimeError):
         head.load_state_dict(stored)
 
