@@ -10,7 +10,7 @@ import mmpretrain.registry as mmpretrain_registry
 from mmengine import registry as roots
 from mmengine.registry import Registry
 
-__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', 'TRANSFORMS', 'VISUALIZERS']
+__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', 'VISUALIZERS']
 
 
 class PluginRegistry(Registry):
@@ -32,19 +32,14 @@ class PluginRegistry(Registry):
         self._twin.register_module(name=module_name, force=force, module=module)
 
 
-def _plugin(kind: str, location: str) -> PluginRegistry:
-    return PluginRegistry(
-        kind.lower().rstrip('s'),
-        parent=getattr(roots, kind),
-        twin=getattr(mmpretrain_registry, kind),
-        locations=[location],
-    )
+def _plugin(kind: str, *locations: str) -> PluginRegistry:
+    parent, twin = getattr(roots, kind), getattr(mmpretrain_registry, kind)
+    return PluginRegistry(kind.lower().rstrip('s'), parent=parent, twin=twin, locations=list(locations))
 
 
 MODELS = _plugin('MODELS', 'mmlattn.models')
-DATASETS = _plugin('DATASETS', 'mmlattn.datasets')
-DATA_SAMPLERS = _plugin('DATA_SAMPLERS', 'mmlattn.datasets')
-TRANSFORMS = _plugin('TRANSFORMS', 'mmlattn.datasets')
+DATASETS = _plugin('DATASETS', 'mmlattn.datasets', 'mmlattn.engine.reproducibility')
+DATA_SAMPLERS = _plugin('DATA_SAMPLERS', 'mmlattn.engine.reproducibility')
 METRICS = _plugin('METRICS', 'mmlattn.evaluation')
 HOOKS = _plugin('HOOKS', 'mmlattn.engine')
 LOOPS = _plugin('LOOPS', 'mmlattn.engine')

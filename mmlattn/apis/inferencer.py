@@ -15,7 +15,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mmlattn.apis.loading import load_trained
-from mmlattn.engine.hooks import constrained
+from mmlattn.engine.hooks.label_constraints import constrained
 from mmlattn.evaluation.metrics.localization import check_frame
 from mmlattn.models.ran.mask_recording import record_masks
 from mmlattn.models.ran.soft_mask import SoftMask

@@ -1,27 +1,18 @@
-from .hooks import (
-    ClassNamesHook,
-    CollectDirHook,
-    CompleteWeightsHook,
-    EvidenceVisualizationHook,
-    LabelConstraintsHook,
-    LabelFrequencyHook,
-    RACNNPhaseHook,
-    RegionDiagnosticsHook,
-    ReproducibilityHook,
-)
-from .loops import StreamTrainLoop
+"""What runs around training and testing: hooks, and training as a function of the seed."""
+
+from .hooks.class_names import ClassNamesHook
+from .hooks.collect_dir import CollectDirHook
+from .hooks.complete_weights import CompleteWeightsHook
+from .hooks.evidence_visualization import EvidenceVisualizationHook
+from .hooks.label_constraints import LabelConstraintsHook
+from .hooks.label_frequency import LabelFrequencyHook
+from .hooks.racnn_phase import RACNNPhaseHook
+from .hooks.region_diagnostics import RegionDiagnosticsHook
 from .phase_schedule import PhaseSchedule
+from .reproducibility import ReproducibilityHook, SeededDataset, StreamSampler, StreamTrainLoop
 
 __all__ = [
-    'ClassNamesHook',
-    'CollectDirHook',
-    'CompleteWeightsHook',
-    'EvidenceVisualizationHook',
-    'LabelConstraintsHook',
-    'LabelFrequencyHook',
-    'PhaseSchedule',
-    'RACNNPhaseHook',
-    'RegionDiagnosticsHook',
-    'ReproducibilityHook',
-    'StreamTrainLoop',
-]
+    'ClassNamesHook', 'CollectDirHook', 'CompleteWeightsHook', 'EvidenceVisualizationHook', 'LabelConstraintsHook',
+    'LabelFrequencyHook', 'PhaseSchedule', 'RACNNPhaseHook', 'RegionDiagnosticsHook', 'ReproducibilityHook',
+    'SeededDataset', 'StreamSampler', 'StreamTrainLoop',
+]  # fmt: skip

@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_run import run_tool
 
 from mmlattn.engine import LabelConstraintsHook
-from mmlattn.engine.hooks import constrained
+from mmlattn.engine.hooks.label_constraints import constrained
 from mmlattn.structures import LabelRules
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.predictions import load_predictions

@@ -14,8 +14,8 @@ from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset, MultiLabelDataset
 from tiny_run import free_port, run_tool
 
-from mmlattn.datasets import SeededDataset
-from mmlattn.engine.hooks import LabelFrequencyHook, count_labels
+from mmlattn.engine.hooks.label_frequency import LabelFrequencyHook, count_labels
+from mmlattn.engine.reproducibility import SeededDataset
 from mmlattn.utils.checkpoint import use_safe_loading
 from mmlattn.utils.errors import UserError
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from tiny_run import BY_ITERATION, differing, final_state, write_tiny_run
 
-from mmlattn.datasets import SeededDataset
+from mmlattn.engine.reproducibility import SeededDataset
 from mmlattn.utils.checkpoint import use_safe_loading
 from mmlattn.utils.launch import make_reproducible
 

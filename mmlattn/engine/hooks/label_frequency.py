@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset
 
-from mmlattn.datasets import SeededDataset
+from mmlattn.engine.reproducibility import SeededDataset
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
 

@@ -8,7 +8,8 @@ from torch.utils.data import Dataset
 
 from mmlattn.registry import DATASETS
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.randomness import ITEM, POSITION, seeded
+
+from .seeding import ITEM, POSITION, seeded
 
 __all__ = ['SeededDataset']
 
@@ -17,16 +18,15 @@ __all__ = ['SeededDataset']
 class SeededDataset(Dataset):
     """Any data set, with the randomness of each item fixed by (seed, epoch, index).
 
-    Around each item ``random``, ``numpy.random`` and torch's CPU generator are seeded and put back
-    afterwards, so that neither the number of workers, nor their lifetime, nor a resume changes what an image
-    looks like. An index that carries a ``position`` (:class:`~mmlattn.datasets.StreamIndex`) is seeded by
-    (seed, position) instead. Transforms that keep a generator of their own are out of reach.
+    Around each item ``random``, ``numpy.random`` and torch's CPU generator are seeded, and put back afterwards. An
+    index that knows its ``position``, a ``StreamIndex``, is seeded by (seed, position) instead. Transforms with a
+    generator of their own are out of reach.
 
     ``ReproducibilityHook`` sets the seed and the epoch; every other attribute is the wrapped data set's.
 
     Args:
-        dataset (dict | Dataset): Config of the data set, or the data set: any map-style one, also mmengine's
-            ``ConcatDataset``, ``RepeatDataset`` and ``ClassBalancedDataset``.
+        dataset (dict | Dataset): Any map-style data set or its config, also mmengine's ``ConcatDataset``,
+            ``RepeatDataset`` and ``ClassBalancedDataset``.
         seed (int, optional): Seed to start with, >= 0. Defaults to None: to be set before the first item.
     """
 

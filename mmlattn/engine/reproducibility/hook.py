@@ -1,14 +1,16 @@
-"""Randomness as a function of where the training is."""
+"""The hook that hands out seed and epoch, and seeds each step."""
 
 from mmengine.dist import broadcast_object_list, get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader, Sampler
 
-from mmlattn.datasets import SeededDataset, StreamSampler
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.randomness import STEP, seed_process
+
+from .seeded_dataset import SeededDataset
+from .seeding import STEP, seed_process
+from .stream import StreamSampler
 
 __all__ = ['ReproducibilityHook']
 
@@ -18,12 +20,9 @@ class ReproducibilityHook(Hook):
     """Tie all randomness of training to the seed and the position in training.
 
     * The order of samples follows the run's seed, also one that a resume restored.
-    * Augmentation: the seed and the epoch are handed to ``SeededDataset``.
-    * Dropout, mixup and the like: ``random``, ``numpy.random`` and torch are seeded with
-      (seed, iteration, rank) before each step.
-
-    So a run that was killed and resumed from a checkpoint equals one that was not, bit for bit where the
-    operations themselves are deterministic.
+    * Augmentation: ``SeededDataset`` gets the seed, and the epoch at its start.
+    * Dropout, mixup and the like: ``random``, ``numpy.random`` and torch are seeded with (seed, iteration, rank)
+      before each step.
     """
 
     # Before any hook that may draw random numbers in the same step.
@@ -40,7 +39,7 @@ class ReproducibilityHook(Hook):
         seeds = [runner.seed]
         broadcast_object_list(seeds)
         self._seed = seeds[0]
-        sampler = _sampler(loader)
+        sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
         if hasattr(sampler, 'seed') and _configured_seed(runner.cfg) is None:
             sampler.seed = self._seed
         self._dataset = _seeded_dataset(loader)
@@ -66,10 +65,6 @@ class ReproducibilityHook(Hook):
         seed_process(self._seed, STEP, runner.iter, get_rank())
 
 
-def _sampler(loader: DataLoader) -> Sampler:
-    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
-
-
 def _configured_seed(cfg: dict) -> int | None:
     """The sampler's own seed, if the config gives one."""
     loader = cfg.get('train_dataloader')
@@ -79,7 +74,8 @@ def _configured_seed(cfg: dict) -> int | None:
 def _seeded_dataset(loader: DataLoader) -> SeededDataset | None:
     dataset = loader.dataset
     if not isinstance(dataset, SeededDataset):
-        dataset = getattr(dataset, '_dataset', None)  # mmengine's slice, from num_batch_per_epoch
+        # mmengine's slice, from num_batch_per_epoch
+        dataset = getattr(dataset, '_dataset', None)
     return dataset if isinstance(dataset, SeededDataset) else None
 
 

@@ -9,8 +9,9 @@ import torch
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 from torch.utils.data import DataLoader
 
-from mmlattn.datasets import SeededDataset, StreamIndex, StreamSampler
-from mmlattn.utils.randomness import ITEM, POSITION, STEP, seed_process, seeded
+from mmlattn.engine import SeededDataset, StreamSampler
+from mmlattn.engine.reproducibility.seeding import ITEM, POSITION, STEP, seed_process, seeded
+from mmlattn.engine.reproducibility.stream import StreamIndex
 
 
 class Dice(BaseDataset):

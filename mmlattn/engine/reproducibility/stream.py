@@ -1,0 +1,104 @@
+"""Training counted in iterations: an endless stream of samples, numbered, that goes on where a checkpoint stopped."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from mmengine.dataset import InfiniteSampler
+from mmengine.runner import IterBasedTrainLoop
+from torch import nn
+
+from mmlattn.registry import DATA_SAMPLERS, LOOPS
+from mmlattn.utils.errors import UserError
+
+__all__ = ['StreamIndex', 'StreamSampler', 'StreamTrainLoop']
+
+
+class StreamIndex(int):
+    """The index of a sample that also knows its place in the stream.
+
+    Args:
+        index (int): Index into the data set.
+        position (int): How many samples all processes together drew before this one.
+    """
+
+    position: int
+
+    def __new__(cls, index: int, position: int) -> 'StreamIndex':
+        self = super().__new__(cls, index)
+        self.position = position
+        return self
+
+    def __getnewargs__(self) -> tuple[int, int]:
+        return int(self), self.position
+
+
+@DATA_SAMPLERS.register_module()
+class StreamSampler(InfiniteSampler):
+    """mmengine's ``InfiniteSampler`` with numbered indices that can start anywhere.
+
+    The order is the parent's: one permutation after another, a function of the seed alone, dealt out to the processes
+    in turn. The position tells ``SeededDataset`` apart the visits to one image.
+
+    Args:
+        dataset (Sized): The data set.
+        shuffle (bool): Whether to shuffle. Defaults to True.
+        seed (int, optional): Seed of the order, the same in all processes. Drawn and shared if None.
+    """
+
+    _skipped = 0
+
+    def skip(self, num_samples: int) -> None:
+        """Start the next iteration after ``num_samples`` samples of this process, counted from the beginning.
+
+        Raises:
+            UserError: If ``num_samples`` is negative.
+        """
+        if num_samples < 0:
+            raise UserError(f'cannot skip {num_samples} samples: expected 0 or more')
+        self._skipped = num_samples
+
+    def __iter__(self) -> Iterator[StreamIndex]:
+        """Iterate from the current start; every call begins there anew."""
+        first = self.rank + self._skipped * self.world_size
+        numbered = islice(enumerate(self._infinite_indices()), first, None, self.world_size)
+        return (StreamIndex(index, position) for position, index in numbered)
+
+
+@LOOPS.register_module()
+class StreamTrainLoop(IterBasedTrainLoop):
+    """mmengine's iteration-based loop, whose data stream goes on where it stopped.
+
+    The loop of mmengine 0.10.7 starts its workers before a resume is known, and then loads and drops every batch used
+    before. Here the sampler skips them unloaded, on every version. Takes the parent's arguments.
+    """
+
+    def run(self) -> nn.Module:
+        """Launch training."""
+        self.runner.call_hook('before_train')
+        # As in the parent, the whole training is one epoch to the hooks.
+        self.runner.call_hook('before_train_epoch')
+        batches = self._remaining_batches()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(batches))
+            self._decide_current_val_interval()
+            due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+            if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
+                self.runner.val_loop.run()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _remaining_batches(self) -> Iterator:
+        """Iterate the batches not trained on yet."""
+        # Releases workers that the parent may have started.
+        self.dataloader_iterator = None
+        loader = self.dataloader
+        if loader.batch_size is not None and hasattr(loader.sampler, 'skip'):
+            loader.sampler.skip(self._iter * loader.batch_size)
+            return iter(loader)
+        # Any other sampler, or batch sampler, says where it stands only by drawing.
+        batches = iter(loader)
+        for _ in range(self._iter):
+            next(batches)
+        return batches
