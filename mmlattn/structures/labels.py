@@ -1,0 +1,223 @@
+"""Which classes a picture has, and which of them a model predicts: one rule for heads, metrics, hooks and inferencer.
+
+A sample is a ``DataSample``, or a mapping as metrics get it. C is the number of classes, B that of samples. Of each
+class a sample says whether it is present (1), absent (0) or ignored (-1); batch augmentations such as Mixup say
+something in between. ``gt_score`` (C,) says so directly. Without it ``gt_label`` lists the present classes. A class
+in ``gt_label_ignore``, or in VOC's ``gt_label_difficult``, is ignored unless it is present. So the present classes
+are those above 0; who can read nothing in between asks :func:`check_sets`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmlattn.utils.errors import UserError
+
+__all__ = [
+    'check_sets', 'label_matrix', 'listed_labels', 'select_labels', 'selection_mask', 'true_class', 'true_classes',
+]  # fmt: skip
+
+
+def selection_mask(
+    scores: Tensor, threshold: Tensor | float | None = None, topk: int | None = None
+) -> Tensor:
+    """Which classes are predicted: those that reach their threshold and are among the ``topk`` best.
+
+    Args:
+        scores (Tensor): Shape (..., C). NaN is never predicted.
+        threshold (Tensor | float, optional): For all classes, or of shape (C,), in the precision of the scores.
+        topk (int, optional): At least 1; more than C is C. Of equal scores the lower class is the better one.
+
+    Returns:
+        Tensor: Shape (..., C), bool.
+
+    Raises:
+        UserError: For a ``topk`` below 1.
+    """
+    if topk is not None and topk < 1:
+        raise UserError(f'topk must be at least 1, got {topk}')
+    scores = scores if scores.is_floating_point() else scores.float()
+    mask = ~scores.isnan()
+    if threshold is not None:
+        mask = mask & (scores >= torch.as_tensor(threshold, dtype=scores.dtype, device=scores.device))
+    if topk is not None and topk < scores.shape[-1]:
+        ranked = scores.nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        last = ranked.topk(topk).values[..., -1:]
+        better, tied = ranked > last, ranked == last
+        room = topk - better.sum(dim=-1, keepdim=True, dtype=torch.int32)
+        mask = mask & (better | (tied & (tied.cumsum(dim=-1, dtype=torch.int32) <= room)))
+    return mask
+
+
+def select_labels(scores: Tensor, threshold: Tensor | float | None = None, topk: int | None = None) -> Tensor:
+    """The predicted classes of one picture, scores of shape (C,): their indices, ascending; see `selection_mask`."""
+    return selection_mask(scores, threshold, topk).nonzero()[:, 0]
+
+
+def listed_labels(data_samples: Sequence, num_classes: int, field: str = 'gt_label') -> list[Tensor]:
+    """The classes that a field of each sample lists, in its order.
+
+    Args:
+        data_samples (Sequence): B samples.
+        num_classes (int): C.
+        field (str): ``gt_label``, ``pred_label`` and the like.
+
+    Returns:
+        list[Tensor]: B times (n,) long.
+
+    Raises:
+        UserError: If a sample lacks the field, or has anything in it but whole numbers of 0 to C - 1.
+    """
+    for sample in data_samples:
+        if sample.get(field) is None:
+            raise UserError(
+                f'{_name(sample)} has no {field}: use a data set that lists the labels of its pictures'
+            )
+    return _read_lists(data_samples, num_classes, field)
+
+
+def label_matrix(data_samples: Sequence, num_classes: int) -> Tensor:
+    """What each sample says of each class.
+
+    Args:
+        data_samples (Sequence): B samples, at least one.
+        num_classes (int): C.
+
+    Returns:
+        Tensor: Shape (B, C), float32: 1 present, 0 absent, -1 ignored, or a soft value in between 0 and 1.
+
+    Raises:
+        UserError: If a sample has neither ``gt_score`` nor ``gt_label``, or one that does not fit the classes.
+    """
+    unscored = [sample for sample in data_samples if sample.get('gt_score') is None]
+    for sample in unscored:
+        if sample.get('gt_label') is None:
+            raise UserError(f'a data sample has neither gt_label nor gt_score: {_name(sample)}')
+    listed = iter(_one_hot(_read_lists(unscored, num_classes, 'gt_label'), num_classes))
+    targets = torch.stack(
+        [next(listed) if s.get('gt_score') is None else _read_scores(s, num_classes) for s in data_samples]
+    )
+    for field in ('gt_label_ignore', 'gt_label_difficult'):
+        if any(sample.get(field) is not None for sample in data_samples):
+            ignored = torch.stack(_one_hot(_read_lists(data_samples, num_classes, field), num_classes))
+            targets = targets.masked_fill((targets == 0) & (ignored.to(targets.device) > 0), -1)
+    sound = ((targets >= 0) & (targets <= 1)) | (targets == -1)
+    if not sound.all():
+        raise UserError(
+            f'gt_score must be 1 (present), 0 (absent), -1 (ignored) or in between 0 and 1, got '
+            f'{targets[~sound].unique()[:5].tolist()}'
+        )
+    return targets
+
+
+def check_sets(targets: Tensor, reader: str) -> None:
+    """See that targets (B, C) say yes or no of each class, as ``reader``, named in the message, needs.
+
+    Raises:
+        UserError: For soft values.
+    """
+    soft = (targets > 0) & (targets < 1)
+    if soft.any():
+        raise UserError(
+            f'{reader} takes sets of labels: gt_score must be 1 (present), 0 (absent) or -1 (ignored), got values '
+            f'between 0 and 1: {targets[soft].unique()[:5].tolist()}: take batch augmentations such as Mixup and '
+            'CutMix, or label smoothing, out of the config'
+        )
+
+
+def true_class(sample: Any, num_classes: int) -> int:
+    """The one class of a picture, from ``gt_label``.
+
+    Raises:
+        UserError: If it has none or several, or one that is not of the C classes.
+    """
+    labels = _read_lists([sample], num_classes, 'gt_label')[0].tolist()
+    if len(labels) != 1:
+        raise UserError(
+            f'gt_label of {_name(sample)} must be one of the {num_classes} classes that the model scores, got '
+            f'{labels}: use a data set of a single label'
+        )
+    return labels[0]
+
+
+def true_classes(data_samples: Sequence, num_classes: int) -> Tensor:
+    """The one class of each picture, for training: (B,) long, or (B, C) soft targets where samples have ``gt_score``.
+
+    Values are looked at on the CPU only: a GPU would have to be waited for in every step.
+
+    Args:
+        data_samples (Sequence): B samples, at least one.
+        num_classes (int): C.
+
+    Raises:
+        UserError: If a sample has anything but one label, or targets that do not sum to 1.
+    """
+    field, shape = ('gt_score', (num_classes,)) if 'gt_score' in data_samples[0] else ('gt_label', (1,))
+    for sample in data_samples:
+        value = sample.get(field)
+        if value is None or tuple(value.shape) != shape:
+            raise UserError(
+                f'one label for each picture is needed, {field} of shape {shape}, got '
+                f'{None if value is None else tuple(value.shape)} of {_name(sample)}: use a data set of a single '
+                'label; for several labels each there are CSRAHead, STLSTMHead and CNNRNNHead'
+            )
+    if field == 'gt_label':
+        targets = torch.cat([sample.get(field) for sample in data_samples])
+        if targets.device.type == 'cpu' and not ((targets >= 0) & (targets < num_classes)).all():
+            raise UserError(
+                f'labels must be 0 to {num_classes - 1}, got {targets.tolist()}: set num_classes of model.head and '
+                'of data_preprocessor to the number of classes'
+            )
+        return targets
+    targets = torch.stack([sample.get(field) for sample in data_samples])
+    if targets.device.type == 'cpu' and not ((targets.float().sum(dim=1) - 1).abs() <= 1e-3).all():
+        raise UserError(
+            'gt_score must sum to 1 for each picture, as one label or a mixture of labels does; got sums '
+            f'{targets.sum(dim=1).tolist()[:4]}'
+        )
+    return targets
+
+
+def _read_lists(data_samples: Sequence, num_classes: int, field: str) -> list[Tensor]:
+    """What :func:`listed_labels` gives; a sample without the field lists nothing."""
+    listed = []
+    for sample in data_samples:
+        values = torch.as_tensor(() if sample.get(field) is None else sample.get(field)).reshape(-1)
+        labels = values.long()
+        if values.dtype == torch.bool or (values.is_floating_point() and (labels != values).any()):
+            raise UserError(f'{field} of {_name(sample)} must hold indices of classes, got {values.tolist()}')
+        listed.append(labels)
+    # One look at all labels: a GPU is waited for once.
+    together = torch.cat(listed) if listed else torch.zeros(0)
+    if ((together < 0) | (together >= num_classes)).any():
+        sample, labels = next(
+            (sample, labels.tolist())
+            for sample, labels in zip(data_samples, listed, strict=True)
+            if ((labels < 0) | (labels >= num_classes)).any()
+        )
+        raise UserError(
+            f'{field} holds {labels} but the model scores {num_classes} classes (0 to {num_classes - 1}): set '
+            f'num_classes of model.head and of data_preprocessor, or mend the annotation of {_name(sample)}'
+        )
+    return listed
+
+
+def _read_scores(sample: Any, num_classes: int) -> Tensor:
+    score = torch.as_tensor(sample.get('gt_score')).float()
+    if tuple(score.shape) != (num_classes,):
+        raise UserError(
+            f'gt_score must be ({num_classes},), got {tuple(score.shape)} of {_name(sample)}: set num_classes of '
+            'model.head and of data_preprocessor to the number of classes'
+        )
+    return score
+
+
+def _one_hot(listed: Sequence[Tensor], num_classes: int) -> list[Tensor]:
+    return [torch.zeros(num_classes, device=labels.device).index_fill(0, labels, 1) for labels in listed]
+
+
+def _name(sample: Any) -> str:
+    """What messages call a sample."""
+    return str(sample.get('img_path') or 'a data sample')
