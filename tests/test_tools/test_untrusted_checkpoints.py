@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.apis import get_model
 from tiny_run import MarkWhenOpened, run_tool, write_tiny_run
 
@@ -64,3 +65,28 @@ def test_opened_if_trusted(config, evil, tmp_path):
     done = run_tool('test.py', config, path, '--trust-checkpoint', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert marker.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('where', ['elsewhere', 'in the working directory'])
+def test_text_of_a_config_is_never_run(config, tmp_path, where):
+    """Mmengine's Runner parses ``meta['config']`` when it resumes, and a config is Python."""
+    run, marker = tmp_path / 'run', tmp_path / 'marker'
+    short = ['--work-dir', run, '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1']
+    done = run_tool('train.py', config, *short, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    checkpoint = torch.load(run / 'epoch_1.pth', weights_only=False)
+    command = f'import os\nos.system("touch {marker}")\ngpu_ids = [0]\n'
+    checkpoint['meta'] |= dict(config=command, cfg=command)
+    checkpoint['message_hub']['runtime_info']['cfg'] = command
+    Config.fromstring(command, '.py')
+    assert marker.exists()  # it works
+    marker.unlink()
+    path = run / 'epoch_1.pth' if where == 'in the working directory' else tmp_path / 'foreign.pth'
+    torch.save(checkpoint, path)
+    longer = ['--resume', path, '--work-dir', run, '--cfg-options', 'train_cfg.max_epochs=2']
+    done = run_tool('train.py', config, *longer, 'train_cfg.val_interval=1', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'resumed epoch: 1' in done.stdout + done.stderr and not marker.exists()
+    saved = torch.load(run / 'epoch_2.pth', weights_only=False)
+    assert command not in (saved['meta']['cfg'], saved['message_hub']['runtime_info']['cfg'])

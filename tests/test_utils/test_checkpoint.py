@@ -53,7 +53,9 @@ def test_what_a_runner_saves_opens(tmp_path):
     content = dict(
         state_dict={'weight': torch.ones(2)},
         meta=dict(
-            epoch=1, dataset_meta=dict(classes=('a',), palette=np.eye(2, dtype=np.uint8), best=np.float64(3))
+            epoch=1,
+            dataset_meta=dict(classes=('a',), palette=np.eye(2, dtype=np.uint8), best=np.float64(3)),
+            boxes=np.zeros((0, 4), np.float32),
         ),
         message_hub=dict(log_scalars={'loss': history}),
     )
@@ -62,6 +64,7 @@ def test_what_a_runner_saves_opens(tmp_path):
     assert loaded['message_hub']['log_scalars']['loss'].mean() == 0.375
     assert np.array_equal(loaded['meta']['dataset_meta']['palette'], np.eye(2))
     assert loaded['meta']['dataset_meta']['best'] == 3
+    assert loaded['meta']['boxes'].shape == (0, 4) and loaded['meta']['boxes'].dtype == np.float32
 
 
 def test_numpy_before_2_opens(tmp_path):
@@ -103,6 +106,20 @@ def test_code_is_not_run(tmp_path, form):
 def test_getattr_gives_log_statistics_only(tmp_path, call):
     torch.save(call, tmp_path / 'a.pth')
     with pytest.raises(UserError, match='getattr'):
+        load_weights_only(str(tmp_path / 'a.pth'))
+
+
+def test_what_numpy_would_believe_is_refused(tmp_path):
+    """Its own reader of a type takes flags that make it follow the bytes of an array as addresses."""
+    flagged = Reduced(np.dtype, 'f8', False, True)
+    flagged.call += ((3, '<', None, None, None, 8, 8, 63),)
+    torch.save(Reduced(np.float64(0).__reduce__()[0], flagged, b'A' * 8), tmp_path / 'a.pth')
+    assert load_weights_only(str(tmp_path / 'a.pth')) == np.frombuffer(b'A' * 8)
+    torch.save(Reduced(np.float64(0).__reduce__()[0], flagged, b'A' * 9), tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='an array of 8 bytes is made of 9'):
+        load_weights_only(str(tmp_path / 'a.pth'))
+    torch.save(Reduced(bytes, 10**12), tmp_path / 'a.pth')
+    with pytest.raises(UserError, match='takes 0 positional'):
         load_weights_only(str(tmp_path / 'a.pth'))
 
 
