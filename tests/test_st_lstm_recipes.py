@@ -17,7 +17,7 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 from PIL import Image
 
-from mmlattn.models.st_lstm.recurrence import STLSTMOutput
+from mmlattn.models.st_lstm.neck import STLSTMOutput
 from mmlattn.models.views.feature_crops import feature_windows
 
 CONFIGS = Path(__file__).parents[1] / 'configs'

@@ -42,7 +42,7 @@ def region(feature_map, theta, size, **options):
     return rows @ feature_map @ columns.T
 
 
-def pooled_region(x, how, size):
+def pooled_region(x, how, size=2):
     """Non-overlapping windows of one region (C, R, R)."""
     if how is None:
         return x
@@ -100,9 +100,9 @@ class Reference:
         }
         self.options = (
             dict(
-                num_steps=5, region_size=14, region_pool='max', pool_size=2, region_embed='fc',
+                num_steps=5, region_size=14, region_pool='max', region_embed='fc',
                 cell_out='identity', loc_param='direct', scale_range=SCALE_RANGE, anchor={}, align_corners=False,
-                padding_mode='zeros', include_global=False,
+                include_global=False,
             )
             | options
         )  # fmt: skip
@@ -123,15 +123,14 @@ class Reference:
     def image(self, feature_map):
         """Z (K, D) with z_0 first if it counts, and theta (K, 4), of one image."""
         o = self.options
-        size = o['region_size'] if isinstance(o['region_size'], tuple) else (o['region_size'],) * 2
+        size = (o['region_size'],) * 2
         cell = {name[5:]: value for name, value in self.weights.items() if name.startswith('cell.')}
         h = c = feature_map.new_zeros(cell['hidden.weight'].shape[1])
         theta = feature_map.new_tensor([1.0, 1.0, 0.0, 0.0])
         zs, thetas = [], []
         for k in range(o['num_steps'] + 1):
-            sampling = dict(align_corners=o['align_corners'], padding_mode=o['padding_mode'])
-            f = region(feature_map, theta, size, **sampling)
-            x = self.embed(pooled_region(f, o['region_pool'], o['pool_size']))
+            f = region(feature_map, theta, size, align_corners=o['align_corners'])
+            x = self.embed(pooled_region(f, o['region_pool']))
             h, c = lstm(x, h, c, cell, o['cell_out'] == 'tanh')
             z = self.linear('z', h).clamp(min=0)
             if k > 0:
@@ -201,7 +200,7 @@ def iou(a, b):
 
 def constraints(theta, alpha=0.5, beta=0.1, first='none', **circle):
     """The unweighted terms of each step of one image, theta (K, 4): dict of lists; an absent anchor gives 0."""
-    terms = dict(scale=[], positive=[], anchor=[], boundary=[], overlap=[])
+    terms = dict(scale=[], positive=[], anchor=[], overlap=[])
     count = len(theta)
     for k, (s_x, s_y, t_x, t_y) in enumerate(theta, start=1):
         zero = s_x * 0
@@ -210,9 +209,6 @@ def constraints(theta, alpha=0.5, beta=0.1, first='none', **circle):
         c_x, c_y = anchor(k, count, **circle)
         pull = ((t_x - c_x) ** 2 + (t_y - c_y) ** 2) / 2
         terms['anchor'].append(pull if k > 1 or first == 'center' else zero)
-        terms['boundary'].append(
-            sum(torch.maximum(s.abs() + t.abs() - 1, zero) ** 2 / 2 for s, t in ((s_x, t_x), (s_y, t_y)))
-        )
         others = [iou(theta[k - 1], other) for j, other in enumerate(theta, start=1) if j != k]
         terms['overlap'].append(sum(others, zero) / max(len(others), 1))
     return terms

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from mmlattn.engine import RegionDiagnosticsHook
-from mmlattn.engine.hooks.region_diagnostics import NeckWatch, region_figures, true_classes
+from mmlattn.engine.hooks.region_diagnostics import RegionMeter, region_figures
 from mmlattn.models import STLSTM, STLSTMHead
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 from mmlattn.models.st_lstm.regions import region_anchors
@@ -53,16 +53,6 @@ def test_figures_against_other_libraries():
         torch.testing.assert_close(figures['coverage'][index], share, atol=5e-3, rtol=0)
 
 
-def test_true_classes():
-    samples = [
-        DataSample().set_gt_label([2]).set_gt_score(torch.tensor([0.3, 0.7, 0.0])),
-        DataSample().set_gt_label([0, 2]),
-        DataSample(),
-        DataSample().set_gt_label(torch.zeros(0, dtype=torch.long)),
-    ]
-    assert true_classes(samples, 3).int().tolist() == [[1, 1, 0], [1, 0, 1], [0, 0, 0], [0, 0, 0]]
-
-
 class StepHead(nn.Module):
     """Scores of the steps are the features themselves."""
 
@@ -75,6 +65,17 @@ def make_neck(**options):
     return STLSTM(3, out_dims=3, **options).eval()
 
 
+def measure(neck, scores, samples):
+    """The figures of one batch whose steps have these scores."""
+    watch = RegionMeter(neck, StepHead())
+    watch.start()
+    output = neck(torch.rand(4, 3, 4, 4))
+    watch._seen = []
+    watch._record(neck, (torch.rand(1, neck.in_channels, 4, 4),), output._replace(step_feats=scores))
+    watch.count(samples)
+    return watch.finish()
+
+
 @pytest.mark.parametrize('include_global', [False, True])
 def test_wins_are_counted_by_step_and_crop(include_global, monkeypatch):
     """Two crops of two pictures. Where a class isn't true, nothing is counted."""
@@ -84,13 +85,7 @@ def test_wins_are_counted_by_step_and_crop(include_global, monkeypatch):
         for label, step in enumerate(wins):
             scores[row, step - first, label] = 1
     neck = make_neck(include_global=include_global)
-    watch = NeckWatch('regions', neck, StepHead())
-    watch.start()
-    output = neck(torch.rand(4, 3, 4, 4))
-    watch._seen = []
-    watch._record(neck, (torch.rand(1, neck.in_channels, 4, 4),), output._replace(step_feats=scores))
-    watch.count([DataSample().set_gt_label([0, 1]), DataSample().set_gt_label([0])])
-    figures = watch.finish()
+    figures = measure(neck, scores, [DataSample().set_gt_label([0, 1]), DataSample().set_gt_label([0])])
     # Picture 1: 2, 1 and first, 1. Picture 2: 1 and 2.
     counts = {f'wins_{k}': 0 for k in range(first, 3)}
     for step in (2, 1, first, 1, 1, 2):
@@ -99,10 +94,26 @@ def test_wins_are_counted_by_step_and_crop(include_global, monkeypatch):
     assert not neck._forward_hooks
 
 
-@pytest.mark.parametrize('wrong', [dict(interval=0), dict(max_iou=1.5), dict(max_wins='all')])
-def test_wrong_arguments_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        RegionDiagnosticsHook(**wrong)
+def test_wins_of_mixed_missing_and_no_labels():
+    """All that Mixup left of a class counts; a picture without labels counts nothing."""
+    samples = [
+        DataSample().set_gt_label([2]).set_gt_score(torch.tensor([0.3, 0.7, 0.0])),
+        DataSample().set_gt_label([0, 2]),
+        DataSample(),
+        DataSample().set_gt_label(torch.zeros(0, dtype=torch.long)),
+    ]
+    scores = torch.zeros(4, 2, 3)
+    # Step 1 wins classes 0 and 1, step 2 class 2.
+    scores[:, 0, :2] = scores[:, 1, 2] = 1
+    figures = measure(make_neck(), scores, samples)
+    assert (figures['wins_1'], figures['wins_2']) == pytest.approx((3 / 4, 1 / 4))
+    assert not {'wins_1', 'wins_2'} & measure(make_neck(), scores, samples[2:] * 2).keys()
+
+
+@pytest.mark.parametrize('interval', [0, 'all'])
+def test_wrong_arguments_are_refused(interval):
+    with pytest.raises(ValueError, match=f'interval.*{interval}'):
+        RegionDiagnosticsHook(interval=interval)
 
 
 @pytest.fixture
@@ -189,7 +200,7 @@ def test_measuring_changes_nothing(run):
     assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in states), strict=True))
 
     head, neck = STLSTMHead(3, 3), make_neck()
-    watch = NeckWatch('regions', neck, head)
+    watch = RegionMeter(neck, head)
     watch.start()
     with torch.autocast('cpu', torch.bfloat16):
         samples = [DataSample().set_gt_label([1])]
@@ -201,14 +212,16 @@ def test_measuring_changes_nothing(run):
 
 def test_testing_with_a_stock_head_and_one_region(run):
     """Without step scores there are no wins, and without a second region neither overlap nor anchors."""
-    neck = dict(type='mmlattn.STLSTM', in_channels=32, num_steps=1, region_size=4, embed_dims=8, out_dims=8)
+    # Sides of a fifth of the 4 x 4 map.
+    neck = dict(
+        type='mmlattn.STLSTM', in_channels=32, num_steps=1, region_size=4, embed_dims=8, out_dims=8,
+        loc_init=dict(scale=0.2),
+    )  # fmt: skip
     head = dict(type='MultiLabelLinearClsHead', num_classes=80, in_channels=8)
-    # Sides of half the 4 x 4 map.
-    hook = dict(type='mmlattn.RegionDiagnosticsHook', min_cells=2.5)
-    _, lines, log = run(hook=hook, test=True, neck=neck, head=head)
+    _, lines, log = run(hook=dict(type='mmlattn.RegionDiagnosticsHook'), test=True, neck=neck, head=head)
     measured = {name.removeprefix('regions/') for name in lines[-1] if name.startswith('regions/')}
     assert measured == {'scale', 'cells', 'coverage', 'mirrored'}
-    assert 'collapsed: their sides are 2.00 cells, below min_cells=2.5. A larger beta' in log
+    assert 'collapsed: their sides are 0.80 cells, below 1. A larger beta' in log
 
 
 def test_other_models_are_refused(run):
@@ -229,7 +242,7 @@ def watch_pictures(indices):
     torch.manual_seed(0)
     neck, head = make_neck(), STLSTMHead(3, 3)
     nn.init.normal_(neck.loc.weight)
-    pictures, watch = torch.randn(3, 3, 4, 4) * 9, NeckWatch('regions', neck, head)
+    pictures, watch = torch.randn(3, 3, 4, 4) * 9, RegionMeter(neck, head)
     watch.start()
     for index in indices:
         neck(pictures[index : index + 1])

@@ -1,8 +1,7 @@
-"""What keeps regions apart, small and upright.
+"""What keeps regions apart, small and upright: the terms of the localisation loss of Wang et al., ICCV 2017.
 
-Wang et al., ICCV 2017, the terms of the localisation loss; the last two are not the paper's. Each
-function gives one number for each region, shape (..., K), from theta of shape (..., K, 4), see
-``spatial_transformer.py``.
+Each function gives one number for each region, shape (..., K), from theta = (s_x, s_y, t_x, t_y), shape (..., K, 4),
+see ``layers/spatial_transformer.py``. Overlap is not the paper's.
 """
 
 import torch
@@ -10,9 +9,7 @@ from torch import Tensor
 
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 
-__all__ = [
-    'anchor_penalty', 'boundary_penalty', 'overlap_penalty', 'pairwise_iou', 'positive_penalty', 'scale_penalty',
-]  # fmt: skip
+__all__ = ['anchor_penalty', 'overlap_penalty', 'pairwise_iou', 'positive_penalty', 'scale_penalty']
 
 
 def scale_penalty(theta: Tensor, alpha: float = 0.5) -> Tensor:
@@ -25,11 +22,8 @@ def anchor_penalty(theta: Tensor, anchors: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         theta (Tensor): Shape (..., K, 4).
-        anchors (Tensor): Shape (K, 2).
-        mask (Tensor): Shape (K,), bool; regions without an anchor pay 0.
-
-    Returns:
-        Tensor: Shape (..., K).
+        anchors (Tensor): The points c, shape (K, 2).
+        mask (Tensor): Shape (K,), bool; regions where it is false pay 0.
     """
     return (theta[..., 2:] - anchors).square().sum(dim=-1) / 2 * mask
 
@@ -37,11 +31,6 @@ def anchor_penalty(theta: Tensor, anchors: Tensor, mask: Tensor) -> Tensor:
 def positive_penalty(theta: Tensor, beta: float = 0.1) -> Tensor:
     """l_P = max(beta - s_x, 0) + max(beta - s_y, 0): regions should not be mirrored, nor vanish."""
     return (beta - theta[..., :2]).clamp(min=0).sum(dim=-1)
-
-
-def boundary_penalty(theta: Tensor) -> Tensor:
-    """max(|s| + |t| - 1, 0)^2 / 2, summed over x and y: regions should stay inside the picture."""
-    return (theta[..., :2].abs() + theta[..., 2:].abs() - 1).clamp(min=0).square().sum(dim=-1) / 2
 
 
 def overlap_penalty(theta: Tensor) -> Tensor:
@@ -55,7 +44,7 @@ def overlap_penalty(theta: Tensor) -> Tensor:
 def pairwise_iou(boxes: Tensor) -> Tensor:
     """Intersection over union of all boxes of a picture with each other; 0 for two boxes without area.
 
-    ``torchvision.ops.box_iou`` takes no leading dimensions.
+    ``torchvision.ops.box_iou`` takes the boxes of one picture only.
 
     Args:
         boxes (Tensor): Shape (..., K, 4), xyxy.

@@ -1,10 +1,10 @@
-"""The ST-LSTM head."""
+"""The ST-LSTM head, and the same constraints on regions for heads of others."""
 
 import logging
-from typing import NamedTuple
 
 import torch
 from mmengine.logging import print_log
+from mmengine.model import BaseModule
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -13,30 +13,22 @@ from mmlattn.models.layers.feature_layout import to_feature_map
 from mmlattn.models.layers.score_fusion import SCORE_FUSIONS, fuse_scores, fusion_weights
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 from mmlattn.registry import MODELS
-from mmlattn.structures import select_labels, set_attention_maps, set_regions
+from mmlattn.structures import label_matrix, select_labels, set_attention_maps, set_regions
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
-from .recurrence import STLSTMOutput
-from .softmax_l2_loss import SoftmaxL2Loss
+from .losses import SoftmaxL2Loss
+from .neck import STLSTMOutput
 
-__all__ = ['STLSTMHead']
+__all__ = ['RegionConstraintWrapper', 'STLSTMHead']
 
 # A class of k present ones has a softmax score of about 1 / k, so 0.5 would drop most of them.
-DEFAULT_THRESHOLDS = dict(softmax=0.1, sigmoid=0.5, none=0.0)
-
-
-class Looks(NamedTuple):
-    """What the head reads: features of K looks (B, K, D), and where they are, as theta or as cells of a map."""
-
-    feats: Tensor
-    theta: Tensor | None = None
-    grid: tuple[int, int] | None = None
+DEFAULT_THRESHOLDS = dict(softmax=0.1, sigmoid=0.5)
 
 
 @MODELS.register_module()
 class STLSTMHead(MultiLabelClsHead):
-    """Scores every look and fuses the scores class by class; multi-label (ICCV 2017).
+    """Scores every look and fuses the scores class by class; multi-label (Wang et al., ICCV 2017).
 
     After the ``STLSTM`` neck the looks are its regions, which the head constrains. Without it the head reads the last
     of any backbone's outputs: a pooled vector is one look, every location of a map is one, so that the default fusion
@@ -53,9 +45,9 @@ class STLSTMHead(MultiLabelClsHead):
         aux_step_weight (float): Weight of the mean of ``loss`` over the single looks; fused by maximum, only the best
             look of a class learns from it.
         score_norm (str): From raw scores to ``pred_score``: 'softmax', which belongs to the paper's loss; 'sigmoid',
-            to binary cross-entropy; 'none'.
+            to binary cross-entropy.
         thr (float, optional): A class is predicted where its score is at least ``thr``. If ``topk`` isn't given
-            either: 0.1 for 'softmax', 0.5 for 'sigmoid', 0 for 'none'.
+            either: 0.1 for 'softmax', 0.5 for 'sigmoid'.
         topk (int, optional): Predict the k best classes, of those that reach ``thr`` if that is given too.
         with_evidence (bool): Whether ``predict`` adds ``regions`` (K, 4) and ``region_scores`` (K, C); where the
             looks are locations, ``attention_maps`` (C, h, w).
@@ -88,12 +80,12 @@ class STLSTMHead(MultiLabelClsHead):
         check_whole('num_classes', num_classes, 1)
         check_whole('in_channels', in_channels, 1)
         check_choice('fuse', fuse, SCORE_FUSIONS)
-        for name, value in dict(loc_weight=loc_weight, aux_step_weight=aux_step_weight).items():
-            check_number(name, value, least=0)
+        check_number('loc_weight', loc_weight, least=0)
+        check_number('aux_step_weight', aux_step_weight, least=0)
         if thr is not None:
             check_number('thr', thr)
-            if score_norm != 'none' and not 0 <= thr <= 1:
-                raise UserError(f'thr must lie in [0, 1] for score_norm={score_norm!r}, got {thr}')
+            if not 0 <= thr <= 1:
+                raise UserError(f'thr must lie in [0, 1], got {thr}')
         if topk is not None:
             check_whole('topk', topk, 1)
         self.num_classes = num_classes
@@ -108,8 +100,23 @@ class STLSTMHead(MultiLabelClsHead):
         _warn_of_mismatch(self.loss_module, score_norm)
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
-        """The features of the looks, (B, K, D)."""
-        return self._looks(feats).feats
+        """The features of the looks, (B, K, D); see :meth:`step_scores`."""
+        if isinstance(feats, STLSTMOutput):
+            if feats.step_feats.shape[-1] != self.in_channels:
+                raise UserError(
+                    f'STLSTMHead has in_channels={self.in_channels}, but the STLSTM neck has '
+                    f'out_dims={feats.step_feats.shape[-1]}: set one to the other'
+                )
+            return feats.step_feats
+        x = _last(feats)
+        if x.dim() == 4:
+            return to_feature_map(x, self.in_channels).flatten(2).transpose(1, 2)
+        if x.dim() not in (2, 3) or x.shape[-1] != self.in_channels:
+            raise UserError(
+                f'STLSTMHead with in_channels={self.in_channels} reads (B, D), (B, N, D) or a map (B, D, h, w), got '
+                f'{tuple(x.shape)}'
+            )
+        return x[:, None] if x.dim() == 2 else x
 
     def step_scores(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """Raw scores of every look, s_k = W_zs z_k + b_s, shape (B, K, C).
@@ -121,7 +128,7 @@ class STLSTMHead(MultiLabelClsHead):
         return self.fc(self.pre_logits(feats))
 
     def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
-        """Fused raw scores, shape (B, C), float32 also under autocast."""
+        """Fused raw scores, max_k s_k in the paper, shape (B, C), float32 also under autocast."""
         return fuse_scores(self.step_scores(feats), self.fuse)
 
     def loss(self, feats: tuple[Tensor] | Tensor, data_samples: list[DataSample], **kwargs) -> dict:
@@ -138,13 +145,15 @@ class STLSTMHead(MultiLabelClsHead):
         """
         scores = self.step_scores(feats)
         fused = fuse_scores(scores, self.fuse)
-        losses = dict(loss_cls=self._get_loss(fused, data_samples, **kwargs)['loss'])
+        # A class that a data set ignores counts as absent.
+        target = label_matrix(data_samples, self.num_classes).clamp(min=0)
+        losses = dict(loss_cls=self.loss_module(fused, target, avg_factor=len(fused), **kwargs))
         if self.aux_step_weight:
-            each = [sample for sample in data_samples for _ in range(scores.shape[1])]
-            step_loss = self._get_loss(scores.flatten(0, 1), each, **kwargs)['loss']
+            looks, targets = scores.flatten(0, 1), target.repeat_interleave(scores.shape[1], dim=0)
+            step_loss = self.loss_module(looks, targets, avg_factor=len(looks), **kwargs)
             losses['loss_step'] = self.aux_step_weight * step_loss
         if self.loss_loc is not None and isinstance(feats, STLSTMOutput):
-            losses |= region_losses(self.loss_loc, self.loc_weight, feats)
+            losses |= _region_losses(self.loss_loc, self.loc_weight, feats)
         return losses
 
     def predict(
@@ -165,58 +174,38 @@ class STLSTMHead(MultiLabelClsHead):
             scores are normalised as the maximum over the regions is: fused by maximum, their maximum is
             ``pred_score``.
         """
-        looks = self._looks(feats)
-        scores = self.fc(looks.feats)
+        scores = self.step_scores(feats)
         predictions = self._get_predictions(fuse_scores(scores, self.fuse), data_samples)
         if self.with_evidence if with_evidence is None else with_evidence:
-            self._set_evidence(predictions, looks, scores)
+            self._set_evidence(predictions, feats, scores)
         return predictions
 
     def select(self, scores: Tensor) -> list[Tensor]:
         """The labels that this head predicts from scores such as ``pred_score``, shape (B, C)."""
-        threshold = -torch.inf if self.thr is None else self.thr
-        return [select_labels(row, threshold, self.topk) for row in scores]
-
-    def _looks(self, feats: tuple[Tensor] | Tensor) -> Looks:
-        if isinstance(feats, STLSTMOutput):
-            if feats.step_feats.shape[-1] != self.in_channels:
-                raise UserError(
-                    f'STLSTMHead has in_channels={self.in_channels}, but the STLSTM neck has '
-                    f'out_dims={feats.step_feats.shape[-1]}: set one to the other'
-                )
-            return Looks(feats.step_feats, feats.theta)
-        x = feats[-1] if isinstance(feats, (tuple, list)) else feats
-        if x.dim() == 4:
-            x = to_feature_map(x, self.in_channels)
-            return Looks(x.flatten(2).transpose(1, 2), grid=tuple(x.shape[-2:]))
-        if x.dim() not in (2, 3) or x.shape[-1] != self.in_channels:
-            raise UserError(
-                f'STLSTMHead with in_channels={self.in_channels} reads (B, D), (B, N, D) or a map (B, D, h, w), got '
-                f'{tuple(x.shape)}'
-            )
-        return Looks(x[:, None] if x.dim() == 2 else x)
+        return [select_labels(row, self.thr, self.topk) for row in scores]
 
     def _get_predictions(self, cls_score: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
         if data_samples is None:
             data_samples = [DataSample() for _ in range(len(cls_score))]
-        if self.score_norm == 'softmax':
-            scores = cls_score.softmax(dim=-1)
-        else:
-            scores = cls_score.sigmoid() if self.score_norm == 'sigmoid' else cls_score
+        scores = cls_score.softmax(dim=-1) if self.score_norm == 'softmax' else cls_score.sigmoid()
         for sample, score, label in zip(data_samples, scores, self.select(scores), strict=True):
             sample.set_pred_score(score).set_pred_label(label)
         return data_samples
 
-    def _set_evidence(self, predictions: list[DataSample], looks: Looks, scores: Tensor) -> None:
-        if looks.theta is not None:
-            regions = theta_to_boxes(looks.theta)
-            if scores.shape[1] > regions.shape[1]:  # the neck includes the whole map
+    def _set_evidence(
+        self, predictions: list[DataSample], feats: tuple[Tensor] | Tensor, scores: Tensor
+    ) -> None:
+        if isinstance(feats, STLSTMOutput):
+            regions = theta_to_boxes(feats.theta)
+            # The neck may include the whole map.
+            if scores.shape[1] > regions.shape[1]:
                 whole = regions.new_tensor((0.0, 0.0, 1.0, 1.0)).expand(len(regions), 1, 4)
                 regions = torch.cat((whole, regions), dim=1)
             set_regions(predictions, regions, self._region_scores(scores.to(regions.dtype)))
-        elif looks.grid is not None:
+        elif _last(feats).dim() == 4:
+            grid = to_feature_map(_last(feats), self.in_channels).shape[-2:]
             weights = fusion_weights(scores, self.fuse)
-            set_attention_maps(predictions, weights.transpose(1, 2).unflatten(-1, looks.grid))
+            set_attention_maps(predictions, weights.transpose(1, 2).unflatten(-1, grid))
         else:
             raise UserError(
                 'with_evidence=True, but pooled features do not tell where they were read: use the STLSTM neck, or '
@@ -224,27 +213,108 @@ class STLSTMHead(MultiLabelClsHead):
             )
 
     def _region_scores(self, scores: Tensor) -> Tensor:
-        if self.score_norm == 'softmax':
-            # One normaliser for all looks, that of their maximum: with one of its own, each would be ranked anew.
-            return (scores - scores.amax(dim=1).logsumexp(dim=-1)[:, None, None]).exp()
-        return scores.sigmoid() if self.score_norm == 'sigmoid' else scores
+        if self.score_norm == 'sigmoid':
+            return scores.sigmoid()
+        # One normaliser for all looks, that of their maximum: with one of its own, each would be ranked anew.
+        return (scores - scores.amax(dim=1).logsumexp(dim=-1)[:, None, None]).exp()
+
+
+@MODELS.register_module()
+class RegionConstraintWrapper(BaseModule):
+    """Any head after the ``STLSTM`` neck, with the neck's regions constrained (Wang et al., ICCV 2017).
+
+    Without constraints the regions of a stock head tend to fall on one spot.
+
+    Args:
+        head (dict): Config of the head; it reads the features pooled over the regions.
+        loss_loc (dict): Config of the constraints.
+        loc_weight (float): gamma, their weight.
+        with_evidence (bool): Whether ``predict`` adds ``regions`` (K, 4) to each sample.
+        init_cfg (dict, optional): As for any module.
+
+    Raises:
+        UserError: If the head constrains the regions itself; in ``loss``, and in ``predict`` with evidence, if the
+            features come from another neck.
+    """
+
+    def __init__(
+        self,
+        head: dict,
+        loss_loc: dict = dict(type='mmlattn.RegionConstraintLoss'),  # noqa: B006
+        loc_weight: float = 0.1,
+        with_evidence: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        check_number('loc_weight', loc_weight, least=0)
+        self.head = MODELS.build(head)
+        if hasattr(self.head, 'loss_loc'):
+            raise UserError(
+                f'{type(self.head).__name__} constrains the regions itself: use it without RegionConstraintWrapper'
+            )
+        self.loss_loc = MODELS.build(loss_loc)
+        self.loc_weight = loc_weight
+        self.with_evidence = with_evidence
+
+    def pre_logits(self, feats: STLSTMOutput) -> Tensor:
+        """What the head's classifier sees."""
+        return self.head.pre_logits(feats)
+
+    def forward(self, feats: STLSTMOutput) -> Tensor:
+        """The head's scores."""
+        return self.head(feats)
+
+    def loss(self, feats: STLSTMOutput, data_samples: list[DataSample], **kwargs) -> dict:
+        """The head's losses and the constraints."""
+        constraints = _region_losses(self.loss_loc, self.loc_weight, _check_regions(feats))
+        losses = self.head.loss(feats, data_samples, **kwargs)
+        # mmengine keeps this name for the sum.
+        if 'loss' in losses:
+            losses['loss_cls'] = losses.pop('loss')
+        return losses | constraints
+
+    def predict(
+        self,
+        feats: STLSTMOutput,
+        data_samples: list[DataSample] | None = None,
+        with_evidence: bool | None = None,
+    ) -> list[DataSample]:
+        """The head's prediction, with ``regions`` if asked for here or, with None, by the wrapper's setting."""
+        predictions = self.head.predict(feats, data_samples)
+        if self.with_evidence if with_evidence is None else with_evidence:
+            set_regions(predictions, theta_to_boxes(_check_regions(feats).theta))
+        return predictions
+
+
+def _last(feats: tuple[Tensor] | Tensor) -> Tensor:
+    return feats[-1] if isinstance(feats, (tuple, list)) else feats
+
+
+def _check_regions(feats: STLSTMOutput) -> STLSTMOutput:
+    if not isinstance(feats, STLSTMOutput):
+        raise UserError(
+            "RegionConstraintWrapper needs the output of neck=dict(type='mmlattn.STLSTM'), got "
+            f'{type(feats).__name__}'
+        )
+    return feats
+
+
+def _region_losses(loss_loc: nn.Module, loc_weight: float, regions: STLSTMOutput) -> dict[str, Tensor]:
+    """Gamma L_loc, term by term, under the names under which mmengine logs and sums losses."""
+    terms = loss_loc(regions.theta, regions.anchors, regions.anchor_mask)
+    return {f'loss_{name}': loc_weight * term for name, term in terms.items()}
 
 
 def _warn_of_mismatch(loss: nn.Module, score_norm: str) -> None:
     """Scores learnt by softmax and read by sigmoid, or the other way round, cross no sensible threshold."""
-    by_softmax = isinstance(loss, SoftmaxL2Loss) or getattr(loss, 'use_sigmoid', None) is False
-    by_sigmoid = getattr(loss, 'use_sigmoid', None) is True
-    if (by_softmax and score_norm == 'sigmoid') or (by_sigmoid and score_norm == 'softmax'):
-        norm = 'softmax' if by_softmax else 'sigmoid'
+    by_sigmoid = False if isinstance(loss, SoftmaxL2Loss) else getattr(loss, 'use_sigmoid', None)
+    if by_sigmoid is None:
+        return
+    trained = 'sigmoid' if by_sigmoid else 'softmax'
+    if trained != score_norm:
         print_log(
-            f'STLSTMHead: {type(loss).__name__} trains scores that are read with score_norm={norm!r}, this head has '
-            f'score_norm={score_norm!r}: its thresholds, and mAP, will suffer',
+            f'STLSTMHead: {type(loss).__name__} trains scores that are read with score_norm={trained!r}, this head '
+            f'has score_norm={score_norm!r}: its thresholds, and mAP, will suffer',
             logger='current',
             level=logging.WARNING,
         )
-
-
-def region_losses(loss_loc: nn.Module, loc_weight: float, regions: STLSTMOutput) -> dict[str, Tensor]:
-    """The constraints under the names under which mmengine logs and sums losses."""
-    terms = loss_loc(regions.theta, regions.anchors, regions.anchor_mask)
-    return {f'loss_{name}': loc_weight * term for name, term in terms.items()}

@@ -1,99 +1,102 @@
-"""Where regions are asked to look, and how the numbers that place them are read.
+"""Where regions are drawn to, and how the numbers of W_zm z + b_m place them.
 
 Wang et al., ICCV 2017, draw K - 1 of K regions to points evenly spaced on a circle of radius sqrt(1/2) round the
-centre of the picture. That the first region is the free one, and that the circle starts at 45 degrees, is our
+centre of the map. That the first region is the free one, and that the circle starts at 45 degrees, is our
 reading: four anchors are then the centres of the four quadrants.
+
+A region is theta = (s_x, s_y, t_x, t_y) on the last axis, in coordinates that run from -1 to 1 over the map, x to the
+right and y down; see ``layers/spatial_transformer.py``.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-__all__ = [
-    'FIRST_ANCHORS', 'LOC_PARAMS', 'bounded_regions', 'circle_anchors', 'direct_regions', 'region_anchors',
-    'residual_anchor_regions', 'unbounded_scale',
-]  # fmt: skip
+from mmlattn.utils.arguments import check_choice, check_number
+from mmlattn.utils.errors import UserError
 
-FIRST_ANCHORS = ('none', 'center')
-"""What the first region is drawn to."""
+__all__ = ['LOC_PARAMS', 'place_region', 'region_anchors', 'start_numbers']
 
-
-def circle_anchors(count: int, radius: float = math.sqrt(0.5), start_angle: float = math.pi / 4) -> Tensor:
-    """Points at equal angles on a circle round the centre of the map.
-
-    Four at the default radius and angle are the centres of the four quadrants.
-
-    Args:
-        count (int): How many.
-        radius (float): In the map's coordinates, -1 to 1.
-        start_angle (float): Of the first point, in radians from the x axis towards the y axis, which points down.
-
-    Returns:
-        Tensor: Shape (count, 2), (x, y), float32.
-    """
-    angles = start_angle + 2 * math.pi / max(count, 1) * torch.arange(count, dtype=torch.float64)
-    return (radius * torch.stack((angles.cos(), angles.sin()), dim=-1)).float()
+LOC_PARAMS = ('direct', 'residual_anchor', 'bounded')
 
 
 def region_anchors(
-    num_regions: int,
-    radius: float = math.sqrt(0.5),
-    start_angle: float = math.pi / 4,
-    first: str = 'none',
+    num_regions: int, radius: float = math.sqrt(0.5), start_angle: float = math.pi / 4, first: str = 'none'
 ) -> tuple[Tensor, Tensor]:
-    """The anchors of K regions.
+    """The anchors c_k = radius (cos a_k, sin a_k) with a_k = start_angle + 2 pi (k - 2) / (K - 1), k = 2 ... K.
 
     Args:
         num_regions (int): K.
-        radius (float): As for :func:`circle_anchors`.
-        start_angle (float): As for :func:`circle_anchors`.
-        first (str): 'none' leaves the first region without an anchor; 'center' gives it the centre.
+        radius (float): Of the circle.
+        start_angle (float): In radians, from the x axis towards the y axis, which points down.
+        first (str): 'none' leaves the first region without an anchor; 'center' draws it to the centre.
 
     Returns:
-        tuple[Tensor, Tensor]: Points (K, 2), (0, 0) for the first, and which regions are drawn to theirs, (K,) bool.
+        tuple[Tensor, Tensor]: The points (K, 2), float32, (0, 0) for the first; and which regions are drawn to
+        theirs, (K,) bool.
     """
-    points = torch.cat((torch.zeros(1, 2), circle_anchors(num_regions - 1, radius, start_angle)))
-    mask = torch.ones(num_regions, dtype=torch.bool)
-    mask[0] = first == 'center'
-    return points, mask
+    check_number("anchor['radius']", radius)
+    check_number("anchor['start_angle']", start_angle)
+    check_choice("anchor['first']", first, ('none', 'center'))
+    on_circle = num_regions - 1
+    angles = start_angle + 2 * math.pi / max(on_circle, 1) * torch.arange(on_circle, dtype=torch.float64)
+    circle = radius * torch.stack((angles.cos(), angles.sin()), dim=-1)
+    mask = torch.tensor([first == 'center'] + [True] * on_circle)
+    return torch.cat((torch.zeros(1, 2), circle.float())), mask
 
 
-def direct_regions(raw: Tensor, anchor: Tensor, scale_range: tuple[float, float]) -> Tensor:
-    """Theta = raw, the paper's."""
-    return raw
+def place_region(raw: Tensor, anchor: Tensor, loc_param: str, scale_range: tuple[float, float]) -> Tensor:
+    """Theta from W_zm z + b_m = (a_x, a_y, b_x, b_y).
 
-
-def residual_anchor_regions(raw: Tensor, anchor: Tensor, scale_range: tuple[float, float]) -> Tensor:
-    """T = anchor + dt: regions start at their anchors, and the anchor penalty is |dt|^2 / 2."""
-    return torch.cat((raw[..., :2], raw[..., 2:] + anchor), dim=-1)
-
-
-def bounded_regions(raw: Tensor, anchor: Tensor, scale_range: tuple[float, float]) -> Tensor:
-    """S = low + (high - low) sigmoid(a), t = (1 - s) tanh(b): never mirrored, never outside the map.
+    * 'direct', the paper's: s = a, t = b.
+    * 'residual_anchor': s = a, t = anchor + b. Regions start at their anchors, and l_A is |b|^2 / 2.
+    * 'bounded': s = low + (high - low) sigmoid(a), t = (1 - s) tanh(b). Regions are never mirrored and never leave
+      the map.
 
     Args:
-        raw (Tensor): (a, b), shape (..., 4).
-        anchor (Tensor): Not used.
+        raw (Tensor): Shape (..., 4).
+        anchor (Tensor): Shape (2,).
+        loc_param (str): One of ``LOC_PARAMS``.
         scale_range (tuple[float, float]): low and high, 0 <= low < high <= 1.
 
     Returns:
-        Tensor: theta, shape (..., 4).
+        Tensor: Shape (..., 4).
     """
-    low, high = scale_range
-    scale = low + (high - low) * raw[..., :2].sigmoid()
-    return torch.cat((scale, (1 - scale) * raw[..., 2:].tanh()), dim=-1)
+    s, t = raw[..., :2], raw[..., 2:]
+    if loc_param == 'residual_anchor':
+        t = anchor + t
+    elif loc_param == 'bounded':
+        low, high = scale_range
+        s = low + (high - low) * s.sigmoid()
+        t = (1 - s) * t.tanh()
+    return torch.cat((s, t), dim=-1)
 
 
-def unbounded_scale(scale: float, scale_range: tuple[float, float]) -> float:
-    """The number a for which :func:`bounded_regions` gives ``scale``."""
-    low, high = scale_range
-    return math.log((scale - low) / (high - scale))
+def start_numbers(
+    scale: float, shift: float, loc_param: str, scale_range: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    """b_m before training: the numbers from which :func:`place_region` makes this scale, and this shift in x and y.
 
-
-LOC_PARAMS: dict[str, Callable[..., Tensor]] = dict(
-    direct=direct_regions, residual_anchor=residual_anchor_regions, bounded=bounded_regions
-)
-"""From what W_zm z + b_m says to theta, by name: each takes the raw numbers (B, 4), the step's anchor (2,) and the
-range of scales."""
+    Raises:
+        UserError: If there are no such numbers.
+    """
+    check_number("loc_init['scale']", scale)
+    check_number("loc_init['shift']", shift)
+    if scale <= 0:
+        raise UserError(f"loc_init['scale'] must be above 0, or regions begin as points, got {scale}")
+    if loc_param != 'bounded':
+        return scale, scale, shift, shift
+    try:
+        low, high = (float(limit) for limit in scale_range)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if not 0 <= low < high <= 1:
+        raise UserError(f'scale_range must be two numbers with 0 <= low < high <= 1, got {scale_range!r}')
+    if not (low < scale < high and abs(shift) < 1 - scale):
+        raise UserError(
+            f"loc_init for loc_param='bounded' must have a scale inside scale_range={scale_range} and a shift that "
+            f'leaves the region in the map, |shift| < 1 - scale, got scale={scale}, shift={shift}'
+        )
+    a, b = math.log((scale - low) / (high - scale)), math.atanh(shift / (1 - scale))
+    return a, a, b, b

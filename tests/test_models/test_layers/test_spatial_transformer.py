@@ -12,7 +12,7 @@ from mmlattn.models.layers.spatial_transformer import (
     theta_to_grid,
     theta_to_matrix,
 )
-from mmlattn.models.st_lstm.regions import circle_anchors
+from mmlattn.models.st_lstm.regions import region_anchors
 
 IDENTITY = torch.tensor([[1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
 # Inside, sticking out, mirrored on either axis, without extent, far away; no sample on a cell's centre, where
@@ -86,7 +86,7 @@ def test_identity_copies_pools_and_anchors_cut_quadrants():
         copy = sample_regions(wide, IDENTITY, (5, 9), align_corners=align_corners)
         torch.testing.assert_close(copy, wide, **close)
     quadrants = [x[..., 14:, 14:], x[..., 14:, :14], x[..., :14, :14], x[..., :14, 14:]]
-    for centre, quadrant in zip(circle_anchors(4).double(), quadrants, strict=True):
+    for centre, quadrant in zip(region_anchors(5)[0][1:].double(), quadrants, strict=True):
         theta = torch.cat([torch.full((2,), 0.5, dtype=torch.float64), centre])[None]
         torch.testing.assert_close(sample_regions(x, theta, 14), quadrant, rtol=0, atol=1e-5)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mmlattn.models.st_lstm.regions import circle_anchors, region_anchors
+from mmlattn.models.st_lstm.regions import region_anchors
 
 FOUR = [[0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5], [0.5, -0.5]]
 EIGHT = [
@@ -16,7 +16,7 @@ EIGHT = [
 @pytest.mark.parametrize('golden', [FOUR, EIGHT], ids=['K=5', 'K=9'])
 def test_golden_anchors(golden):
     expected = torch.tensor(golden)
-    torch.testing.assert_close(circle_anchors(len(golden)).float(), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(region_anchors(len(golden) + 1)[0][1:], expected, rtol=0, atol=1e-4)
     for first, anchored in (('none', False), ('center', True)):
         anchors, mask = region_anchors(len(golden) + 1, math.sqrt(0.5), math.pi / 4, first)
         assert anchors.shape == (len(golden) + 1, 2) and mask.dtype == torch.bool
@@ -28,12 +28,11 @@ def test_golden_anchors(golden):
 @pytest.mark.parametrize(('count', 'radius', 'start'), [(1, 0.3, 0.0), (3, 0.5, 1.0), (7, 1.2, -2.0)])
 def test_evenly_on_the_circle(count, radius, start):
     """As the points of a rotation: x right, y down, so a positive angle turns clockwise on the picture."""
-    points = torch.view_as_complex(circle_anchors(count, radius, start).double().contiguous())
+    anchors, _ = region_anchors(count + 1, radius, start)
+    points = torch.view_as_complex(anchors[1:].double().contiguous())
     steps = torch.arange(count, dtype=torch.float64) * 2 * math.pi / count
     expected = radius * torch.exp(1j * (start + steps))
     torch.testing.assert_close(points, expected, rtol=0, atol=1e-6)
-    anchors, _ = region_anchors(count + 1, radius, start)
-    torch.testing.assert_close(anchors[1:], circle_anchors(count, radius, start))
 
 
 @pytest.mark.parametrize('first', ['none', 'center'])

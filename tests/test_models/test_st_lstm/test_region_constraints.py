@@ -8,7 +8,6 @@ from torchvision.ops import box_iou
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 from mmlattn.models.st_lstm.constraints import (
     anchor_penalty,
-    boundary_penalty,
     overlap_penalty,
     pairwise_iou,
     positive_penalty,
@@ -40,8 +39,6 @@ def test_golden_penalties():
     close(positive, [0, 0.05, 0.3, 0, 0.7])
     close(anchor, [0, 0, 0.25, 0.005, 0], atol=1e-7)
     close((scale + 0.01 * anchor + 0.1 * positive).sum(), 0.66755, atol=1e-7)
-    # |s| + |t| - 1 on both axes: .2, .1 | 0, - | - | - | .1, .1.
-    close(boundary_penalty(GOLDEN), [0.025, 0, 0, 0, 0.01])
 
 
 @pytest.mark.parametrize('first', ['none', 'center'])
@@ -55,7 +52,6 @@ def test_equal_the_loop(count, first):
         scale=scale_penalty(theta, 0.4),
         positive=positive_penalty(theta, 0.2),
         anchor=anchor_penalty(theta, anchors, mask),
-        boundary=boundary_penalty(theta),
         overlap=overlap_penalty(theta),
     )
     for name, penalty in got.items():
@@ -84,11 +80,10 @@ def test_overlap_of_equal_and_apart_regions():
         lambda theta: scale_penalty(theta, 0.3),
         lambda theta: anchor_penalty(theta, ANCHORS.double(), MASK),
         lambda theta: positive_penalty(theta, 0.1),
-        boundary_penalty,
         overlap_penalty,
         lambda theta: pairwise_iou(theta_to_boxes(theta)),
     ],
-    ids=['scale', 'anchor', 'positive', 'boundary', 'overlap', 'iou'],
+    ids=['scale', 'anchor', 'positive', 'overlap', 'iou'],
 )
 def test_gradients(penalty):
     torch.manual_seed(1)
@@ -102,7 +97,6 @@ def test_extreme_regions_are_finite(value):
         scale_penalty(theta, 0.5),
         anchor_penalty(theta, ANCHORS, MASK),
         positive_penalty(theta, 0.1),
-        boundary_penalty(theta),
         overlap_penalty(theta),
     ]
     for term in terms:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from reference.st_lstm import softmax_l2 as reference
 
-from mmlattn.models.st_lstm.softmax_l2 import softmax_l2
+from mmlattn.models.st_lstm.losses import softmax_l2
 
 
 def test_golden():

@@ -16,7 +16,6 @@ CASES = {
             region_embed='gap',
             region_pool='avg',
             include_global=True,
-            padding_mode='border',
         ),
         dict(fuse='noisy_or'),
     ),

@@ -7,7 +7,7 @@ from reference.st_lstm import Reference, constraints, fused, softmax_l2
 
 from mmlattn.models import STLSTM, STLSTMHead
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
-from mmlattn.models.st_lstm.recurrence import STLSTMOutput
+from mmlattn.models.st_lstm.neck import STLSTMOutput
 from mmlattn.models.st_lstm.regions import region_anchors
 
 CLASSES, DIMS = 4, 7
@@ -64,7 +64,7 @@ PIPELINES = {
         dict(region_embed='conv', cell_out='tanh', align_corners=True, region_pool='avg'),
         dict(
             fuse='noisy_or', loss=BCE, aux_step_weight=0.7, loc_weight=0.2,
-            loss_loc=dict(type='mmlattn.RegionConstraintLoss', lambda_boundary=0.3, lambda_overlap=0.4),
+            loss_loc=dict(type='mmlattn.RegionConstraintLoss', lambda_overlap=0.4),
         ),
     ),
     'unconstrained': (dict(region_pool=None, region_size=3), dict(loss_loc=None)),
@@ -157,7 +157,7 @@ def test_keyword_arguments_reach_the_loss():
 
 
 @pytest.mark.parametrize('fuse', ['max', 'lse', 'mean', 'noisy_or'])
-@pytest.mark.parametrize('score_norm', ['softmax', 'sigmoid', 'none'])
+@pytest.mark.parametrize('score_norm', ['softmax', 'sigmoid'])
 def test_scores_and_region_scores(score_norm, fuse):
     """A softmax has one normaliser for all looks of a picture: the ranking of looks is that of the raw scores."""
     head, feats = make_head(score_norm=score_norm, fuse=fuse), regions()
@@ -172,8 +172,7 @@ def test_scores_and_region_scores(score_norm, fuse):
         torch.testing.assert_close(offset, offset[:, :1, :1].expand_as(offset), rtol=0, atol=1e-5)
         torch.testing.assert_close(rows.amax(1).sum(1), torch.ones(3))
     else:
-        norm = torch.sigmoid if score_norm == 'sigmoid' else torch.clone
-        torch.testing.assert_close((got, rows), (norm(raw), norm(steps)))
+        torch.testing.assert_close((got, rows), (raw.sigmoid(), steps.sigmoid()))
     if fuse == 'max':
         torch.testing.assert_close(rows.amax(1), got, rtol=1e-6, atol=0)
     assert torch.equal(rows.argmax(1), steps.argmax(1))
@@ -218,7 +217,6 @@ def test_evidence_of_a_map_is_an_attention_map():
 DECISIONS = [
     (dict(), 'softmax', 0.1, None),
     (dict(score_norm='sigmoid'), 'sigmoid', 0.5, None),
-    (dict(score_norm='none'), 'none', 0.0, None),
     (dict(thr=0.3), 'softmax', 0.3, None),
     (dict(topk=2), 'softmax', None, 2),
     (dict(topk=3, thr=0.2), 'softmax', 0.2, 3),
@@ -231,7 +229,7 @@ def test_decisions(options, norm, thr, topk):
     """At least thr, among the k best, or both."""
     head, feats = make_head(**options), (torch.randn(40, DIMS) * 2,)
     raw = head(feats)
-    scores = {'softmax': raw.softmax(1), 'sigmoid': raw.sigmoid(), 'none': raw}[norm]
+    scores = {'softmax': raw.softmax(1), 'sigmoid': raw.sigmoid()}[norm]
     sizes = set()
     for sample, row in zip(head.predict(feats), scores.tolist(), strict=True):
         order = sorted(range(CLASSES), key=lambda c: -row[c])[:topk]
@@ -270,7 +268,7 @@ def test_scores_in_single_precision_under_autocast():
 
 
 @pytest.mark.parametrize('fuse', ['max', 'lse', 'mean', 'noisy_or'])
-@pytest.mark.parametrize('score_norm', ['softmax', 'sigmoid', 'none'])
+@pytest.mark.parametrize('score_norm', ['softmax', 'sigmoid'])
 @pytest.mark.parametrize('value', [1e4, -1e4])
 def test_extreme_scores_are_finite(value, score_norm, fuse):
     head = make_head(fuse=fuse, score_norm=score_norm, aux_step_weight=1.0)

@@ -22,7 +22,6 @@ def test_a_head_of_another_width_than_the_neck_is_named():
 def test_thresholds_are_probabilities(score_norm, thr):
     with pytest.raises(ValueError, match=r'thr must lie in \[0, 1\]'):
         STLSTMHead(3, 4, score_norm=score_norm, thr=thr)
-    STLSTMHead(3, 4, score_norm='none', thr=thr)
 
 
 def test_constraints_are_not_added_twice():
@@ -39,7 +38,6 @@ def test_constraints_are_not_added_twice():
         (BCE, 'sigmoid', False),
         (dict(type='mmpretrain.AsymmetricLoss', use_sigmoid=True), 'softmax', True),
         (dict(type='mmpretrain.CrossEntropyLoss', use_soft=True), 'sigmoid', True),
-        (BCE, 'none', False),
     ],
 )
 def test_loss_and_scores_that_disagree_are_said(loss, score_norm, warned, caplog):
