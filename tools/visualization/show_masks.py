@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from mmlattn.apis import load_model, without_crops
 from mmlattn.apis.pictures import check_pictures, dataset_items, file_items, shown_picture
-from mmlattn.models.ran.soft_mask import FUSIONS, SoftMask
+from mmlattn.models.ran.attention_module import FUSIONS
+from mmlattn.models.ran.soft_mask import SoftMask
 from mmlattn.utils import launch
 from mmlattn.utils.errors import UserError
 from mmlattn.visualization.mask_figure import INK, AttentionMaps, draw_masks

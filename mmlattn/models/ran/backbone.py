@@ -1,8 +1,12 @@
-"""The Residual Attention Network as a backbone, for ImageNet-sized and for CIFAR-sized pictures."""
+"""The Residual Attention Network as a backbone, for ImageNet-sized and for CIFAR-sized pictures.
+
+This file holds the plan of the network, its numbers and the order of its parts; what they compute is in
+``attention_module.py``, ``soft_mask.py`` and ``residual_units.py``.
+"""
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from mmcv.cnn import build_norm_layer
@@ -10,19 +14,17 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmlattn.models.stored_settings import StoresSettings
 from mmlattn.registry import MODELS
-from mmlattn.utils.arguments import check_choice, check_whole
+from mmlattn.utils.arguments import check_choice, check_whole, whole_numbers
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.init_cfg import loads_weights
+from mmlattn.utils.stored_settings import StoredSettings
 
-from .attention_module import AttentionModule
-from .plan import make_plan
+from .attention_module import FUSIONS, AttentionModule
 from .residual_units import InceptionUnit, PreActUnit, ResNeXtUnit
-from .settings import RAN_SETTINGS
-from .soft_mask import FUSIONS, MASK_ACTIVATIONS, MaskHead, SoftMask, pooling
+from .soft_mask import MASK_ACTIVATIONS, MaskHead, SoftMask, pooling
 
-__all__ = ['RESIDUAL_UNITS', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'make_unit']
+__all__ = ['HE_INIT', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'make_norm', 'make_unit']
 
 RESIDUAL_UNITS = dict(preact=PreActUnit, resnext=ResNeXtUnit, inception=InceptionUnit)
 
@@ -33,24 +35,22 @@ HE_INIT = (
 
 
 @MODELS.register_module()
-class ResidualAttentionNet(StoresSettings, BaseBackbone):
+class ResidualAttentionNet(StoredSettings, BaseBackbone):
     """Residual Attention Network (CVPR 2017), Attention-56 and Attention-92 and their relatives.
 
-    The attention module is in ``mmlattn/models/ran/attention_module.py``, the mask in ``soft_mask.py``, the
-    units in ``residual_units.py``. Layer for layer the authors' released network definitions
-    (github.com/fwang91/residual-attention-network @ bc207a8); with a linear head of 1000 classes Attention-56 has
-    31,810,728 parameters. Inputs of any height and width from 32 pixels on are taken; no parameter is ever unused.
+    Layer for layer the network definitions that the authors released (github.com/fwang91/residual-attention-network
+    @ bc207a8); with a linear head of 1000 classes Attention-56 has 31,810,728 parameters. Inputs of any height and
+    width from 32 pixels on are taken; no parameter is ever unused.
 
     Args:
-        arch (str | dict): ``'56'`` or ``'92'``, or a dict with the keys ``stem_channels`` (int), ``channels``
-            (output of each stage), ``strides``, ``modules`` (attention modules of each stage) and ``units`` (residual
-            units after them); missing keys are Attention-56's.
+        arch (str | dict): ``'56'`` or ``'92'``, or a dict with the keys ``stem_channels`` (int), and for each stage
+            ``channels`` (of its output), ``strides``, ``modules`` (attention modules), ``units`` (residual units
+            after them), and the three that follow here; missing keys are Attention-56's.
         unit (str | dict): ``'preact'``; ``'resnext'`` for AttentionNeXt; ``'inception'`` for AttentionInception,
             whose unit is ours, as the paper has none. A dict adds arguments: ``dict(type='resnext', groups=16)``.
         ptr (tuple[int, int, int], optional): p residual units before and after the attention, t in the trunk, r
             between two samplings of the mask. Defaults to (1, 2, 1).
-        modules (Sequence[int], optional): Attention modules of the first stages, instead of the arch's; shorter is
-            filled up with 0.
+        modules (Sequence[int], optional): Attention modules of the first stages, instead of the arch's.
         mask_depths (Sequence[int], optional): Max poolings of the masks of each stage. Defaults to (3, 2, 1), which
             at an input of 224 is the paper's rule to pool until 7x7; fixed, whatever the input.
         learning (str): ``'arl'`` for (1 + M) T, ``'nal'`` for M T.
@@ -75,12 +75,7 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
             trained with another learning, attention, mask_skip, pool_style or align_corners.
     """
 
-    settings_code = RAN_SETTINGS
-
-    arch_settings = {
-        '56': dict(modules=(1, 1, 1, 0)),
-        '92': dict(modules=(1, 2, 3, 0)),
-    }
+    arch_settings = {'56': dict(modules=(1, 1, 1, 0)), '92': dict(modules=(1, 2, 3, 0))}
     arch_defaults = dict(
         stem_channels=64,
         channels=(256, 512, 1024, 2048),
@@ -130,7 +125,7 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
             raise UserError(
                 "mask_init='zero' leaves attention='channel' nothing to normalise: use mask_init='he'"
             )
-        plan = make_plan(
+        plan = _make_plan(
             arch, self.arch_settings, self.arch_defaults, ptr=ptr, modules=modules, mask_depths=mask_depths
         )
         self.channels, self.strides = plan['channels'], plan['strides']
@@ -166,12 +161,9 @@ class ResidualAttentionNet(StoresSettings, BaseBackbone):
         for i in self._normed:
             self.add_module(f'norm{i}', nn.Sequential(norm(self.channels[i]), nn.ReLU(inplace=True)))
         self.store_settings(
-            learning=learning,
-            attention=attention,
-            mask_skip=mask_skip,
-            pool_style=pool_style,
+            learning=learning, attention=attention, mask_skip=mask_skip, pool_style=pool_style,
             align_corners=bool(align_corners),
-        )
+        )  # fmt: skip
         self._freeze()
 
     def _make_stem(self, in_channels: int, channels: int, norm, pool_style: str) -> nn.Sequential:
@@ -282,6 +274,40 @@ class ResidualAttentionNet_CIFAR(ResidualAttentionNet):  # noqa: N801 (the name 
         return nn.Sequential(OrderedDict(conv=conv, norm=norm(channels), relu=nn.ReLU(inplace=True)))
 
 
+def _make_plan(arch: str | Mapping, presets: Mapping, defaults: Mapping, **changes) -> dict:
+    """All numbers of a network: the defaults, what ``arch`` changes, and what the arguments change.
+
+    Returns:
+        dict: With the keys of ``defaults``; for each stage a tuple as long as ``channels``. ``modules``, ``units``
+        and ``mask_depths`` may be given for the first stages alone and are filled up with 0.
+    """
+    if isinstance(arch, Mapping):
+        if unknown := arch.keys() - defaults.keys():
+            raise UserError(f'unknown keys in arch: {sorted(unknown)}, it takes {sorted(defaults)}')
+        changed = dict(arch)
+    else:
+        check_choice('arch', str(arch), presets)
+        changed = dict(presets[str(arch)])
+    changed |= {key: value for key, value in changes.items() if value is not None}
+    plan = {**defaults, **changed}
+    for key, value in plan.items():
+        plan[key] = whole_numbers(key, value, 1 if key in ('stem_channels', 'channels', 'strides') else 0)
+    (plan['stem_channels'],) = plan['stem_channels']
+    stages = len(plan['channels'])
+    for key in ('modules', 'units', 'mask_depths'):
+        plan[key] += (0,) * (stages - len(plan[key]))
+    for key in ('strides', 'modules', 'units', 'mask_depths'):
+        if len(plan[key]) != stages:
+            source = '' if key in changed else f', which are the default: give {key} as well'
+            raise UserError(
+                f'{key} has {len(plan[key])} entries for the {stages} stages of channels={plan["channels"]}: '
+                f'{plan[key]}{source}'
+            )
+    if len(plan['ptr']) != 3 or min(plan['ptr'][1:]) < 1:
+        raise UserError(f'ptr must be three numbers with p >= 0, t >= 1 and r >= 1, got {plan["ptr"]}')
+    return plan
+
+
 def _make_stage(
     c_in: int, i: int, plan: dict, unit: Callable, mask: Callable, learning: str
 ) -> nn.Sequential:
@@ -303,18 +329,14 @@ def make_norm(norm_cfg: dict, channels: int) -> nn.Module:
 
 def make_unit(unit: str | dict, **kwargs) -> partial:
     """What makes residual units, from their name or from a dict of ``type`` and further arguments."""
-    settings = dict(unit) if isinstance(unit, dict) else dict(type=unit)
-    name = settings.pop('type', None)
+    options = dict(unit) if isinstance(unit, dict) else dict(type=unit)
+    name = options.pop('type', None)
     check_choice('unit', name, RESIDUAL_UNITS)
-    free = inspect.signature(RESIDUAL_UNITS[name]).parameters.keys() - {
-        'in_channels',
-        'channels',
-        'stride',
-        *kwargs,
-    }
-    if unknown := settings.keys() - free:
+    parameters = inspect.signature(RESIDUAL_UNITS[name]).parameters.keys()
+    free = parameters - {'in_channels', 'channels', 'stride', 'norm', 'with_cp'}
+    if unknown := options.keys() - free:
         raise UserError(f'unit={name!r} takes no {sorted(unknown)}, only {sorted(free) or "its name"}')
-    return partial(RESIDUAL_UNITS[name], **settings, **kwargs)
+    return partial(RESIDUAL_UNITS[name], **options, **kwargs)
 
 
 def _stage_indices(out_indices: Sequence[int], stages: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What other people call the layers of residual attention networks; see ``ran_state_dict.py``.
+"""What other people call the layers of residual attention networks; see ``state_dicts.py``.
 
 A layer is a convolution, a normalisation or the classifier. Ours are named as in ``ResidualAttentionNet``, without
 ``backbone.``, and the classifier ``head.fc``.
@@ -13,9 +13,7 @@ Layers = dict[str, str]
 
 
 def layer_names(layout: str, modules: tuple[int, ...], cifar: bool, postact: bool) -> Layers:
-    """All layers of a network.
-
-    Every unit is given a projection, whether it has one or not.
+    """All layers of a network; every unit is given a projection, whether it has one or not.
 
     Args:
         layout (str): ``'port'`` or ``'caffe'``.

@@ -1,4 +1,4 @@
-"""Soft masks as evidence: read while a model runs, without a change to what it returns."""
+"""Soft masks read while a model runs, without a change to what it returns."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +30,14 @@ def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         UserError: If the model has no soft mask.
 
     Example:
+        >>> import torch
+        >>> from mmlattn.models import ResidualAttentionNet
+        >>> from mmlattn.models.ran.mask_recording import record_masks
+        >>> model = ResidualAttentionNet(dict(channels=(32, 32, 32, 32)))
         >>> with record_masks(model) as masks, torch.no_grad():
-        ...     model(pictures)
+        ...     features = model(torch.zeros(2, 3, 64, 64))
         >>> masks['stage1.attention1'].shape
-        torch.Size([2, 256, 56, 56])
+        torch.Size([2, 32, 16, 16])
     """
     named = {name: module for name, module in model.named_modules() if isinstance(module, SoftMask)}
     if not named:
@@ -46,9 +50,11 @@ def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     def keep(name: str, module: nn.Module, args: tuple, mask: Tensor) -> None:
         masks[name] = mask.detach()
 
-    handles = [
-        module.register_forward_hook(partial(keep, _module_name(name))) for name, module in named.items()
-    ]
+    handles = []
+    for name, module in named.items():
+        # The name of the module that holds the mask; the model itself may be that module.
+        owner = name.removeprefix('_orig_mod.').removesuffix('mask').removesuffix('.') or 'attention'
+        handles.append(module.register_forward_hook(partial(keep, owner)))
     try:
         # What was compiled before would run without the hooks.
         with torch.compiler.set_stance('force_eager'):
@@ -56,8 +62,3 @@ def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _module_name(mask: str) -> str:
-    """Of the module that holds a mask; ``'attention'`` where the model itself is that module."""
-    return mask.removeprefix('_orig_mod.').removesuffix('mask').removesuffix('.') or 'attention'

@@ -5,6 +5,10 @@ The widths, the places of normalisation and stride and the projections are those
 (github.com/fwang91/residual-attention-network @ bc207a8); :class:`InceptionUnit` is ours, for they released none.
 
 No convolution has a bias, and a unit has a projection only where shapes differ, so no parameter is ever unused.
+
+Every unit takes x of shape (B, C_in, h, w) to (B, C, h / stride, w / stride), rounded up. Its arguments are
+``in_channels``, C_in; ``channels``, C; ``stride``; ``norm``, which makes a normalisation layer for a number of
+channels; and ``with_cp``.
 """
 
 from abc import ABC, abstractmethod
@@ -19,14 +23,22 @@ from torch.utils.checkpoint import checkpoint
 from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 
-__all__ = ['InceptionUnit', 'PreActUnit', 'ResNeXtUnit', 'ResidualUnit']
+__all__ = ['InceptionUnit', 'Norm', 'PreActUnit', 'ResNeXtUnit', 'ResidualUnit', 'Unit', 'stack']
 
 Norm = Callable[[int], nn.Module]
 """Makes a normalisation layer for a number of channels."""
 
+Unit = Callable[[int, int], nn.Module]
+"""Makes a residual unit from C_in to C channels."""
+
+
+def stack(unit: Unit, channels: int, count: int) -> nn.Sequential:
+    """``count`` units that keep their number of channels, one after the other."""
+    return nn.Sequential(*(unit(channels, channels) for _ in range(count)))
+
 
 class ResidualUnit(nn.Module, ABC):
-    """x -> residual(x) + shortcut(x), with C_in and C channels.
+    """x -> residual(x) + shortcut(x).
 
     Args:
         with_cp (bool): Recompute the unit in the backward pass instead of keeping what it computed. Outputs,
@@ -43,12 +55,21 @@ class ResidualUnit(nn.Module, ABC):
 
     @abstractmethod
     def transform(self, x: Tensor) -> Tensor:
-        """The unit's function, shape (B, C_in, h, w) -> (B, C, h / stride, w / stride), rounded up."""
+        """The unit's function."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad and not torch.compiler.is_compiling():
             return checkpoint(self.transform, x, use_reentrant=False, context_fn=self._passes)
         return self.transform(x)
+
+    def _share(self, channels: int, part: int, whole: int) -> int:
+        """``channels * part / whole``."""
+        if channels < whole or channels % whole:
+            raise UserError(
+                f'{type(self).__name__} splits its channels in {whole} parts, got channels={channels}: choose a '
+                'multiple'
+            )
+        return channels * part // whole
 
     def _passes(self) -> tuple:
         """What surrounds the forward pass and its repetition, which must not count the batch a second time."""
@@ -59,14 +80,8 @@ class PreActUnit(ResidualUnit):
     """Bottleneck of width C/4 with pre-activation: the unit of Attention-56 and Attention-92.
 
     With a = ReLU(BN(x)), the result is conv1x1(conv3x3(conv1x1(a))) + shortcut, BN and ReLU between the
-    convolutions; the shortcut is x, or a 1x1 convolution of a (not of x) where channels or stride change.
-
-    Args:
-        in_channels (int): C_in.
-        channels (int): C, a multiple of 4.
-        stride (int): Of the 3x3 convolution.
-        norm (Callable): Makes a normalisation layer for a number of channels.
-        with_cp (bool): See :class:`ResidualUnit`.
+    convolutions; the shortcut is x, or a 1x1 convolution of a (not of x) where channels or stride change. The stride
+    is that of the 3x3 convolution, and C is a multiple of 4.
     """
 
     preactivation = True
@@ -81,7 +96,7 @@ class PreActUnit(ResidualUnit):
         with_cp: bool = False,
     ) -> None:
         super().__init__(with_cp)
-        width = _share(channels, 1, 4, 'PreActUnit')
+        width = self._share(channels, 1, 4)
         self.norm1, self.conv1 = norm(in_channels), _conv(in_channels, width, 1)
         self.norm2, self.conv2 = norm(width), _conv(width, width, 3, stride)
         self.norm3, self.conv3 = norm(width), _conv(width, channels, 1)
@@ -123,15 +138,8 @@ class _PostActUnit(ResidualUnit):
 class ResNeXtUnit(_PostActUnit):
     """Grouped bottleneck of width C/2, post-activation: the unit of AttentionNeXt.
 
-    conv1x1 - BN - ReLU - conv3x3 in groups - BN - ReLU - conv1x1 - BN, plus the shortcut, then ReLU.
-
-    Args:
-        in_channels (int): C_in.
-        channels (int): C; C/2 must be a multiple of ``groups``.
-        stride (int): Of the 3x3 convolution.
-        groups (int): Groups of the 3x3 convolution.
-        norm (Callable): Makes a normalisation layer for a number of channels.
-        with_cp (bool): See :class:`ResidualUnit`.
+    conv1x1 - BN - ReLU - conv3x3 in groups - BN - ReLU - conv1x1 - BN, plus the shortcut, then ReLU. The stride is
+    that of the 3x3 convolution, and C/2 is a multiple of ``groups``.
     """
 
     def __init__(
@@ -145,7 +153,7 @@ class ResNeXtUnit(_PostActUnit):
         with_cp: bool = False,
     ) -> None:
         super().__init__(in_channels, channels, stride, norm, with_cp)
-        width = _share(channels, 1, 2, 'ResNeXtUnit')
+        width = self._share(channels, 1, 2)
         check_whole('groups', groups, 1)
         if width % groups:
             raise UserError(
@@ -167,15 +175,8 @@ class InceptionUnit(_PostActUnit):
 
     Branches of 1x1 -> 9C/64; 1x1 -> 3x3 of C/8 each; 1x1 of C/16 -> 3x3 -> 3x3 of C/8 each; every convolution with
     BN and ReLU, the stride on the last of each branch. Their concatenation goes through conv1x1 - BN to C channels,
-    plus the shortcut, then ReLU. The widths are chosen so that AttentionInception-56 has the 31.9 million
-    parameters (running statistics counted) and 6.3 billion multiply-adds that the paper prints.
-
-    Args:
-        in_channels (int): C_in.
-        channels (int): C, a multiple of 64.
-        stride (int): Stride of the unit.
-        norm (Callable): Makes a normalisation layer for a number of channels.
-        with_cp (bool): See :class:`ResidualUnit`.
+    plus the shortcut, then ReLU. C is a multiple of 64. The widths are chosen so that AttentionInception-56 has the
+    31.9 million parameters (running statistics counted) and 6.3 billion multiply-adds that the paper prints.
     """
 
     def __init__(
@@ -188,7 +189,7 @@ class InceptionUnit(_PostActUnit):
         with_cp: bool = False,
     ) -> None:
         super().__init__(in_channels, channels, stride, norm, with_cp)
-        narrow, single, wide = (_share(channels, part, 64, 'InceptionUnit') for part in (4, 9, 8))
+        narrow, single, wide = (self._share(channels, part, 64) for part in (4, 9, 8))
 
         def cell(c_in: int, c_out: int, kernel: int, cell_stride: int = 1) -> nn.Sequential:
             return nn.Sequential(_conv(c_in, c_out, kernel, cell_stride), norm(c_out), nn.ReLU(inplace=True))
@@ -208,20 +209,11 @@ def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) 
     return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
-def _share(channels: int, part: int, whole: int, unit: str) -> int:
-    """``channels * part / whole``."""
-    if channels < whole or channels % whole:
-        raise UserError(
-            f'{unit} splits its channels in {whole} parts, got channels={channels}: choose a multiple'
-        )
-    return channels * part // whole
-
-
 class _UnchangedStatistics:
     """Batch normalisation runs as ever, but updates copies of its running statistics, which are then dropped.
 
     Turning ``track_running_stats`` off instead would make it save fewer tensors than the pass it repeats, which
-    PyTorch's checkpointing refuses. Enterable again and again, as a graph can be walked more than once.
+    PyTorch's checkpointing refuses. It can be entered again and again, as a graph can be walked more than once.
     """
 
     def __init__(self, module: nn.Module) -> None:

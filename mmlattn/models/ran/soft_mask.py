@@ -12,73 +12,22 @@ residual-attention-network @ bc207a8). With n poolings, e_0 = x and r residual u
 ``resize`` takes nothing but the size of its second argument, so any input size works. Nothing is added after the
 last one: some ports add the encoder feature in every step and T at the end, having read Caffe's second input of the
 interpolation as a summand. ``skip='port'`` does as they do, for the weights trained so.
+
+Shapes: x, T and M have (B, C, h, w).
 """
 
-from collections.abc import Callable
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmlattn.models.layers.precision import widen
-from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.arguments import check_number, check_whole
 
-from .residual_units import Norm
+from .residual_units import Norm, Unit, stack
 
-__all__ = [
-    'FUSIONS',
-    'MASK_ACTIVATIONS',
-    'EncoderDecoder',
-    'SoftMask',
-    'attention_residual_learning',
-    'channel_attention',
-    'mixed_attention',
-    'naive_attention_learning',
-    'pooling',
-    'spatial_attention',
-]  # fmt: skip
+__all__ = ['MASK_ACTIVATIONS', 'EncoderDecoder', 'MaskHead', 'SoftMask', 'pooling']
 
-Unit = Callable[[int, int], nn.Module]
-"""Makes a residual unit from C_in to C channels."""
-
-
-def attention_residual_learning(trunk: Tensor, mask: Tensor) -> Tensor:
-    """H = (1 + M) T, equation 3: a mask of zeros leaves the trunk as it is."""
-    if torch.is_grad_enabled() and (trunk.requires_grad or mask.requires_grad):
-        return _ResidualFusion.apply(trunk, mask)
-    return trunk.addcmul(mask, trunk)
-
-
-class _ResidualFusion(torch.autograd.Function):
-    """(1 + M) T with its gradients (1 + M) g and T g in one pass each.
-
-    Autograd's own, of ``addcmul`` or of T + M T, takes two to four times as many over tensors that are among the
-    largest of the network.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(trunk: Tensor, mask: Tensor) -> Tensor:
-        return trunk.addcmul(mask, trunk)
-
-    @staticmethod
-    def setup_context(ctx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
-        trunk, mask = ctx.saved_tensors
-        return grad.addcmul(mask, grad), grad * trunk
-
-
-def naive_attention_learning(trunk: Tensor, mask: Tensor) -> Tensor:
-    """H = M T, equation 1: every module can only lessen what it passes on."""
-    return mask * trunk
-
-
-FUSIONS = dict(arl=attention_residual_learning, nal=naive_attention_learning)
-"""How trunk and mask become the module's output."""
+LOCAL_UNITS = 3
+"""Units of a mask without sampling, the paper's comparison in section 4.1."""
 
 
 def mixed_attention(x: Tensor) -> Tensor:
@@ -87,25 +36,16 @@ def mixed_attention(x: Tensor) -> Tensor:
 
 
 def channel_attention(x: Tensor) -> Tensor:
-    """f2, equation 5: x_i / |x_i|, with the Euclidean norm over the channels of position i.
-
-    Args:
-        x (Tensor): Shape (B, C, h, w).
-    """
+    """f2, equation 5: x_i / |x_i|, with the Euclidean norm over the channels of position i."""
     return F.normalize(widen(x), dim=1).to(x.dtype)
 
 
-def spatial_attention(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """f3, equation 6: the sigmoid of (x - mean) / std over the positions of each channel of each sample.
-
-    Args:
-        x (Tensor): Shape (B, C, h, w).
-        eps (float): Added to the variance.
-    """
+def spatial_attention(x: Tensor) -> Tensor:
+    """f3, equation 6: the sigmoid of (x - mean) / std over the positions of each channel of each sample."""
     wide = widen(x)
     centred = wide - wide.mean(dim=(2, 3), keepdim=True)
     variance = centred.square().mean(dim=(2, 3), keepdim=True)
-    return (centred * (variance + eps).rsqrt()).sigmoid().to(x.dtype)
+    return (centred * (variance + 1e-5).rsqrt()).sigmoid().to(x.dtype)
 
 
 MASK_ACTIVATIONS = dict(mixed=mixed_attention, channel=channel_attention, spatial=spatial_attention)
@@ -115,11 +55,9 @@ MASK_ACTIVATIONS = dict(mixed=mixed_attention, channel=channel_attention, spatia
 def pooling(style: str) -> nn.MaxPool2d:
     """Max pooling 3x3, stride 2.
 
-    Args:
-        style (str): ``'torch'`` pads by one pixel and rounds down; ``'caffe'`` pads nothing and rounds up, as the
-            authors' files do, and needs at least two pixels. Sizes are equal for even inputs, values are not.
+    ``'torch'`` pads by one pixel and rounds down; ``'caffe'`` pads nothing and rounds up, as the authors' files do,
+    and needs at least two pixels. Sizes are equal for even inputs, values are not.
     """
-    check_choice('pool_style', style, ('torch', 'caffe'))
     return nn.MaxPool2d(3, 2, padding=1) if style == 'torch' else nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
@@ -127,7 +65,7 @@ class EncoderDecoder(nn.Module):
     """Units at ever lower resolutions and back: everything of the mask but its head.
 
     Args:
-        channels (int): C of every level.
+        channels (int): Of every level.
         depth (int): n, number of poolings; 0 keeps the resolution and has the bottom's units alone.
         r (int): Units between one pooling and the next.
         unit (Callable): Makes a residual unit from C_in to C channels.
@@ -137,24 +75,15 @@ class EncoderDecoder(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        depth: int,
-        r: int = 1,
-        *,
-        unit: Unit,
-        pool_style: str = 'torch',
-        align_corners: bool = True,
-        skip: str = 'official',
-    ) -> None:
+        self, channels: int, depth: int, r: int = 1, *, unit: Unit, pool_style: str = 'torch',
+        align_corners: bool = True, skip: str = 'official',
+    ) -> None:  # fmt: skip
         super().__init__()
-        check_whole('r', r, 1)
-        check_choice('skip', skip, ('official', 'port'))
         levels = range(depth - 1)
-        self.down = nn.ModuleList(_units(unit, channels, r) for _ in levels)
-        self.bottom = _units(unit, channels, 2 * r)
+        self.down = nn.ModuleList(stack(unit, channels, r) for _ in levels)
+        self.bottom = stack(unit, channels, 2 * r)
         self.skip = nn.ModuleList(unit(channels, channels) for _ in levels)
-        self.up = nn.ModuleList(_units(unit, channels, r) for _ in levels)
+        self.up = nn.ModuleList(stack(unit, channels, r) for _ in levels)
         self.pool = pooling(pool_style) if depth else nn.Identity()
         self.align_corners = align_corners
         self.adds_encoder = skip == 'port'
@@ -175,19 +104,6 @@ class EncoderDecoder(nn.Module):
         return x
 
 
-class LocalConvolutions(nn.Sequential):
-    """Residual units at the resolution of the trunk: the paper's comparison without sampling, section 4.1.
-
-    Args:
-        channels (int): C.
-        units (int): Their number.
-        unit (Callable): Makes a residual unit from C_in to C channels.
-    """
-
-    def __init__(self, channels: int, units: int, *, unit: Unit) -> None:
-        super().__init__(*(unit(channels, channels) for _ in range(units)))
-
-
 class MaskHead(nn.Module):
     """Two 1x1 convolutions to mask logits, with BN and ReLU between them.
 
@@ -196,7 +112,7 @@ class MaskHead(nn.Module):
         channels (int): Channels of the mask.
         norm (Callable): Makes a normalisation layer for a number of channels.
         preactivation (bool): BN and ReLU before the first convolution too, as pre-activated units need.
-        bias (float, optional): Gives the last convolution a bias of this value at the start.
+        bias (float, optional): Gives the last convolution a bias that starts at this value.
     """
 
     def __init__(
@@ -229,68 +145,43 @@ class SoftMask(nn.Module):
     """M(x), the soft mask for a trunk T(x).
 
     Args:
-        channels (int): C of x, of the trunk and of the mask.
+        channels (int): C.
         depth (int): Poolings of the encoder; the paper's rule is until 7x7 at an input of 224.
         r (int): Units between one pooling and the next.
         unit (Callable): Makes a residual unit from C_in to C channels.
         norm (Callable): Makes a normalisation layer for a number of channels.
         preactivation (bool): Whether the units leave their output unnormalised.
-        attention (str): ``'mixed'``, ``'channel'`` or ``'spatial'``, see :data:`MASK_ACTIVATIONS`.
-        structure (str): ``'encdec'``, or ``'conv'`` for ``conv_units`` units without any sampling.
-        conv_units (int): Units of the structure ``'conv'``.
-        pool_style (str): See :func:`pooling`.
-        align_corners (bool): See :class:`EncoderDecoder`.
+        attention (str): Key of ``MASK_ACTIVATIONS``.
+        structure (str): ``'encdec'``, or ``'conv'`` for three units without any sampling.
         skip (str): ``'official'`` or ``'port'``; the latter adds the trunk before the head, if there is a pooling.
         width (int, optional): Channels inside the branch if they shall be fewer; a 1x1 convolution enters it.
         bias (float, optional): See :class:`MaskHead`.
+        **sampling: ``pool_style`` and ``align_corners`` of :class:`EncoderDecoder`.
     """
 
     def __init__(
-        self,
-        channels: int,
-        depth: int,
-        r: int = 1,
-        *,
-        unit: Unit,
-        norm: Norm,
-        preactivation: bool,
-        attention: str = 'mixed',
-        structure: str = 'encdec',
-        conv_units: int = 3,
-        pool_style: str = 'torch',
-        align_corners: bool = True,
-        skip: str = 'official',
-        width: int | None = None,
-        bias: float | None = None,
-    ) -> None:
+        self, channels: int, depth: int, r: int = 1, *, unit: Unit, norm: Norm, preactivation: bool,
+        attention: str = 'mixed', structure: str = 'encdec', skip: str = 'official', width: int | None = None,
+        bias: float | None = None, **sampling,
+    ) -> None:  # fmt: skip
         super().__init__()
-        check_choice('attention', attention, MASK_ACTIVATIONS)
-        check_choice('structure', structure, ('encdec', 'conv'))
         check_whole('the depth of a mask', depth, 0)
         width = channels if width is None else width
-        check_whole('the width of a mask', width, 1)
         self.enter = nn.Conv2d(channels, width, 1, bias=False) if width != channels else nn.Identity()
-        sampling = dict(pool_style=pool_style, align_corners=align_corners, skip=skip)
         if structure == 'encdec':
-            self.body = EncoderDecoder(width, depth, r, unit=unit, **sampling)
+            self.body = EncoderDecoder(width, depth, r, unit=unit, skip=skip, **sampling)
         else:
-            self.body = LocalConvolutions(width, conv_units, unit=unit)
+            self.body = stack(unit, width, LOCAL_UNITS)
         self.head = MaskHead(width, channels, norm=norm, preactivation=preactivation, bias=bias)
         self.resizes = structure == 'encdec' and depth > 0
         self.adds_trunk = self.resizes and skip == 'port'
         self.activation = MASK_ACTIVATIONS[attention]
 
     def forward(self, x: Tensor, trunk: Tensor) -> Tensor:
-        """The mask, with the shape of ``trunk`` (B, C, h, w); of ``trunk`` itself only the size is used, unless
-        ``skip='port'``.
-        """
+        """The mask; of ``trunk`` only the size is used, unless ``skip='port'``."""
         d = self.body(self.enter(x))
         if self.resizes:
             d = self.body.resize(d, trunk)
         if self.adds_trunk:
             d = d + trunk
         return self.activation(self.head(d))
-
-
-def _units(unit: Unit, channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(unit(channels, channels) for _ in range(count)))

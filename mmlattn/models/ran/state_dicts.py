@@ -25,24 +25,22 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.stored_settings import decode_settings, encode_settings
 
 from .layer_names import Layers, layer_names
-from .settings import RAN_SETTINGS
 
-__all__ = ['LAYOUTS', 'Plan', 'detect_layout', 'from_mmlattn', 'model_config', 'to_mmlattn']
-
-LAYOUTS = ('port', 'caffe')
+__all__ = ['Plan', 'from_mmlattn', 'model_config', 'to_mmlattn']
 
 _ARCHS = {(1, 1, 1): '56', (1, 2, 3): '92'}
 _SIZES = (64, (256, 512, 1024, 2048))
 _PORT_CIFAR = dict(strides=(1, 2, 2, 1), units=(0, 0, 0, 2), mask_depths=(2, 1, 0))
 # Shapes don't show these, and under others the same weights compute something else.
+_COMMON = dict(align_corners=True, learning='arl', attention='mixed')
 _SETTINGS = dict(
-    port=dict(mask_skip='port', pool_style='torch', align_corners=True, learning='arl', attention='mixed'),
-    caffe=dict(
-        mask_skip='official', pool_style='caffe', align_corners=True, learning='arl', attention='mixed'
-    ),
+    port=dict(mask_skip='port', pool_style='torch', **_COMMON),
+    caffe=dict(mask_skip='official', pool_style='caffe', **_COMMON),
 )
+_SETTINGS_NAME = 'backbone.stored_settings'
 _MODULE = dict(
     port=r'attention_module(\d)(?:_(\d+))?\.',
     caffe=r'Attention([ABC])_(\d+)/',
@@ -53,39 +51,30 @@ _CAUSE = dict(
     caffe='a definition other than the four released, BatchNorm and Scale as two layers, or a part of a file',
     mmlattn='another backbone or head, or other ptr, modules or mask_depths than this layout has names for',
 )
-_SETTINGS_NAME = f'backbone.{RAN_SETTINGS.key}'
 _VARIANCES = ('.running_var', '/bn.3')
 _LEAVES = ('weight', 'bias', 'running_mean', 'running_var')
 
 
 class Plan(NamedTuple):
-    """What a layout leaves open; everything else about the network follows.
-
-    Args:
-        layout (str): ``'port'`` or ``'caffe'``.
-        modules (tuple[int, int, int]): Attention modules of stages 1 to 3.
-        cifar (bool): The port's network for pictures of 32x32.
-        groups (int): Of AttentionNeXt's 3x3 convolutions; 0 for Attention's pre-activated units.
-        stem (int): Channels of the stem.
-        channels (tuple[int, int, int, int]): Channels of the stages.
-        classes (int): Number of classes.
-    """
+    """What a layout leaves open; everything else about the network follows."""
 
     layout: str
+    """``'port'`` or ``'caffe'``."""
     modules: tuple[int, ...]
+    """Attention modules of stages 1 to 3."""
     cifar: bool
+    """Whether it is the port's network for pictures of 32x32."""
     groups: int
+    """Groups of AttentionNeXt's 3x3 convolutions; 0 for Attention's pre-activated units."""
     stem: int
+    """Channels of the stem."""
     channels: tuple[int, ...]
+    """Channels of the four stages."""
     classes: int
 
 
-def detect_layout(names: Iterable[str]) -> str:
-    """``'port'``, ``'caffe'`` or ``'mmlattn'``, from the names in a file.
-
-    Raises:
-        UserError: If they are of neither kind.
-    """
+def _detect_layout(names: Iterable[str]) -> str:
+    """``'port'``, ``'caffe'`` or ``'mmlattn'``, from the names in a file."""
     names = list(names)
     for layout, pattern in _MODULE.items():
         if any(map(re.compile(pattern).match, names)):
@@ -107,22 +96,22 @@ def to_mmlattn(source: dict[str, Tensor], layout: str = 'auto') -> tuple[dict[st
         tuple[dict[str, Tensor], Plan]: What loads strictly into the model of :func:`model_config`, and its plan.
 
     Raises:
-        UserError: If names are missing or too many, or shapes don't fit; says which, and the likely cause.
+        UserError: If names are missing or too many, or shapes don't fit.
     """
     source = _without_prefix(source)
-    found = detect_layout(source)
+    found = _detect_layout(source)
     if found == 'mmlattn' or layout not in ('auto', found):
         raise UserError(f'the names in the file are those of the layout {found}, expected {layout}')
     plan = _plan(source, found, found)
-    own, layers = _own_shapes(plan), _layers(plan)
-    names = dict(_names(own, layers, found))
-    shapes = {name: own[key] for key, name in names.items()} | _dead_shapes(plan, own, layers)
+    ours, layers = _our_shapes(plan), _layers(plan)
+    names = dict(_names(ours, layers, found))
+    shapes = {name: ours[key] for key, name in names.items()} | _dead_shapes(plan, ours, layers)
     if not any(map(_is_count, source)):  # Caffe, and PyTorch before 0.4.1
         names = {key: name for key, name in names.items() if not _is_count(name)}
         shapes = {name: shape for name, shape in shapes.items() if not _is_count(name)}
     source = _checked(source, shapes, found)
-    state = {key: source[names[key]] if key in names else torch.tensor(0) for key in own}
-    return {**state, _SETTINGS_NAME: RAN_SETTINGS.encode(**_SETTINGS[plan.layout])}, plan
+    state = {key: source[names[key]] if key in names else torch.tensor(0) for key in ours}
+    return {**state, _SETTINGS_NAME: encode_settings(**_SETTINGS[plan.layout])}, plan
 
 
 def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
@@ -139,17 +128,17 @@ def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
         UserError: If the layout has no names for such a network, or it was trained with other settings.
     """
     state = dict(_without_prefix(state))
-    if detect_layout(state) != 'mmlattn':
+    if _detect_layout(state) != 'mmlattn':
         raise UserError(f'expected our names (backbone.*, head.fc.*), the file has {_some(state)}')
     _check_settings(state.pop(_SETTINGS_NAME, None), layout)
     plan = _plan(state, 'mmlattn', layout)
-    own, layers = _own_shapes(plan), _layers(plan)
-    state = _checked(state, own, 'mmlattn')
-    renamed = {name: state[key] for key, name in _names(own, layers, layout)}
+    ours, layers = _our_shapes(plan), _layers(plan)
+    state = _checked(state, ours, 'mmlattn')
+    renamed = {name: state[key] for key, name in _names(ours, layers, layout)}
     if layout == 'caffe':
         return {name: blob.reshape(1, -1, 1, 1) if '/bn.' in name else blob for name, blob in renamed.items()}
     like = state['head.fc.weight']
-    return renamed | {name: like.new_zeros(s) for name, s in _dead_shapes(plan, own, layers).items()}
+    return renamed | {name: like.new_zeros(s) for name, s in _dead_shapes(plan, ours, layers).items()}
 
 
 def model_config(plan: Plan) -> dict:
@@ -214,7 +203,7 @@ def _shape(state: dict[str, Tensor], name: str, layout: str) -> tuple[int, ...]:
     return tuple(state[name].shape)
 
 
-def _own_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+def _our_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
     """All names of our model, and the shapes behind them."""
     with torch.device('meta'), DefaultScope.overwrite_default_scope('mmpretrain'):
         try:
@@ -224,14 +213,13 @@ def _own_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
     return {key: tuple(t.shape) for key, t in model.state_dict().items() if key != _SETTINGS_NAME}
 
 
-def _check_settings(codes: Tensor | None, layout: str) -> None:
+def _check_settings(code: Tensor | None, layout: str) -> None:
     """Weights trained with other settings than the layout's would compute something else there."""
-    stored = {} if codes is None else RAN_SETTINGS.decode(codes)
-    wrong = {name: value for name, value in stored.items() if value != _SETTINGS[layout][name]}
-    if wrong:
+    stored = {} if code is None else decode_settings(code)
+    if wrong := dict(stored.items() - _SETTINGS[layout].items()):
         raise UserError(
             f'these weights were trained with {wrong}, and networks of the layout {layout} have '
-            f'{ {name: _SETTINGS[layout][name] for name in wrong} }: they would compute something else'
+            f'{ {name: _SETTINGS[layout].get(name) for name in wrong} }: they would compute something else'
         )
 
 
@@ -239,15 +227,15 @@ def _layers(plan: Plan) -> Layers:
     return layer_names(plan.layout, plan.modules, plan.cifar, postact=plan.groups > 0)
 
 
-def _names(own: Iterable[str], layers: Layers, layout: str) -> Iterator[tuple[str, str]]:
+def _names(keys: Iterable[str], layers: Layers, layout: str) -> Iterator[tuple[str, str]]:
     """Each of our names that the layout has a tensor for, and the layout's name."""
-    for key in own:
+    for key in keys:
         if layout == 'port' or not _is_count(key):
             yield key, _spell(key, layers, layout)
 
 
 def _spell(key: str, layers: Layers, layout: str) -> str:
-    """Ours as the layout has it: ``layer.weight``, or in Caffe ``layer.0``."""
+    """One of our names as the layout has it: ``layer.weight``, or in Caffe ``layer.0``."""
     layer, leaf = key.removeprefix('backbone.').rsplit('.', 1)
     return f'{layers[layer]}.{_LEAVES.index(leaf) if layout == "caffe" else leaf}'
 
@@ -256,24 +244,20 @@ def _is_count(name: str) -> bool:
     return name.endswith('.num_batches_tracked')
 
 
-def _dead_shapes(plan: Plan, own: dict[str, tuple[int, ...]], layers: Layers) -> dict[str, tuple[int, ...]]:
+def _dead_shapes(plan: Plan, ours: dict[str, tuple[int, ...]], layers: Layers) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the port's projections in units that need none."""
     units = [layer.removesuffix('.projection') for layer in layers if layer.endswith('.projection')]
     return {
         f'{layers[unit + ".projection"]}.weight': (
-            own[f'backbone.{unit}.conv3.weight'][0], own[f'backbone.{unit}.conv1.weight'][1], 1, 1,
+            ours[f'backbone.{unit}.conv3.weight'][0], ours[f'backbone.{unit}.conv1.weight'][1], 1, 1,
         )
         for unit in units
-        if plan.layout == 'port' and f'backbone.{unit}.projection.weight' not in own
+        if plan.layout == 'port' and f'backbone.{unit}.projection.weight' not in ours
     }  # fmt: skip
 
 
 def _checked(state: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], layout: str) -> dict[str, Tensor]:
-    """``state`` in just these names and shapes; Caffe's blobs may have further axes of length 1.
-
-    Raises:
-        UserError: Otherwise.
-    """
+    """``state`` in just these names and shapes, or an error; Caffe's blobs may have further axes of length 1."""
     missing, surplus = ([n for n in a if n not in b] for a, b in ((shapes, state), (state, shapes)))
     wrong = [
         f'{name} {tuple(state[name].shape)} instead of {shape}'

@@ -9,26 +9,24 @@ from mmengine.model import initialize
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 
-from mmlattn.models.stored_settings import StoresSettings
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.init_cfg import loads_weights
+from mmlattn.utils.stored_settings import StoredSettings
 
-from .attention_module import AttendedStage
+from .attention_module import FUSIONS, AttendedStage
 from .backbone import HE_INIT, make_norm, make_unit
-from .settings import RAN_SETTINGS
-from .soft_mask import FUSIONS, MASK_ACTIVATIONS, SoftMask
+from .soft_mask import MASK_ACTIVATIONS, SoftMask
 
 __all__ = ['ResidualAttentionWrapper']
 
-WIDTH_STEP = (
-    16  # a narrower mask is rounded up to a multiple, which keeps convolutions fast and units divisible
-)
+# The width of a narrower mask is rounded up to a multiple, which keeps convolutions fast and units divisible.
+WIDTH_STEP = 16
 
 
 @MODELS.register_module()
-class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
+class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
     """Gives stages of a backbone the soft masks of the Residual Attention Network (CVPR 2017).
 
     The first blocks of a stage, which change resolution and channels, stay before the split; the others become the
@@ -47,7 +45,6 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
         mask_init (str): ``'he'``, or ``'zero'``: the masks start as sigmoid(mask_bias), 0.5 without a bias. With a
             ``mask_bias`` of -6 that is 0.0025, so a pretrained backbone starts as good as unchanged.
         pre (int): Blocks of a stage before the split.
-        r (int): Residual units between two samplings of the mask.
         unit (str | dict): Units of the mask, as for ``ResidualAttentionNet``.
         learning (str): ``'arl'`` for (1 + M) T, ``'nal'`` for M T.
         attention (str): Mask activation, ``'mixed'``, ``'channel'`` or ``'spatial'``.
@@ -60,13 +57,11 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
             were trained with another learning or attention.
 
     Example:
-        >>> model = dict(
+        >>> backbone = dict(
         ...     type='mmlattn.ResidualAttentionWrapper',
-        ...     backbone=dict(type='mmpretrain.ResNet', depth=50, init_cfg=...),
+        ...     backbone=dict(type='mmpretrain.ResNet', depth=50),
         ...     stages=dict(layer2=2, layer3=1), mask_ratio=0.25, mask_bias=-6, mask_init='zero')
     """
-
-    settings_code = RAN_SETTINGS
 
     def __init__(
         self,
@@ -77,7 +72,6 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
         mask_bias: float | None = None,
         mask_init: str = 'he',
         pre: int = 1,
-        r: int = 1,
         unit: str | dict = 'preact',
         learning: str = 'arl',
         attention: str = 'mixed',
@@ -109,7 +103,7 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
             channels = self._trunk_channels(name, blocks, pre)
             width = math.ceil(channels * mask_ratio / WIDTH_STEP) * WIDTH_STEP
             mask = SoftMask(
-                channels, depth, r, unit=unit, norm=norm, preactivation=unit.func.preactivation,
+                channels, depth, unit=unit, norm=norm, preactivation=unit.func.preactivation,
                 attention=attention, width=min(width, channels), bias=mask_bias,
             )  # fmt: skip
             parent, _, child = name.rpartition('.')
@@ -119,7 +113,7 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
         self.store_settings(learning=learning, attention=attention)
 
     def _blocks(self, name: str, pre: int) -> nn.Sequential:
-        """The stage of that name, checked."""
+        """The stage of that name, after checks."""
         try:
             blocks = self.backbone.get_submodule(name)
         except AttributeError:
@@ -191,11 +185,7 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
             mask.head.init_logits(zero=self.mask_init == 'zero')
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """As the backbone's, same shapes.
-
-        Args:
-            x (Tensor): Pictures, shape (B, 3, H, W).
-        """
+        """What the backbone returns, from pictures of shape (B, 3, H, W)."""
         return self.backbone(x)
 
     def train(self, mode: bool = True) -> 'ResidualAttentionWrapper':
@@ -206,7 +196,7 @@ class ResidualAttentionWrapper(StoresSettings, BaseBackbone):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """The backbone's own; a mask is as deep as the last block of its stage."""
+        """As the backbone says; a mask is as deep as the last block of its stage."""
         name, mask, _ = param_name.removeprefix(f'{prefix}backbone.').partition('.mask.')
         if mask:
             blocks = [key for key, _ in self.backbone.get_submodule(name).named_children() if key != 'mask']

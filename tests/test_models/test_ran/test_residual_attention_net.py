@@ -327,7 +327,7 @@ def test_chosen_stages(out_norm):
 
 def test_port_and_official_share_weights_not_function():
     official, port = small().eval(), small(mask_skip='port').eval()
-    port.load_state_dict({k: v for k, v in official.state_dict().items() if k != 'ran_settings'})
+    port.load_state_dict({k: v for k, v in official.state_dict().items() if k != 'stored_settings'})
     x = torch.randn(2, 3, 64, 64)
     assert (official(x)[0] - port(x)[0]).abs().max() > 1e-3
 
@@ -409,7 +409,7 @@ def test_frozen_stages(frozen_stages, with_cp):
 
     net.eval()
     net.train()  # as the loop does after each validation
-    statistics = {name: b for name, b in net.named_buffers() if name != 'ran_settings'}
+    statistics = {name: b for name, b in net.named_buffers() if name != 'stored_settings'}
     before = {name: b.clone() for name, b in statistics.items()}
     step(net, torch.randn(2, 3, 48, 48))
     for name, p in net.named_parameters():

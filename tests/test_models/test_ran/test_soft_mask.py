@@ -7,9 +7,9 @@ import torch
 from reference.ran import Net, activate, assert_same, interpolation_matrix, mask_head, mask_logits, randomise
 from torch import nn
 
+from mmlattn.models.ran.attention_module import FUSIONS
 from mmlattn.models.ran.residual_units import PreActUnit, ResidualUnit, ResNeXtUnit
 from mmlattn.models.ran.soft_mask import (
-    FUSIONS,
     MASK_ACTIVATIONS,
     EncoderDecoder,
     MaskHead,
