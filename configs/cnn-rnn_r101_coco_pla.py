@@ -1,21 +1,17 @@
 """CNN-RNN as we would train it today: ResNet-101, attention decoder, labels in the order that the decoder finds.
 
-Not measured on COCO yet. Equal recipe with another head: ``csra_r50_coco_asl.py``, from which everything but backbone
-and head comes, and ``st-lstm_r101_coco.py``.
+Not measured on COCO yet. The same recipe with another head: ``csra_r50_coco_asl.py`` and ``st-lstm_r101_coco.py``.
 """
 
-_base_ = ['csra_r50_coco_asl.py']
+_base_ = [
+    '_base_/models/resnet101.py',
+    '_base_/datasets/coco14_448_randaug.py',
+    '_base_/schedules/adamw_cosine_30e.py',
+    '_base_/ema_runtime.py',
+]
 
 model = dict(
-    backbone=dict(
-        depth=101,
-        init_cfg=dict(
-            checkpoint='https://download.openmmlab.com/mmclassification/v0/resnet/'
-            'resnet101_8xb32_in1k_20210831-539c63f8.pth'
-        ),
-    ),
     head=dict(
-        _delete_=True,
         type='mmlattn.CNNRNNHead',
         num_classes=80,
         in_channels=2048,
@@ -30,5 +26,5 @@ model = dict(
 train_dataloader = dict(dataset=dict(filter_empty=False))
 val_dataloader = dict(dataset=dict(filter_empty=False))
 test_dataloader = val_dataloader
-val_evaluator = [dict(type='mmlattn.MultiLabelReport'), dict(type='mmlattn.LabelSetReport')]
+val_evaluator = [*_base_.val_evaluator, dict(type='mmlattn.LabelSetReport')]
 test_evaluator = val_evaluator

@@ -9,9 +9,4 @@ _base_ = [
 
 val_evaluator = [dict(type='mmlattn.MultiLabelReport', map_at=(10,)), dict(type='mmlattn.LabelSetReport')]
 test_evaluator = val_evaluator
-
-custom_hooks = [
-    dict(type='mmlattn.ReproducibilityHook'),
-    dict(type='mmlattn.ClassNamesHook'),
-    dict(type='mmlattn.LabelFrequencyHook'),
-]
+custom_hooks = [*_base_.custom_hooks, dict(type='mmlattn.LabelFrequencyHook')]

@@ -10,9 +10,4 @@ _base_ = [
 model = dict(head=dict(num_classes=81, test_cfg=dict(min_len=3, max_len=3)))
 val_evaluator = [dict(type='mmlattn.MultiLabelReport', map_at=(10,)), dict(type='mmlattn.LabelSetReport')]
 test_evaluator = val_evaluator
-
-custom_hooks = [
-    dict(type='mmlattn.ReproducibilityHook'),
-    dict(type='mmlattn.ClassNamesHook'),
-    dict(type='mmlattn.LabelFrequencyHook'),
-]
+custom_hooks = [*_base_.custom_hooks, dict(type='mmlattn.LabelFrequencyHook')]

@@ -8,11 +8,6 @@ _base_ = [
 ]
 
 model = dict(head=dict(num_classes=20))
-val_evaluator = [dict(type='mmlattn.MultiLabelReport'), dict(type='mmlattn.LabelSetReport')]
+val_evaluator = [*_base_.val_evaluator, dict(type='mmlattn.LabelSetReport')]
 test_evaluator = val_evaluator
-
-custom_hooks = [
-    dict(type='mmlattn.ReproducibilityHook'),
-    dict(type='mmlattn.ClassNamesHook'),
-    dict(type='mmlattn.LabelFrequencyHook'),
-]
+custom_hooks = [*_base_.custom_hooks, dict(type='mmlattn.LabelFrequencyHook')]

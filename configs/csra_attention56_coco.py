@@ -5,7 +5,7 @@ There are no released weights of Attention-56: train configs/ran_attention56_in1
 model.backbone.init_cfg.prefix=backbone.
 """
 
-_base_ = './csra_r101_coco.py'
+_base_ = 'csra_r101_coco.py'
 
 model = dict(
     backbone=dict(_delete_=True, type='mmlattn.ResidualAttentionNet', arch='56'),

@@ -8,7 +8,4 @@ _base_ = [
 ]
 
 model = dict(head=dict(num_classes=20, num_heads=1, lam=0.1))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
-    dict(type='StepLR', by_epoch=True, step_size=4, gamma=0.1),
-]
+param_scheduler = [_base_.param_scheduler[0], dict(type='StepLR', by_epoch=True, step_size=4, gamma=0.1)]

@@ -4,7 +4,7 @@ CSRA's part is ``model``. The rest swaps ImageNet's pictures and metric for COCO
 pipelines at 224 pixels, optimizer, schedule, runtime.
 """
 
-_base_ = ['mmpretrain::resnet/resnet50_8xb32_in1k.py']
+_base_ = 'mmpretrain::resnet/resnet50_8xb32_in1k.py'
 
 model = dict(
     neck=None,

@@ -4,7 +4,7 @@ The authors released checkpoints of this model (8 heads, 448) but neither its tr
 the ImageNet weights at 384 and the pixel normalisation are our choice, the schedule is the ResNet one.
 """
 
-_base_ = ['csra_r101_coco.py']
+_base_ = 'csra_r101_coco.py'
 
 model = dict(
     backbone=dict(

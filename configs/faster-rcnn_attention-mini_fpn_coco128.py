@@ -5,7 +5,7 @@ To try detection from end to end, and for tests; the data set's base says what i
 
 _base_ = [
     'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
-    './_base_/datasets/coco_detection_coco128.py',
+    '_base_/datasets/coco_detection_coco128.py',
     'mmdet::_base_/default_runtime.py',
 ]
 

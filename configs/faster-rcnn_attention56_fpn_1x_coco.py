@@ -9,7 +9,7 @@ are few. A checkpoint of your own (of ``ran_attention56_in1k.py``, say) comes in
 Leave norm_eval off even then: the normalisation that out_norm adds is not in a classifier's checkpoint.
 """
 
-_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py']
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
 model = dict(
     backbone=dict(

@@ -1,8 +1,8 @@
-_base_ = [
-    './_base_/datasets/stampscenes.py',
-    './_base_/models/linear_mobilenet-v2_frozen.py',
-    './_base_/schedules/stampscenes_8e.py',
-    './_base_/default_runtime.py',
-]
+"""Equal-recipe baseline of the demos on StampScenes: average pooling and a linear classifier."""
 
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best=None), logger=dict(interval=10))
+_base_ = [
+    '_base_/datasets/stampscenes.py',
+    '_base_/models/linear_mobilenet-v2_frozen.py',
+    '_base_/schedules/stampscenes_8e.py',
+    '_base_/demo_runtime.py',
+]

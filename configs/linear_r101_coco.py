@@ -1,6 +1,6 @@
 """Equal-recipe baseline of ``csra_r101_coco.py``: average pooling and a linear classifier."""
 
-_base_ = ['csra_r101_coco.py']
+_base_ = 'csra_r101_coco.py'
 
 model = dict(
     neck=dict(_delete_=True, type='GlobalAveragePooling'),

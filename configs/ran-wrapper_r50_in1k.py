@@ -1,6 +1,6 @@
 """A pretrained ResNet-50 that learns quarter-width soft masks in three stages; it starts as it was. Not measured."""
 
-_base_ = './ran_attention56_in1k_modern.py'
+_base_ = 'ran_attention56_in1k_modern.py'
 
 model = dict(
     backbone=dict(

@@ -5,7 +5,7 @@ Not the paper's network, which is ran_attention92_cifar10.py: 12.2 million param
 the paper's.
 """
 
-_base_ = ['ran_attention92_cifar10.py']
+_base_ = 'ran_attention92_cifar10.py'
 
 model = dict(
     backbone=dict(

@@ -1,6 +1,6 @@
-"""The same training, tested at 299 pixels, the size of the paper's row (20.36 / 5.29 % error, with its own unit)."""
+"""AttentionInception-56 tested at 299 pixels, as in the paper (20.36 / 5.29 % error, with a unit of its own)."""
 
-_base_ = './ran_attentioninception56_in1k.py'
+_base_ = 'ran_attentioninception56_in1k.py'
 
 test_pipeline_299 = [
     dict(type='LoadImageFromFile'),
@@ -9,4 +9,4 @@ test_pipeline_299 = [
     dict(type='PackInputs'),
 ]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline_299))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline_299))
+test_dataloader = val_dataloader

@@ -1,21 +1,17 @@
 """ST-LSTM as we would train it today: ResNet-101, every region supervised, asymmetric loss, AdamW, EMA, RandAugment.
 
-Not measured on COCO yet. Equal recipe with another head: give this config the head of ``csra_r50_coco_asl.py``, from
-which everything but backbone, neck and head comes.
+Not measured on COCO yet. ``csra_r50_coco_asl.py`` has the same recipe; for an equal backbone give it ResNet-101.
 """
 
-_base_ = ['csra_r50_coco_asl.py']
+_base_ = [
+    '_base_/models/resnet101.py',
+    '_base_/datasets/coco14_448_randaug.py',
+    '_base_/schedules/adamw_cosine_30e.py',
+    '_base_/ema_runtime.py',
+]
 
 model = dict(
-    backbone=dict(
-        depth=101,
-        init_cfg=dict(
-            checkpoint='https://download.openmmlab.com/mmclassification/v0/resnet/'
-            'resnet101_8xb32_in1k_20210831-539c63f8.pth'
-        ),
-    ),
     neck=dict(
-        _delete_=True,
         type='mmlattn.STLSTM',
         in_channels=2048,
         num_steps=5,
@@ -27,7 +23,6 @@ model = dict(
         include_global=True,
     ),
     head=dict(
-        _delete_=True,
         type='mmlattn.STLSTMHead',
         num_classes=80,
         in_channels=512,

@@ -1,22 +1,13 @@
+"""ST-LSTM on small scenes of handwritten digits: a demo of docs/demo.md, minutes on a CPU."""
+
 _base_ = [
-    './_base_/datasets/multidigits.py',
-    './_base_/models/st-lstm_resnet-mini.py',
-    './_base_/schedules/multidigits_8e.py',
-    './_base_/default_runtime.py',
+    '_base_/datasets/multidigits.py',
+    '_base_/models/st-lstm_resnet-mini.py',
+    '_base_/schedules/multidigits_8e.py',
+    '_base_/demo_runtime.py',
 ]
 
-model = dict(head=dict(with_evidence=True))
 # Faster, regions move before there are features to follow.
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'neck.loc': dict(lr_mult=0.1)}))
-test_evaluator = [
-    dict(type='mmlattn.MultiLabelReport'),
-    dict(type='mmlattn.PointingGame'),
-    dict(type='mmlattn.CorLoc'),
-]
-
-custom_hooks = [
-    dict(type='mmlattn.ReproducibilityHook'),
-    dict(type='mmlattn.ClassNamesHook'),
-    dict(type='mmlattn.RegionDiagnosticsHook', interval=10),
-]
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best=None), logger=dict(interval=10))
+test_evaluator = [*_base_.test_evaluator, dict(type='mmlattn.PointingGame'), dict(type='mmlattn.CorLoc')]
+custom_hooks = [*_base_.custom_hooks, dict(type='mmlattn.RegionDiagnosticsHook', interval=10)]

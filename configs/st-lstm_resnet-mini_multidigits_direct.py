@@ -1,6 +1,6 @@
-"""Regions placed as in the paper, which only constraints keep apart; docs/st_lstm.md takes these away one by one."""
+"""ST-LSTM on MultiDigits, its regions placed as in the paper: only constraints keep them apart (docs/st_lstm.md)."""
 
-_base_ = ['st-lstm_resnet-mini_multidigits.py']
+_base_ = 'st-lstm_resnet-mini_multidigits.py'
 
 model = dict(
     neck=dict(loc_param='direct'),

@@ -1,5 +1,8 @@
 """Every config parses, builds, takes a training and a test step, and survives being dumped."""
 
+import ast
+import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,8 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 
-CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
+FOLDER = Path(__file__).parents[1] / 'configs'
+CONFIGS = sorted(FOLDER.glob('*.py'))
 # Detection configs inherit from mmdet's, which may be missing: tests/test_detection/ takes them.
 CONFIGS = [path for path in CONFIGS if 'mmdet::' not in path.read_text()]
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -103,8 +107,34 @@ def test_dumped_config_needs_nothing_else(cfg, tmp_path):
 
 
 def test_names_are_unique_and_flat():
-    names = [path.name for path in (Path(__file__).parents[1] / 'configs').rglob('*.py')]
+    names = [path.name for path in FOLDER.rglob('*.py')]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize('path', sorted(FOLDER.rglob('*.py')), ids=lambda path: path.stem)
+def test_first_line_says_what_it_is(path):
+    """A whole sentence, in the docstring of a config or the first comment of a base."""
+    first = path.read_text().splitlines()[0]
+    start = '# ' if '_base_' in path.parts else '"""'
+    assert re.match(rf'{start}\S.{{15,}}?[.](?: |"""|$)', first), first
+
+
+def test_no_config_repeats_another():
+    """Neither in what its lines say, nor a base by inheriting data sets only to delete them."""
+    said = defaultdict(list)
+    for path in FOLDER.rglob('*.py'):
+        tree = ast.parse(path.read_text())
+        statements = [node for node in tree.body if not isinstance(node, ast.Expr)]
+        said[ast.unparse(statements)].append(path.name)
+    assert [names for names in said.values() if len(names) > 1] == []
+    bases = (FOLDER / '_base_' / 'datasets').glob('*.py')
+    assert [path.name for path in bases if '_delete_' in path.read_text()] == []
+
+
+def test_hooks_of_the_runtime_are_written_once():
+    for path in FOLDER.rglob('*.py'):
+        for hook in ('ReproducibilityHook', 'ClassNamesHook'):
+            assert hook not in path.read_text() or path.name == 'default_runtime.py', path
 
 
 def test_root_registry_builds_our_models():
@@ -116,7 +146,7 @@ def test_learning_rates_of_the_official_recipe():
     from mmengine.optim import OptimWrapper
     from mmengine.registry import PARAM_SCHEDULERS
 
-    cfg = Config.fromfile(Path(__file__).parents[1] / 'configs/csra_r101_coco.py')
+    cfg = Config.fromfile(FOLDER / 'csra_r101_coco.py')
     iters = 10
     parameter = torch.nn.Parameter(torch.zeros(1))
     wrapper = OptimWrapper(torch.optim.SGD([parameter], lr=cfg.optim_wrapper.optimizer.lr))

@@ -1,3 +1,4 @@
+# What every run has: hooks, visualizer, seed.
 default_scope = 'mmpretrain'
 
 default_hooks = dict(

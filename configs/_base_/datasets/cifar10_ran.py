@@ -1,5 +1,5 @@
-# CIFAR-10 as residual networks are trained on it: 4 pixels of padding, a random crop, flips, the mean colour
-# subtracted. Padding is zero after the subtraction, so it is the mean here (rounded by at most half a grey level).
+# CIFAR-10 as residual networks are trained on it: 4 pixels of padding, a random crop, flips, no mean colour.
+# Padding is zero after the mean is subtracted, so it is the mean here (rounded by at most half a grey level).
 data_preprocessor = dict(
     num_classes=10,
     mean=[125.307, 122.961, 113.8575],

@@ -1,4 +1,4 @@
-# COCO 2017, otherwise as COCO 2014: the same pictures, divided into train and val in another way.
+# COCO 2017 at 448 x 448: the pictures of COCO 2014, divided into train and val in another way.
 _base_ = './coco14_448.py'
 
 train_dataloader = dict(

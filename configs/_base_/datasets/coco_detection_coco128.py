@@ -1,5 +1,6 @@
-# The first 128 pictures of COCO train2017 with their boxes, small enough for a CPU. Tested on the pictures it is
-# trained on: a number says whether training and testing fit together, and nothing about unseen pictures.
+# The first 128 pictures of COCO train2017 with their boxes, small enough for a CPU.
+# Tested on the pictures it is trained on: a number says whether training and testing fit together, and nothing about
+# unseen pictures.
 _base_ = ['mmdet::_base_/datasets/coco_detection.py']
 
 data_root = 'data/coco128/'

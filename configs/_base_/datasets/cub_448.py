@@ -1,40 +1,8 @@
-# CUB-200-2011 at 448 x 448: the short side to 512, which keeps the shapes of the birds, and a square out of that.
-# Eight GPUs are meant. docs/datasets.md has the folder tree.
+# CUB-200-2011 at 448 x 448, with the box around each bird.
+_base_ = './fine_grained_448.py'
+
 data_root = 'data/CUB_200_2011'
-data_preprocessor = dict(
-    num_classes=200, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
-)
-
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=512, edge='short'),
-    dict(type='RandomCrop', crop_size=448),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=512, edge='short'),
-    dict(type='CenterCrop', crop_size=448),
-    # Boxes of the whole picture, where the data set has them: the crop does not move them.
-    dict(type='PackInputs', algorithm_keys=('gt_boxes', 'gt_box_labels')),
-]
-
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=4,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='mmlattn.CUBBox', data_root=data_root, split='train', pipeline=train_pipeline),
-)
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=4,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='mmlattn.CUBBox', data_root=data_root, split='test', test_mode=True, pipeline=test_pipeline
-    ),
-)
+data_preprocessor = dict(num_classes=200)
+train_dataloader = dict(dataset=dict(type='mmlattn.CUBBox', data_root=data_root, split='train'))
+val_dataloader = dict(dataset=dict(type='mmlattn.CUBBox', data_root=data_root, split='test', test_mode=True))
 test_dataloader = val_dataloader
-
-val_evaluator = [dict(type='Accuracy', topk=(1, 5))]
-test_evaluator = val_evaluator

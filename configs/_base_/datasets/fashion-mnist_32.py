@@ -1,5 +1,5 @@
-# Fashion-MNIST, one channel, 28 x 28 padded with black to 32 x 32. tools/dataset_converters/fashion_mnist.py fetches
-# it from a Debian mirror.
+# Fashion-MNIST, one channel, 28 x 28 padded with black to 32 x 32.
+# tools/dataset_converters/fashion_mnist.py fetches it from a Debian mirror.
 data_preprocessor = dict(num_classes=10, mean=[72.94], std=[90.02], to_rgb=False)
 
 train_pipeline = [

@@ -8,32 +8,31 @@ test_pipeline = [
     dict(type='PackInputs', algorithm_keys=('gt_boxes', 'gt_box_labels')),
 ]
 
-dataset_type = 'mmlattn.COCOMultiLabel'
 data_root = 'data/multidigits'
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type=dataset_type,
+        type='mmlattn.COCOMultiLabel',
         data_root=data_root,
         ann_file='annotations/instances_train.json',
         data_prefix='train',
         pipeline=train_pipeline,
     ),
-    sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
     batch_size=100,
     num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
+        type='mmlattn.COCOMultiLabel',
         data_root=data_root,
         ann_file='annotations/instances_val.json',
         data_prefix='val',
         pipeline=test_pipeline,
     ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='mmlattn.MultiLabelReport')
+val_evaluator = [dict(type='mmlattn.MultiLabelReport')]
 test_evaluator = val_evaluator

@@ -1,4 +1,4 @@
-# The backbone of the linear baseline, with a decoder in place of its classifier.
+# The backbone of the linear baseline of MultiDigits, with a decoder in place of the classifier.
 _base_ = './linear_resnet-mini.py'
 
 model = dict(
@@ -9,5 +9,6 @@ model = dict(
         in_channels=64,
         decoder=dict(type='joint', embed_dims=64, hidden_dims=128, dropout=0.0),
         aux_bce=1.0,  # the backbone starts from nothing
+        with_evidence=True,
     ),
 )

@@ -1,3 +1,4 @@
+# The linear baseline of StampScenes with a CSRA head in place of pooling and classifier.
 _base_ = './linear_mobilenet-v2_frozen.py'
 
 model = dict(
@@ -10,5 +11,6 @@ model = dict(
         num_heads=1,
         lam=0.3,
         thr=0.5,
+        with_evidence=True,
     ),
 )

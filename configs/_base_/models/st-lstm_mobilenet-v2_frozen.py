@@ -1,3 +1,4 @@
+# The backbone of the linear baseline of StampScenes, with ST-LSTM in place of pooling and classifier.
 _base_ = './linear_mobilenet-v2_frozen.py'
 
 model = dict(
@@ -24,5 +25,6 @@ model = dict(
         fuse='lse',
         loss=dict(type='CrossEntropyLoss', use_sigmoid=True),
         score_norm='sigmoid',
+        with_evidence=True,
     ),
 )

@@ -1,3 +1,4 @@
+# CNN-RNN: RMSprop over 30 epochs in batches of 64.
 # The paper names RMSProp and the frozen CNN. Ours: rate, weight decay, momentum, clipping and length.
 optim_wrapper = dict(
     optimizer=dict(type='RMSprop', lr=1e-4, alpha=0.99, momentum=0.9, weight_decay=1e-4),

@@ -1,4 +1,4 @@
-# The authors' schedule: 16 images a step, head at ten times the learning rate, weight decay on everything.
+# CSRA by its authors: SGD over 30 epochs, 16 images a step, the head at ten times the learning rate.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys={'head.': dict(lr_mult=10)}),

@@ -1,4 +1,4 @@
-# The same for CSRA and its linear baseline.
+# Eight epochs of MultiDigits, the same for every head.
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=5e-3, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),

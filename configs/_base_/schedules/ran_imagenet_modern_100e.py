@@ -1,4 +1,4 @@
-# What we would use today: batch 256, warm-up and cosine over 100 epochs, no weight decay on normalisation layers.
+# RAN on ImageNet as we would train it today: warm-up and cosine over 100 epochs in batches of 256.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True),
     paramwise_cfg=dict(norm_decay_mult=0.0),

@@ -1,5 +1,5 @@
-# Known of the paper: Adam at 1e-5, a tenth of it after 30 of 45 epochs, batch 16. Ours: one rate for all weights, and
-# the clipping. No weight decay, as in a public re-implementation.
+# ST-LSTM: Adam at 1e-5, a tenth of it after 30 of 45 epochs, batch 16, which is known of the paper.
+# Ours: one rate for all weights, and the clipping. No weight decay, as in a public re-implementation.
 optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=1e-5, betas=(0.9, 0.999)),
     clip_grad=dict(max_norm=10.0),

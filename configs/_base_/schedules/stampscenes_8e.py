@@ -1,4 +1,4 @@
-# The same for CSRA and its linear baseline; only the head learns.
+# Eight epochs of StampScenes, the same for every head. The backbone does not learn.
 _base_ = './multidigits_8e.py'
 
 optim_wrapper = dict(
