@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmlattn.models.layers.spatial_transformer import theta_to_matrix
 from mmlattn.models.racnn.crop import CROP_GRADIENTS, attention_crop
 from mmlattn.models.racnn.squares import place_squares, squares_to_boxes, squares_to_theta
 
@@ -48,7 +47,9 @@ def sampler_loop(x: Tensor, squares: Tensor, size: int) -> Tensor:
     """The interpolation of attention_crop, one picture at a time, with PyTorch's own functions."""
     parts = []
     for picture, square in zip(x.unbind(), squares.unbind(), strict=True):
-        matrix = theta_to_matrix(squares_to_theta(square[None]))
+        side_x, side_y, centre_x, centre_y = squares_to_theta(square)
+        zero = torch.zeros_like(side_x)
+        matrix = torch.stack((side_x, zero, centre_x, zero, side_y, centre_y)).view(1, 2, 3)
         grid = F.affine_grid(matrix, (1, x.shape[1], size, size), align_corners=False)
         parts.append(F.grid_sample(picture[None], grid, padding_mode='border', align_corners=False))
     return torch.cat(parts)

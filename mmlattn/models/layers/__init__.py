@@ -1,1 +1,8 @@
-"""What two systems share: precision, layout of features, spatial transformer, LSTM cell, fusion of scores."""
+"""What two systems share.
+
+``spatial_transformer.py``  looking at a box of a map: sampling, boxes, a region of a region (Jaderberg et al., 2015)
+``score_fusion.py``         one score of each class from several looks
+``lstm_cell.py``            one step of an LSTM
+``feature_layout.py``       a feature map from whatever a backbone gives
+``precision.py``            where half precision would cost the result
+"""

@@ -1,4 +1,4 @@
-"""Bringing the outputs of CNN and transformer backbones to one layout, (B, D, h, w)."""
+"""The outputs of CNN and transformer backbones in one layout, (B, D, h, w)."""
 
 import math
 
@@ -12,7 +12,7 @@ __all__ = ['to_feature_map']
 def to_feature_map(
     x: Tensor, channels: int, num_extra_tokens: int = 0, token_grid: tuple[int, int] | None = None
 ) -> Tensor:
-    """View a backbone's output as a feature map; nothing is copied.
+    """A backbone's output as a feature map (B, D, h, w); nothing is copied.
 
     Args:
         x (Tensor): (B, D, h, w), (B, h, w, D) or tokens (B, N, D), the extra tokens first and then the patches
@@ -21,11 +21,8 @@ def to_feature_map(
         num_extra_tokens (int): How many leading tokens are no patches (class token, registers).
         token_grid (tuple[int, int], optional): (h, w) of the patches; the square grid when None.
 
-    Returns:
-        Tensor: Shape (B, D, h, w), a view of ``x``.
-
     Raises:
-        UserError: If the shape can't be read so; the message says what to change.
+        UserError: If the shape cannot be read so.
     """
     if x.dim() == 4:
         if x.shape[1] == channels:

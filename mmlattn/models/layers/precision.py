@@ -14,10 +14,9 @@ def widen(x: Tensor) -> Tensor:
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
-    """Without autocast, for the small products of the joint space.
+    """Without autocast on the device of ``x``, for small products that decide between labels.
 
     Half precision rounds scores of 8 and more to steps of 0.03, and then one label set in a hundred is another one.
     """
-    return (
-        nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
-    )  # it knows no meta device
+    # Autocast knows no meta device.
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

@@ -2,6 +2,8 @@
 
 Wang et al., ICCV 2017: the maximum over the regions, class by class. The others are the usual smooth
 relatives; all keep K equal looks at their common score, but for noisy-or, in which looks add up.
+
+Shapes: raw scores (B, K, C) of K looks, fused scores (B, C); float32 at least.
 """
 
 import math
@@ -13,16 +15,16 @@ from torch import Tensor
 
 from .precision import widen
 
-__all__ = ['SCORE_FUSIONS', 'fuse_scores', 'fusion_weights', 'log_mean_exp', 'noisy_or']
+__all__ = ['SCORE_FUSIONS', 'fuse_scores', 'fusion_weights']
 
 
 def log_mean_exp(scores: Tensor) -> Tensor:
-    """log(mean_k exp(s_k)): the maximum made smooth, shape (B, K, C) to (B, C)."""
+    """log(mean_k exp(s_k)): the maximum made smooth."""
     return scores.logsumexp(dim=1) - math.log(scores.shape[1])
 
 
 def noisy_or(scores: Tensor) -> Tensor:
-    """The logit of 1 - prod_k (1 - sigmoid(s_k)): present if seen in any look, shape (B, K, C) to (B, C)."""
+    """The logit of 1 - prod_k (1 - sigmoid(s_k)): present if seen in any look."""
     log_absent = F.logsigmoid(-scores).sum(dim=1)
     # log(p / (1 - p)) with 1 - p = exp(log_absent). Where p is close to 0, all scores are very low, and
     # log p = log sum_k exp(s_k) to first order; the direct form would take the logarithm of 0 there.
@@ -33,41 +35,23 @@ def noisy_or(scores: Tensor) -> Tensor:
     return torch.where(rare, scores.logsumexp(dim=1), direct)
 
 
-def _maximum(scores: Tensor) -> Tensor:
-    return scores.amax(dim=1)
-
-
-def _mean(scores: Tensor) -> Tensor:
-    return scores.mean(dim=1)
-
-
 SCORE_FUSIONS: dict[str, Callable[[Tensor], Tensor]] = dict(
-    max=_maximum, lse=log_mean_exp, mean=_mean, noisy_or=noisy_or
+    max=lambda scores: scores.amax(dim=1),
+    lse=log_mean_exp,
+    mean=lambda scores: scores.mean(dim=1),
+    noisy_or=noisy_or,
 )
 
 
 def fuse_scores(scores: Tensor, how: str = 'max') -> Tensor:
-    """Fuse the looks, in float32 at least.
-
-    Args:
-        scores (Tensor): Raw scores, shape (B, K, C).
-        how (str): Key of ``SCORE_FUSIONS``.
-
-    Returns:
-        Tensor: Shape (B, C).
-    """
+    """One score of each class; ``how`` is a key of ``SCORE_FUSIONS``."""
     return SCORE_FUSIONS[how](widen(scores))
 
 
 def fusion_weights(scores: Tensor, how: str = 'max') -> Tensor:
-    """How much each look decides: the derivative of the fused score, scaled to sum to 1 over the looks.
+    """How much each look decides, (B, K, C): the derivative of the fused score, scaled to sum to 1 over the looks.
 
-    Args:
-        scores (Tensor): Shape (B, K, C).
-        how (str): Key of ``SCORE_FUSIONS``. The maximum gives one-hot weights, to the first of equals.
-
-    Returns:
-        Tensor: Shape (B, K, C).
+    The maximum gives one-hot weights, to the first of equals.
     """
     scores = widen(scores)
     if how == 'max':

@@ -11,30 +11,15 @@ right and y down: (t_x, t_y) is the centre and (|s_x|, |s_y|) half the sides. It
 
 which takes coordinates of the region to coordinates of the map. (1, 1, 0, 0) is the whole map; a negative scale
 mirrors the region.
+
+Shapes: theta and boxes (..., 4), boxes as xyxy in fractions of the map.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    'boxes_to_theta', 'compose_theta', 'sample_regions', 'theta_to_boxes', 'theta_to_grid', 'theta_to_matrix',
-]  # fmt: skip
-
-
-def theta_to_matrix(theta: Tensor) -> Tensor:
-    """M of each region, as ``torch.nn.functional.affine_grid`` takes it.
-
-    Args:
-        theta (Tensor): Shape (..., 4).
-
-    Returns:
-        Tensor: Shape (..., 2, 3).
-    """
-    s_x, s_y, t_x, t_y = theta.unbind(-1)
-    zero = torch.zeros_like(s_x)
-    rows = torch.stack((s_x, zero, t_x), -1), torch.stack((zero, s_y, t_y), -1)
-    return torch.stack(rows, dim=-2)
+__all__ = ['boxes_to_theta', 'compose_theta', 'sample_regions', 'theta_to_boxes', 'theta_to_grid']
 
 
 def theta_to_grid(theta: Tensor, size: int | tuple[int, int], align_corners: bool = False) -> Tensor:
@@ -51,7 +36,7 @@ def theta_to_grid(theta: Tensor, size: int | tuple[int, int], align_corners: boo
     Returns:
         Tensor: Shape (..., height, width, 2), (x, y).
     """
-    height, width = _pair(size)
+    height, width = (size, size) if isinstance(size, int) else size
     s_x, s_y, t_x, t_y = theta[..., None, None, :].unbind(-1)
     x = s_x * _lattice(width, align_corners, theta) + t_x  # (..., 1, width)
     y = s_y * _lattice(height, align_corners, theta)[:, None] + t_y  # (..., height, 1)
@@ -72,7 +57,7 @@ def sample_regions(
         theta (Tensor): Shape (B, 4), of the type of ``x``.
         size (int | tuple[int, int]): (height, width) of the result.
         align_corners (bool): As for :func:`theta_to_grid`.
-        padding_mode (str): 'zeros', 'border' or 'reflection': what lies outside the map.
+        padding_mode (str): What lies outside the map: 'zeros', or 'border' for its outermost values.
 
     Returns:
         Tensor: Shape (B, C, height, width).
@@ -81,48 +66,20 @@ def sample_regions(
     return F.grid_sample(x, grid, mode='bilinear', padding_mode=padding_mode, align_corners=align_corners)
 
 
-def theta_to_boxes(theta: Tensor, size: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-    """The boxes that regions cover; exact where ``align_corners`` is false.
-
-    Args:
-        theta (Tensor): Shape (..., 4).
-        size (tuple[float, float]): (height, width) of the frame of the boxes; (1, 1) gives fractions of the map.
-
-    Returns:
-        Tensor: Shape (..., 4), xyxy with x1 <= x2 and y1 <= y2, not clipped to the frame.
-    """
+def theta_to_boxes(theta: Tensor) -> Tensor:
+    """The boxes that regions cover, x1 <= x2 and y1 <= y2, not clipped; exact where ``align_corners`` is false."""
     half, centre = theta[..., :2].abs(), theta[..., 2:]
-    height, width = size
-    corners = torch.cat((centre - half, centre + half), dim=-1)
-    return (corners + 1) / 2 * theta.new_tensor((width, height, width, height))
+    return (torch.cat((centre - half, centre + half), dim=-1) + 1) / 2
 
 
-def boxes_to_theta(boxes: Tensor, size: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-    """The regions, with scales of at least 0, that cover boxes: the inverse of :func:`theta_to_boxes`.
-
-    Args:
-        boxes (Tensor): Shape (..., 4), xyxy.
-        size (tuple[float, float]): (height, width) of the frame of the boxes.
-
-    Returns:
-        Tensor: Shape (..., 4).
-    """
-    height, width = size
-    corners = boxes / boxes.new_tensor((width, height, width, height)) * 2 - 1
-    low, high = corners[..., :2], corners[..., 2:]
+def boxes_to_theta(boxes: Tensor) -> Tensor:
+    """The regions, with scales of at least 0, that cover boxes: the inverse of :func:`theta_to_boxes`."""
+    low, high = (boxes * 2 - 1).chunk(2, dim=-1)
     return torch.cat(((high - low) / 2, (high + low) / 2), dim=-1)
 
 
 def compose_theta(outer: Tensor, inner: Tensor) -> Tensor:
-    """A region of a region, as a region of the map: x -> s_o (s_i x + t_i) + t_o.
-
-    Args:
-        outer (Tensor): Shape (..., 4), of the map.
-        inner (Tensor): Shape (..., 4), of what the outer region shows.
-
-    Returns:
-        Tensor: Shape (..., 4).
-    """
+    """A region of what ``outer`` shows, as a region of the map: x -> s_o (s_i x + t_i) + t_o."""
     scale, shift = outer[..., :2], outer[..., 2:]
     return torch.cat((scale * inner[..., :2], scale * inner[..., 2:] + shift), dim=-1)
 
@@ -133,7 +90,3 @@ def _lattice(count: int, align_corners: bool, like: Tensor) -> Tensor:
     if not align_corners:
         return (2 * steps + 1) / count - 1
     return steps * (2 / (count - 1)) - 1 if count > 1 else torch.zeros_like(steps)
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
