@@ -1,4 +1,9 @@
-"""Rules for all pictures and what is known of single ones, as a json or a mapping says it."""
+"""What is known of the labels of pictures, from a person's json or mapping to the tensors that a decoder gets.
+
+:func:`read_known_labels` reads rules for all pictures and for single ones, :meth:`KnownLabels.match` finds those,
+:func:`set_known_labels` writes what is known of a picture to its data sample, and :func:`known_label_tensors` reads
+it there.
+"""
 
 import json
 from collections import Counter
@@ -8,12 +13,14 @@ from pathlib import Path, PurePosixPath
 
 import torch
 from mmpretrain.structures import DataSample
+from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-from .label_rules import LabelRules, check_keys, check_label_rules, read_label_rules
+from .label_rules import LabelRules, check_keys, check_label_rules, label_mask, read_label_rules
+from .labels import listed_labels
 
-__all__ = ['KnownLabels', 'read_known_labels', 'set_known_labels']
+__all__ = ['KnownLabels', 'known_label_tensors', 'read_known_labels', 'set_known_labels']
 
 OF_ONE_PICTURE = ('present', 'absent', 'count')
 
@@ -59,8 +66,8 @@ class KnownLabels:
                 pictures[key] = path
         unused = [key for key in self.images if key not in pictures]
         named = ', '.join(unused[:3]) + (' ...' if len(unused) > 3 else '')
-        told = f'{self.source}: {len(unused)} of {len(self.images)} images fit no picture: {named}'
-        return {path: self.images[key] for key, path in pictures.items()}, told if unused else ''
+        line = f'{self.source}: {len(unused)} of {len(self.images)} images fit no picture: {named}'
+        return {path: self.images[key] for key, path in pictures.items()}, line if unused else ''
 
 
 def read_known_labels(
@@ -90,27 +97,26 @@ def read_known_labels(
         )
     if not isinstance(content, Mapping):
         source, content = str(content), _read_json(content)
-    split = isinstance(content, Mapping) and content.keys() & {'rules', 'images'}
-    if split:
+    if isinstance(content, Mapping) and content.keys() & {'rules', 'images'}:
         check_keys(content, ('rules', 'images'), source)
-    images = content.get('images', {}) if split else {}
+        general, images, where = content.get('rules', {}), content.get('images', {}), f'{source}: rules'
+    else:
+        general, images, where = content, {}, source
     if not isinstance(images, Mapping):
         raise UserError(f'{source}: images must give what is known by file name, got {images!r}')
-    own = content.get('rules', {}) if split else content
-    where = f'{source}: rules' if split else source
-    rules = read_label_rules(own, num_labels, classes, where)
+    rules = read_label_rules(general, num_labels, classes, where)
     if base is not None:
         rules = base.merge(rules)
         check_label_rules(rules, num_labels, classes, f'{where}, with those of the config')
-    known = {}
+    by_image = {}
     for key, entry in images.items():
         where = f'{source}: images[{key!r}]'
         check_keys(entry, OF_ONE_PICTURE, where)
-        known[key] = rules.merge(read_label_rules(entry, num_labels, classes, where))
-        check_label_rules(known[key], num_labels, classes, f'{where}, with the rules for all')
+        by_image[key] = rules.merge(read_label_rules(entry, num_labels, classes, where))
+        check_label_rules(by_image[key], num_labels, classes, f'{where}, with the rules for all')
     if twice := [key for key, times in Counter(map(_parts, images)).items() if times > 1]:
         raise UserError(f'{source}: images names {"/".join(twice[0])} twice')
-    return KnownLabels(rules, known, source)
+    return KnownLabels(rules, by_image, source)
 
 
 def set_known_labels(sample: DataSample, rules: LabelRules) -> None:
@@ -126,6 +132,45 @@ def set_known_labels(sample: DataSample, rules: LabelRules) -> None:
             sample.set_field(torch.tensor(labels), f'label_{name}')
     if rules.count is not None:
         sample.set_field(int(rules.count), 'label_count')
+
+
+def known_label_tensors(
+    data_samples: Sequence[DataSample], num_labels: int, rules: LabelRules | None = None
+) -> tuple[Tensor, ...] | None:
+    """Merge what is known of each of B pictures into the rules for all.
+
+    Args:
+        data_samples (Sequence[DataSample]): Maybe with what :func:`set_known_labels` writes.
+        num_labels (int): C.
+        rules (LabelRules, optional): For all pictures.
+
+    Returns:
+        tuple[Tensor, ...] | None: ``present`` and ``absent`` (B, C) bool, ``exclusive`` and ``parents`` (C, C) bool
+        as of :meth:`LabelRules.tensors`, and ``count`` (B,) long, -1 where it is not known. None if nothing is known.
+
+    Raises:
+        UserError: For a label or a number of labels that C labels do not have.
+    """
+    if rules is None and not any(f'label_{name}' in s for s in data_samples for name in OF_ONE_PICTURE):
+        return None
+    rules = rules or LabelRules()
+    merged = [rules.merge(_read_sample(sample, num_labels)) for sample in data_samples]
+    present = torch.stack([label_mask(m.present, num_labels) for m in merged])
+    absent = torch.stack([label_mask(m.absent, num_labels) for m in merged])
+    count = torch.tensor([-1 if m.count is None else m.count for m in merged])
+    return present, absent, *rules.tensors(num_labels)[2:], count
+
+
+def _read_sample(sample: DataSample, num_labels: int) -> LabelRules:
+    """The inverse of :func:`set_known_labels`."""
+    present, absent = (
+        tuple(listed_labels([sample], num_labels, name)[0].tolist()) if name in sample else ()
+        for name in ('label_present', 'label_absent')
+    )
+    count = sample.get('label_count')
+    if count is not None and (int(count) != count or not 0 <= count <= num_labels):
+        raise UserError(f'label_count must be a whole number of 0 to {num_labels}, got {count}')
+    return LabelRules(present, absent, count=None if count is None else int(count))
 
 
 def _read_json(file: str | Path) -> Mapping:

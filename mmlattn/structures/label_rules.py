@@ -1,34 +1,26 @@
-"""What is known of the labels of a picture before a model decides, and which labels go together."""
+"""Rules about the labels of a picture: which are there, which are not, and which go together.
+
+A person writes them by name or index, :func:`read_label_rules` reads and checks them, and
+:meth:`LabelRules.tensors` is what a decoder gets. C is the number of labels.
+"""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['LabelRules', 'RuleTensors', 'check_keys', 'check_label_rules', 'read_label_rules']
+__all__ = ['LabelRules', 'check_keys', 'check_label_rules', 'label_mask', 'read_label_rules']
 
 RULES = ('present', 'absent', 'exclusive', 'parents', 'count')
-
-
-class RuleTensors(NamedTuple):
-    """Rules about C labels, bool."""
-
-    present: Tensor
-    """(C,), labels that are there."""
-    absent: Tensor
-    """(C,), labels that are not."""
-    exclusive: Tensor
-    """(C, C), symmetric: pairs of which at most one is there."""
-    parents: Tensor
-    """(C, C), row c: all labels that c needs, those that its parents need included."""
 
 
 @dataclass(frozen=True)
@@ -51,38 +43,60 @@ class LabelRules:
 
     def merge(self, more: 'LabelRules') -> 'LabelRules':
         """Both rules together; where both give a count, that of ``more``. Whether they agree is not looked at."""
-        children = dict.fromkeys((*self.parents, *more.parents))
+        added = {c: _union(self.parents.get(c, ()), needed) for c, needed in more.parents.items()}
         return LabelRules(
             present=_union(self.present, more.present),
             absent=_union(self.absent, more.absent),
             exclusive=_union(self.exclusive, more.exclusive),
-            parents={c: _union(self.parents.get(c, ()), more.parents.get(c, ())) for c in children},
+            parents={**self.parents, **added},
             count=self.count if more.count is None else more.count,
         )
 
+    @cached_property
+    def needs(self) -> dict[int, tuple[int, ...]]:
+        """For each label with parents all labels that it needs: its parents, and what they need.
+
+        Raises:
+            CycleError: If a label needs itself.
+        """
+        needs = {}
+        # Parents come before their children.
+        for child in TopologicalSorter(self.parents).static_order():
+            if direct := self.parents.get(child, ()):
+                needs[child] = _union(direct, *(needs.get(parent, ()) for parent in direct))
+        return needs
+
     def owed(self) -> set[int]:
         """The labels that are there: those known, and what they need."""
-        needs = closed_parents(self.parents)
-        return set(self.present).union(*(needs.get(label, ()) for label in self.present))
+        return set(self.present).union(*(self.needs.get(label, ()) for label in self.present))
 
-    def tensors(self, num_labels: int) -> RuleTensors:
-        """The rules but for the count, over ``num_labels`` labels."""
-        present, absent = torch.zeros(2, num_labels, dtype=torch.bool)
+    def tensors(self, num_labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The rules but for the count, bool.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor, Tensor]: ``present`` and ``absent`` (C,); ``exclusive`` (C, C), symmetric:
+            pairs of which at most one is there; ``parents`` (C, C), row c: all labels that c needs.
+        """
+        present, absent = label_mask(self.present, num_labels), label_mask(self.absent, num_labels)
         exclusive, parents = torch.zeros(2, num_labels, num_labels, dtype=torch.bool)
-        present[list(self.present)] = True
-        absent[list(self.absent)] = True
-        for group in map(list, self.exclusive):
-            members = torch.tensor(group, dtype=torch.long)
-            exclusive[members[:, None], members] = True
-        for child, needed in closed_parents(self.parents).items():
-            parents[child, list(needed)] = True
-        return RuleTensors(present, absent, exclusive.fill_diagonal_(False), parents)
+        for members in (label_mask(group, num_labels) for group in self.exclusive):
+            exclusive |= members[:, None] & members
+        for child, needed in self.needs.items():
+            parents[child] = label_mask(needed, num_labels)
+        return present, absent, exclusive.fill_diagonal_(False), parents
+
+
+def label_mask(labels: Iterable[int], num_labels: int) -> Tensor:
+    """Which of C labels are listed, (C,) bool."""
+    mask = torch.zeros(num_labels, dtype=torch.bool)
+    mask[list(labels)] = True
+    return mask
 
 
 def read_label_rules(
     content: Mapping, num_labels: int, classes: Sequence[str] | None = None, where: str = 'rules'
 ) -> LabelRules:
-    """Rules as a person writes them, with names or indices of labels.
+    """Read rules as a person writes them, with names or indices of labels.
 
     Args:
         content (Mapping): Any of ``present`` and ``absent`` (lists of labels), ``exclusive`` (a list of lists),
@@ -119,21 +133,15 @@ def read_label_rules(
 def check_label_rules(
     rules: LabelRules, num_labels: int, classes: Sequence[str] | None = None, where: str = 'rules'
 ) -> None:
-    """See that a set of labels can keep the rules.
-
-    Args:
-        rules (LabelRules): With labels below ``num_labels``.
-        num_labels (int): C.
-        classes (Sequence[str], optional): Class names, for messages.
-        where (str): Where the rules stand, for messages.
+    """See that a set of C labels can keep the rules; ``classes`` and ``where`` as for :func:`read_label_rules`.
 
     Raises:
-        UserError: If it finds a contradiction. Whether groups leave room for ``count`` labels is looked at for those
+        UserError: If there is a contradiction. Whether groups leave room for ``count`` labels is looked at for those
             that are ruled out by what is known, and no further.
     """
     name = _Labels(num_labels, classes).name
     try:
-        needs = closed_parents(rules.parents)
+        needs = rules.needs
     except CycleError as error:
         circle = ' needs '.join(map(name, reversed(error.args[1])))
         raise UserError(f'{where}: parents go in a circle: {circle}') from None
@@ -153,13 +161,12 @@ def check_label_rules(
         raise UserError(
             f'{where}: {" and ".join(map(name, pair))} exclude each other, but present and what it needs has both'
         )
-    _check_count(rules, owed, needs, num_labels, where)
+    if rules.count is not None:
+        _check_count(rules, owed, num_labels, where)
 
 
-def _check_count(rules: LabelRules, owed: set[int], needs: Mapping, num_labels: int, where: str) -> None:
+def _check_count(rules: LabelRules, owed: set[int], num_labels: int, where: str) -> None:
     count = rules.count
-    if count is None:
-        return
     if not isinstance(count, Integral) or isinstance(count, bool) or count < 0:
         raise UserError(f'{where}: count must be a whole number of 0 or more, got {count!r}')
     if count < len(owed):
@@ -168,24 +175,11 @@ def _check_count(rules: LabelRules, owed: set[int], needs: Mapping, num_labels: 
         )
     excluded = chain.from_iterable(group for group in rules.exclusive if owed & set(group))
     out = set(rules.absent) | (set(excluded) - owed)
-    out |= {child for child, needed in needs.items() if out & set(needed)}
+    out |= {child for child, needed in rules.needs.items() if out & set(needed)}
     if count > num_labels - len(out):
         raise UserError(
             f'{where}: count is {count}, but only {num_labels - len(out)} of {num_labels} labels can be there'
         )
-
-
-def closed_parents(parents: Mapping[int, Sequence[int]]) -> dict[int, tuple[int, ...]]:
-    """All labels that a label needs, those that its parents need included.
-
-    Raises:
-        CycleError: If a label needs itself.
-    """
-    closed = {}
-    for child in TopologicalSorter(parents).static_order():  # parents before children
-        if direct := parents.get(child, ()):
-            closed[child] = _union(direct, *(closed.get(parent, ()) for parent in direct))
-    return closed
 
 
 def check_keys(content: Any, known: Sequence[str], where: str) -> None:
@@ -207,13 +201,13 @@ class _Labels:
     def name(self, label: int) -> str:
         return repr(str(self.classes[label])) if self.classes is not None else f'label {label}'
 
-    def indices(self, entries: Any, where: str) -> tuple[int, ...]:
-        return _union(self.index(entry, where) for entry in self.entries(entries, where))
-
     def entries(self, entries: Any, where: str) -> Sequence:
         if isinstance(entries, (str, Mapping)) or not isinstance(entries, Sequence):
             raise UserError(f'{where} must be a list, got {entries!r}')
         return entries
+
+    def indices(self, entries: Any, where: str) -> tuple[int, ...]:
+        return _union(self.index(entry, where) for entry in self.entries(entries, where))
 
     def key(self, entry: Any, where: str) -> int:
         """As :meth:`index`; json has no keys but strings, so a number may be written as one."""
@@ -244,7 +238,7 @@ def _clash(labels: set[int], exclusive: Sequence[Sequence[int]]) -> list[int]:
     return next((both[:2] for group in exclusive if len(both := sorted(labels & set(group))) > 1), [])
 
 
-def _union(*parts: Any) -> tuple:
+def _union(*parts: Iterable) -> tuple:
     """All entries of all parts once, in order."""
     return tuple(dict.fromkeys(chain.from_iterable(parts)))
 

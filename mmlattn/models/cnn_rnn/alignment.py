@@ -1,9 +1,9 @@
 """Training a label decoder without an order of the labels.
 
 The decoder reads what it emits itself, and the targets follow it. MLA and PLA (Yazici et al., *Orderless Recurrent
-Models for Multi-label Classification*, CVPR 2020) put the labels of an image into the order that suits its path; the
+Models for Multi-label Classification*, CVPR 2020) put the labels of a picture into the order that suits its path; the
 multi-order RNN (Dutta et al., *Recurrent Image Annotation with Explicit Inter-Label Dependencies*, ECCV 2020) asks at
-every step for all labels that are still missing.
+every step for all labels that are still missing. B is the number of pictures, T of steps, C of labels.
 """
 
 import numpy as np
@@ -27,10 +27,10 @@ def align_mla(log_probs: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         log_probs (Tensor): Of each step of the path that the decoder emitted, shape (B, T, C + 1).
-        labels (Tensor): Which labels an image has, shape (B, C), bool.
+        labels (Tensor): Which labels a picture has, shape (B, C) bool.
 
     Returns:
-        Tensor: Targets of each step, shape (B, T), long: labels, END, then ``IGNORE``.
+        Tensor: Targets of each step, shape (B, T) long: labels, END, then ``IGNORE``.
     """
     return _align(log_probs, labels, kept=labels.new_zeros(log_probs[..., :-1].shape))
 
@@ -38,16 +38,8 @@ def align_mla(log_probs: Tensor, labels: Tensor) -> Tensor:
 def align_pla(log_probs: Tensor, emitted: Tensor, labels: Tensor) -> Tensor:
     """Predicted label alignment: right labels stay where they were emitted, the others go where they cost least.
 
-    As ``align_mla``, but of an image with n labels those emitted within the first n steps stay at that step, the
-    first one if there are several.
-
-    Args:
-        log_probs (Tensor): Of each step of the path that the decoder emitted, shape (B, T, C + 1).
-        emitted (Tensor): Token emitted at each step, shape (B, T), long.
-        labels (Tensor): Which labels an image has, shape (B, C), bool.
-
-    Returns:
-        Tensor: As of ``align_mla``.
+    As ``align_mla``, but of a picture with n labels those among the tokens ``emitted`` (B, T) within the first n
+    steps stay at that step, the first one if there are several.
     """
     tokens = torch.arange(labels.shape[1], device=labels.device)
     right = (emitted[..., None] == tokens) & labels[:, None]
@@ -67,12 +59,13 @@ def _align(log_probs: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
 
 
 def _assign(log_probs: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
-    """The given labels, shape (B, C), on the given steps, shape (B, T), one each; ``IGNORE`` on all others.
+    """The labels of each picture, (B, C) bool, on the chosen steps, (B, T) bool, one each; else ``IGNORE``.
 
-    The whole batch goes to the CPU at once. There the loop is over images, because no library has a batched
+    The whole batch goes to the CPU at once. There the loop is over pictures, because no library has a batched
     Hungarian method; n labels take O(n^3).
     """
-    from scipy.optimize import linear_sum_assignment  # over a second to import, for these two alone
+    # Takes over a second to import, for these two alignments alone.
+    from scipy.optimize import linear_sum_assignment
 
     # Scores that overflowed, as happens under a gradient scaler, must not end the training here.
     scores = log_probs.detach().nan_to_num().cpu().numpy()
@@ -85,32 +78,27 @@ def _assign(log_probs: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
     return torch.from_numpy(targets).to(labels.device)
 
 
-def multi_order_loss(logits: Tensor, labels: Tensor, emitted: Tensor, all_steps: bool = False) -> Tensor:
-    """The loss of the multi-order RNN: at each step, every label of the image that was not emitted before.
+def multi_order_loss(logits: Tensor, labels: Tensor, before: Tensor) -> Tensor:
+    """The loss of the multi-order RNN: at each step, every label of the picture that was not emitted before.
 
-        L = 1/B sum_b sum_{t < max(n_b, 1)} sum_c BCE(sigmoid(z_btc), [c is a label of b, not emitted before t])
+        L = 1/B sum_b sum_t sum_c BCE(sigmoid(z_btc), [c is a label of b, not emitted before t])
 
-    with n_b the labels of image b, whose steps alone count, as in the authors' code. They train on images with labels
-    only; here an image without any counts with its first step, which says that there is none. With ``all_steps``
-    every t < T counts: later steps learn that nothing is left, where else ``fuse_steps`` reads what was not trained.
+    The authors' code counts as many steps as a picture has labels. Here all T count: later ones learn that nothing is
+    left, where else ``fuse_steps`` would read what was not trained.
 
     Args:
-        logits (Tensor): Of each step, without END, shape (B, T, C).
-        labels (Tensor): Which labels an image has, shape (B, C), bool.
-        emitted (Tensor): Labels that were emitted before each step (``emitted_before``), shape (B, T, C), bool.
-        all_steps (bool): Whether all steps count.
+        logits (Tensor): z, of each step, without END, shape (B, T, C).
+        labels (Tensor): Which labels a picture has, shape (B, C) bool.
+        before (Tensor): Labels emitted before each step, shape (B, T, C) bool.
 
     Returns:
         Tensor: Scalar, at least float32.
     """
-    missing = labels[:, None] & ~emitted
-    wide = widen(logits)
-    losses = F.binary_cross_entropy_with_logits(wide, missing.to(wide.dtype), reduction='none').sum(dim=2)
-    step = torch.arange(logits.shape[1], device=labels.device)
-    counted = all_steps | (step < labels.sum(dim=1, keepdim=True).clamp(min=1))
-    return (losses * counted).sum() / len(labels)
+    wide, missing = widen(logits), labels[:, None] & ~before
+    losses = F.binary_cross_entropy_with_logits(wide, missing.to(wide.dtype), reduction='sum')
+    return losses / len(labels)
 
 
 def fuse_steps(logits: Tensor) -> Tensor:
-    """Scores of the multi-order RNN: the maximum over the steps, shape (B, T, C) to (B, C)."""
+    """Scores of the multi-order RNN: the maximum over the steps, (B, T, C) to (B, C)."""
     return logits.amax(dim=1)

@@ -9,6 +9,9 @@ ICML 2015, https://arxiv.org/abs/1502.03044, over the locations m_n of a feature
     h_t, c_t = LSTM([w_t, z_t], h_t-1, c_t-1)
     x_t = relu(U_o h_t + U_z z_t)
     s_t = U' x_t
+
+B is the number of pictures, W of paths of each, H the width of the LSTM, N the number of locations, D their width, A
+that of the attention.
 """
 
 from typing import NamedTuple
@@ -25,10 +28,12 @@ __all__ = ['AttentionDecoder', 'Memory']
 
 
 class Memory(NamedTuple):
-    """What the decoder looks at: locations m (B, N, D), and their keys K m (B, N, A), which no step changes."""
+    """What the decoder looks at, which no step changes."""
 
     values: Tensor
+    """m (B, N, D)."""
     keys: Tensor
+    """K m (B, N, A)."""
 
 
 class AttentionDecoder(nn.Module):
@@ -38,12 +43,10 @@ class AttentionDecoder(nn.Module):
         num_labels (int): C.
         in_dims (int): D, width of the feature map.
         embed_dims (int): Width of the joint space.
-        hidden_dims (int): Width of the LSTM.
-        attention_dims (int): A, width in which history and locations are compared. A step of W paths holds W x N x A
-            numbers for each picture.
+        hidden_dims (int): H.
+        attention_dims (int): A. A step holds W x N x A numbers for each picture.
         cell (str): 'lstm' or 'paper', as for ``JointDecoder``.
         gate_act (str): As for ``JointDecoder``.
-        tie (bool): See ``LabelEmbedding``.
         dropout (float): On both projections into the joint space, in training.
 
     Raises:
@@ -62,21 +65,22 @@ class AttentionDecoder(nn.Module):
         attention_dims: int = 256,
         cell: str = 'lstm',
         gate_act: str = 'sigmoid',
-        tie: bool = True,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        for name, value in dict(
-            embed_dims=embed_dims, hidden_dims=hidden_dims, attention_dims=attention_dims
-        ).items():
-            check_whole(name, value, 1)
+        check_whole('embed_dims', embed_dims, 1)
+        check_whole('hidden_dims', hidden_dims, 1)
+        check_whole('attention_dims', attention_dims, 1)
         check_number('dropout', dropout, least=0)
-        self.labels = LabelEmbedding(num_labels, embed_dims, tie)
+        # What the shapes of the weights do not show.
+        self.settings = dict(cell=cell, gate_act=gate_act)
+        self.labels = LabelEmbedding(num_labels, embed_dims)
         self.cell = make_cell(cell, embed_dims + in_dims, hidden_dims, gate_act)
         self.first_state = nn.Linear(in_dims, 2 * hidden_dims)
         self.key = nn.Linear(in_dims, attention_dims)
         self.query = nn.Linear(hidden_dims, attention_dims, bias=False)
-        self.energy = nn.Linear(attention_dims, 1, bias=False)  # v; a bias would not change the softmax
+        # v; a bias would not change the softmax.
+        self.energy = nn.Linear(attention_dims, 1, bias=False)
         self.gate = nn.Linear(hidden_dims, in_dims)
         self.history = nn.Linear(hidden_dims, embed_dims, bias=False)  # U_o
         self.picture = nn.Linear(in_dims, embed_dims, bias=False)  # U_z
@@ -88,12 +92,12 @@ class AttentionDecoder(nn.Module):
         return Memory(values, self.key(values))
 
     def start(self, context: Memory) -> tuple[Tensor, Tensor]:
-        """The state before START, from the mean of all locations: two tensors (B, 1, hidden_dims)."""
+        """The state before START, from the mean of all locations: two tensors (B, 1, H)."""
         out, state = self.first_state(context.values.mean(dim=1, keepdim=True)).tanh().chunk(2, dim=-1)
         return out, state
 
     def attend(self, hidden: Tensor, context: Memory) -> Tensor:
-        """Where each of W paths looks: hidden (B, W, hidden_dims) to a, (B, W, N), which sums to 1 over N."""
+        """Where each of W paths looks: h (B, W, H) to a (B, W, N), which sums to 1 over N."""
         compared = (context.keys[:, None] + self.query(hidden.to(context.keys.dtype))[:, :, None]).tanh()
         return self.energy(compared)[..., 0].softmax(dim=-1)
 
@@ -107,7 +111,5 @@ class AttentionDecoder(nn.Module):
         state = self.cell(torch.cat((self.labels.embed(tokens).to(looked.dtype), looked), dim=-1), state)
         with full_precision(looked):
             dtype = self.picture.weight.dtype
-            joined = self.dropout(self.history(state[0].to(dtype))) + self.dropout(
-                self.picture(looked.to(dtype))
-            )
-            return self.labels.score(torch.relu(joined)), state
+            history, picture = self.history(state[0].to(dtype)), self.picture(looked.to(dtype))
+            return self.labels.score(torch.relu(self.dropout(history) + self.dropout(picture))), state

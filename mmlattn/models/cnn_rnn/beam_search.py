@@ -1,8 +1,7 @@
-"""Beam search over label paths, for all images and beams at once.
+"""Beam search over label paths, for all pictures and beams at once (Wang et al., CNN-RNN, CVPR 2016, section 3.4).
 
-Wang et al., "CNN-RNN: A Unified Framework for Multi-label Image Classification", CVPR 2016, section 3.4. A path is a
-sequence of labels and END, and its probability is the product of its steps'. With labels on the path masked before
-the softmax, the probabilities of all ordered subsets sum to 1.
+A path is labels and END, and its probability is the product of its steps'. When and at what price a path ends is
+decided in ``beam_search`` alone. B is the number of pictures, W of live paths, M of finished ones, C of labels.
 """
 
 from collections.abc import Callable
@@ -12,60 +11,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmlattn.models.layers.precision import widen
-from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.arguments import check_choice, check_whole
 from mmlattn.utils.errors import UserError
 
-from .constraints import LabelConstraints, allowed, implied
+from .constraints import LabelConstraints, allowed
+from .paths import ALIVE, DEAD, path_log_probs
 
-__all__ = ['ALIVE', 'DEAD', 'END_MODES', 'Beams', 'beam_search', 'is_traced']
-
-DEAD = -1e9
-"""Log-probability of what cannot be: finite, since exporters and differences of infinities are not to be trusted."""
-
-ALIVE = -1e8
-"""Anything below is DEAD; sums of log-probabilities with one DEAD in them are."""
+__all__ = ['END_MODES', 'Beams', 'beam_search', 'is_traced']
 
 END_MODES = ('always', 'compete')
 
-_CHECK_EVERY = 4  # steps; asking whether all images are done waits for the device
+CHECK_EVERY = 4
+"""Steps; asking whether all pictures are done waits for the device."""
 
 Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
 
 
 class Beams(NamedTuple):
-    """The best paths of B images, M each, best first.
-
-    =============  ==============  ===============================================================================
-    field          shape           meaning
-    =============  ==============  ===============================================================================
-    ``paths``      (B, M, T) long  labels in order of emission, END (= C) behind the last
-    ``lengths``    (B, M) long     how many labels
-    ``log_probs``  (B, M)          log P(path), float32 (float64 for float64 logits), DEAD where there is no path
-    ``labels``     (B, M, C) bool  the labels as a set
-    =============  ==============  ===============================================================================
-    """
+    """The best paths of B pictures, M each, best first."""
 
     paths: Tensor
+    """(B, M, T) long, labels in order of emission, END (= C) behind the last."""
     lengths: Tensor
+    """(B, M) long, how many labels."""
     log_probs: Tensor
+    """(B, M), log P(path), float32 (float64 for float64 logits), ``DEAD`` where there is no path."""
     labels: Tensor
+    """(B, M, C) bool, the labels as a set."""
 
 
 class _Live(NamedTuple):
-    """Paths not yet ended: ids (B, W, t), log P (B, W), labels used (B, W, C + 1)."""
+    """Paths that have not ended: ids (B, W, t) after START, log P (B, W), labels used (B, W, C)."""
 
     paths: Tensor
     log_probs: Tensor
     used: Tensor
-
-
-class _Limits(NamedTuple):
-    """Fewest and most labels, numbers or (B,); no image has more than ``last``."""
-
-    least: int | Tensor
-    most: int | Tensor
-    last: int
 
 
 def beam_search(
@@ -75,94 +55,73 @@ def beam_search(
     num_labels: int,
     *,
     width: int,
-    min_len: int | Tensor = 0,
-    max_len: int | Tensor | None = None,
+    min_len: int = 0,
+    max_len: int | None = None,
     end_mode: str = 'always',
-    mask_emitted: bool = True,
     constraints: LabelConstraints | None = None,
-    length_penalty: float = 0.0,
-    early_stop: bool = True,
 ) -> Beams:
-    """The most probable label paths.
+    """Find the most probable label paths.
 
-    Each step extends every live path by every label and keeps the best ``width``. With ``end_mode='always'`` every
-    live path also goes, with END behind it, to the finished ones, of which the best ``width`` are kept. 'compete' is
-    the paper's letter: END competes with the labels, and takes the slot of a live path where it wins. A search as
-    wide as there are paths finds all of them, either way.
+    Each step extends every live path by every label and keeps the best ``width``. A search as wide as there are paths
+    finds all of them, whatever the ``end_mode``. The length limits are part of the process: END is masked before the
+    softmax until ``min_len``, and a path of ``max_len`` labels ends with probability 1, so the probabilities of all
+    paths still sum to 1.
 
-    Length limits are part of the process: END is masked before the softmax until ``min_len``, and a path of
-    ``max_len`` labels ends with probability 1, so that the probabilities of all paths still sum to 1. Constraints are
-    conditions on the path: applied after the softmax, they leave paths out and change no other's probability. So that
-    a label known to be present is found however improbable it is, live paths compete only with those that have
-    emitted as many of the known labels: ``width`` of each number are kept.
+    Constraints are conditions on the path: applied after the softmax, they leave paths out and change no other's
+    probability. So that a label known to be present is found however improbable it is, live paths compete only with
+    those that have emitted as many of the present labels: ``width`` of each number are kept.
 
-    The search stops as soon as no live path of any image can get among the finished, however it goes on: its
-    log-probability only falls, and ``length_penalty`` lifts its rank at most to log P / (``max_len`` + 1) **
-    ``length_penalty``. So stopping early never changes the result.
-
-    For ``torch.compile(fullgraph=True)`` and export give ``max_len`` as a number. All steps are then taken, and
-    constraints are refused, since how many paths are kept depends on them.
+    The search stops once no live path of any picture can get among the finished ones, since its probability only
+    falls; this changes no result. While it is compiled or exported all steps are taken and constraints are refused,
+    since how many paths are kept depends on them.
 
     Args:
-        step (Callable): From the last ids (B, W), long, and the state to the logits (B, W, C + 1), END last, and the
-            new state. W is 1 at first, then ``width`` (times one more than the most labels known to be present).
-        tokens (Tensor): The ids to start with, shape (B, 1), long.
+        step (Callable): From the last ids (B, W) long and the state to logits (B, W, C + 1), END last, and the new
+            state. W is 1 at first, then ``width`` (times one more than the most labels known to be present).
+        tokens (Tensor): START, shape (B, 1) long.
         state (tuple[Tensor, ...]): What ``step`` carries from step to step, each (B, 1, ...).
-        num_labels (int): C; labels are 0 to C - 1, END is C.
-        width (int): Beams, 1 or more; also how many paths are returned.
-        min_len (int | Tensor): Fewest labels, a number or (B,), long. Where it is above ``max_len``, that one holds.
-        max_len (int | Tensor, optional): Most labels, a number or (B,), long. Defaults to C, which is also the upper
-            bound unless labels may repeat.
-        end_mode (str): 'always' or 'compete'.
-        mask_emitted (bool): Whether a label is emitted only once, which training must do as well.
-        constraints (LabelConstraints, optional): What is known of the labels.
-        length_penalty (float): Finished paths are ranked by log P / (number of labels + 1) ** ``length_penalty``, so
-            that above 0 longer ones gain; ``log_probs`` stay log P. Live paths, equally long, are ranked by log P.
-        early_stop (bool): Whether to look, every fourth step, if all images are done.
+        num_labels (int): C.
+        width (int): Beams, 1 or more; also M, how many paths are returned.
+        min_len (int): Fewest labels.
+        max_len (int, optional): Most labels; C where it is more, and by default.
+        end_mode (str): 'always': every live path also goes, with END behind it, to the finished ones. 'compete', the
+            paper's letter: END competes with the labels and takes the place of a live path where it wins.
+        constraints (LabelConstraints, optional): What is known of the labels, from ``implied``.
 
     Returns:
-        Beams: T is the upper bound of the lengths. All log-probabilities of an image are DEAD if no path meets its
+        Beams: With T the most labels. All log-probabilities of a picture are ``DEAD`` if no path meets its
         constraints or, with constraints and a ``min_len`` or their ``count``, if none was found.
 
     Raises:
-        UserError: For numbers out of range, or constraints while the search is being compiled or exported.
+        UserError: For numbers out of range, or constraints while the search is compiled or exported.
     """
-    check_whole('width', width, 1)
-    check_whole('num_labels', num_labels, 1)
-    check_choice('end_mode', end_mode, END_MODES)
-    check_number('length_penalty', length_penalty, 0)
-    limits = _limits(min_len, max_len, num_labels, mask_emitted)
-    known, banks = _known(constraints)
+    last = _check(num_labels, width, min_len, max_len, end_mode)
+    banks = 1 if constraints is None else _count_banks(constraints)
     live, finished = _start(tokens, num_labels, width)
-    for t in range(limits.last):
+    for t in range(last):
         logits, state = step(tokens, state)
-        log_probs = _step_log_probs(logits, live.used, t, limits, mask_emitted)
-        if known is not None:
-            log_probs = log_probs.masked_fill(~_possible(known, live.used, t, limits), DEAD)
-        totals = _settle(live.log_probs[..., None] + log_probs)
+        log_probs = path_log_probs(logits, live.used, may_end=t >= min_len)
+        totals = _condition(live.log_probs[..., None] + log_probs, constraints, live.used, last - t)
         if end_mode == 'always':
-            finished = _keep_best(finished, live.paths, totals[..., -1], t, num_labels, length_penalty)
+            finished = _keep_best(finished, live.paths, totals[..., -1], t, num_labels)
             totals = totals[..., :-1]
-        best, parents, tokens = _extend(totals, width, banks, known)
+        best, parents, tokens = _extend(totals, width, banks, constraints)
         state = tuple(_pick(part, parents) for part in state)
         live = _append(live, parents, tokens, best)
         if end_mode == 'compete':
             ended = tokens == num_labels
-            finished = _keep_best(
-                finished, live.paths, best.masked_fill(~ended, DEAD), t, num_labels, length_penalty
-            )
+            finished = _keep_best(finished, live.paths, best.masked_fill(~ended, DEAD), t, num_labels)
             live = live._replace(log_probs=best.masked_fill(ended, DEAD))
-        look = early_stop and t % _CHECK_EVERY == _CHECK_EVERY - 1 and not is_traced()
-        if look and _decided(live.log_probs, finished, limits, length_penalty):
+        look = t % CHECK_EVERY == CHECK_EVERY - 1 and not is_traced()
+        if look and _decided(live.log_probs, finished):
             break
     else:
+        # Behind max_len labels END is certain.
         log_probs = live.log_probs
-        if known is not None:
-            log_probs = log_probs.masked_fill(
-                ~_possible(known, live.used, limits.last, limits)[..., -1], DEAD
-            )
-        finished = _keep_best(finished, live.paths, log_probs, limits.last, num_labels, length_penalty)
-    return _result(finished, num_labels, limits.last)
+        if constraints is not None:
+            log_probs = log_probs.masked_fill(~allowed(constraints, live.used, 0)[1], DEAD)
+        finished = _keep_best(finished, live.paths, log_probs, last, num_labels)
+    return _result(finished, num_labels, last)
 
 
 def is_traced() -> bool:
@@ -170,95 +129,61 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
 
 
-def _limits(min_len: int | Tensor, max_len: int | Tensor | None, num_labels: int, once: bool) -> _Limits:
-    """Check the limits; a path without repetitions has at most C labels."""
-    if not isinstance(min_len, Tensor):
-        check_whole('min_len', min_len, 0)
-    if isinstance(max_len, Tensor):
-        if is_traced():
-            raise UserError(
-                'max_len must be a number, not a tensor, for the search to be compiled or exported'
-            )
-        most = max_len.clamp(max=num_labels) if once else max_len
-        return _Limits(min_len, most, int(most.max()))
-    most = num_labels if max_len is None else max_len
-    check_whole('max_len', most, 0)
-    most = min(most, num_labels) if once else most
-    if not isinstance(min_len, Tensor) and min_len > most:
+def _check(num_labels: int, width: int, min_len: int, max_len: int | None, end_mode: str) -> int:
+    """Check the settings; the most labels that a path may have."""
+    check_whole('width', width, 1)
+    check_whole('num_labels', num_labels, 1)
+    check_whole('min_len', min_len, 0)
+    check_choice('end_mode', end_mode, END_MODES)
+    if max_len is not None:
+        check_whole('max_len', max_len, 0)
+    most = num_labels if max_len is None else min(max_len, num_labels)
+    if min_len > most:
         raise UserError(f'min_len must not be above max_len and the number of labels, {most}, got {min_len}')
-    return _Limits(min_len, most, most)
-
-
-def _known(constraints: LabelConstraints | None) -> tuple[LabelConstraints | None, int]:
-    """The constraints with what they imply, and how many banks of beams they need."""
-    if constraints is None:
-        return None, 1
-    if is_traced():
-        raise UserError(
-            'constraints cannot be compiled or exported: how many beams they need depends on them'
-        )
-    known = implied(constraints)
-    return known, 1 + int(known.present.sum(dim=1).max())
+    return most
 
 
 def _start(tokens: Tensor, num_labels: int, width: int) -> tuple[_Live, Beams]:
-    """One empty path, with the start token before it, and no finished ones."""
+    """One empty path, with START before it, and no finished ones."""
     paths, alive = tokens[..., None], torch.zeros_like(tokens, dtype=torch.float32)
-    used = torch.zeros_like(paths, dtype=torch.bool).expand(-1, -1, num_labels + 1)
+    used = torch.zeros_like(paths, dtype=torch.bool).expand(-1, -1, num_labels)
     none = (alive + DEAD).expand(-1, width)
     finished = Beams(paths.expand(-1, width, -1), torch.zeros_like(none, dtype=torch.long), none, None)
     return _Live(paths, alive, used), finished
 
 
-def _step_log_probs(logits: Tensor, used: Tensor, t: int, limits: _Limits, mask_emitted: bool) -> Tensor:
-    """The log-probabilities of what comes next, shape (B, W, C + 1), DEAD for what cannot."""
-    is_end = torch.arange(logits.shape[-1], device=logits.device) == logits.shape[-1] - 1
-    blocked = used if mask_emitted else torch.zeros_like(used)
-    if isinstance(limits.least, Tensor):
-        blocked = blocked | (is_end & (t < limits.least[:, None, None]))
-    elif t < limits.least:
-        blocked = blocked | is_end
-    logits = widen(logits)
-    # Masked again after it: where everything is masked, the softmax is uniform.
-    log_probs = logits.masked_fill(blocked, DEAD).log_softmax(dim=-1).masked_fill(blocked, DEAD)
-    if not isinstance(limits.most, Tensor):
-        return log_probs
-    full = t >= limits.most[:, None, None]
-    return log_probs.masked_fill(full & is_end, 0.0).masked_fill(full & ~is_end, DEAD)
+def _condition(totals: Tensor, constraints: LabelConstraints | None, used: Tensor, room: int) -> Tensor:
+    """Leave out extensions (B, W, C + 1) that constraints forbid; sums with ``DEAD`` in them are ``DEAD`` again."""
+    dead = totals < ALIVE
+    if constraints is not None:
+        labels, end = allowed(constraints, used, room)
+        dead = dead | ~torch.cat([labels, end[..., None]], dim=-1)
+    return totals.masked_fill(dead, DEAD)
 
 
-def _possible(known: LabelConstraints, used: Tensor, t: int, limits: _Limits) -> Tensor:
-    """What may come next under the constraints, shape (B, W, C + 1)."""
-    most = limits.most
-    room = most[:, None] - t if isinstance(most, Tensor) else torch.full((1, 1), most - t, device=used.device)
-    if known.count is None:
-        labels, end = allowed(known, used[..., :-1], room)
-    else:
-        count = known.count[:, None]
-        labels, end = allowed(known, used[..., :-1], torch.where(count < 0, room, room.minimum(count - t)))
-        end = end & ((count < 0) | (count == t))
-    return torch.cat([labels, end[..., None]], dim=-1)
-
-
-def _settle(log_probs: Tensor) -> Tensor:
-    """A sum with DEAD in it is DEAD again."""
-    return log_probs.masked_fill(log_probs < ALIVE, DEAD)
+def _count_banks(constraints: LabelConstraints) -> int:
+    """How many banks of beams there are: one for each number of present labels that a path can have emitted."""
+    if is_traced():
+        raise UserError(
+            'constraints cannot be compiled or exported: how many beams they need depends on them'
+        )
+    return 1 + int(constraints.present.sum(dim=1).max())
 
 
 def _extend(
-    totals: Tensor, width: int, banks: int, known: LabelConstraints | None
+    totals: Tensor, width: int, banks: int, constraints: LabelConstraints | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best extensions of each bank: log P, the paths they extend, and by what, each (B, banks * width).
 
-    ``totals`` is (B, W, V), V = C or C + 1 with END. The paths of bank k have emitted k of the known labels, and lie
-    at k * width and behind. A known label takes a path to the next bank.
+    ``totals`` is (B, W, V), V = C or C + 1 with END. The paths of bank k have emitted k of the present labels, and
+    lie at k * width and behind. A present label takes a path to the next bank.
     """
     size = totals.shape[-1]
     if banks == 1:
         best, index = _top(totals.flatten(1), width)
         return best, (index // size).masked_fill(best < ALIVE, 0), index % size
     slots = min(width, totals.shape[1])
-    present = F.pad(known.present, (0, size - known.present.shape[1]))[:, None, None]
+    present = F.pad(constraints.present, (0, size - constraints.present.shape[1]))[:, None, None]
     by_bank = totals.unflatten(1, (-1, slots))
     missing = banks - by_bank.shape[1]
     stay = F.pad(by_bank.masked_fill(present, DEAD), (0, 0, 0, 0, 0, missing), value=DEAD)
@@ -271,7 +196,7 @@ def _extend(
 
 
 def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """``topk`` over the last dimension, filled up with DEAD where there are fewer."""
+    """``topk`` over the last dimension, filled up with ``DEAD`` where there are fewer."""
     best, index = F.pad(scores, (0, count), value=DEAD).topk(count)
     return best, index
 
@@ -279,7 +204,8 @@ def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def _pick(x: Tensor, index: Tensor) -> Tensor:
     """The rows of x (B, W, ...) at index (B, N), shape (B, N, ...)."""
     first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
-    rows = x.flatten(0, 1).index_select(0, (first + index).flatten())  # several times as fast as x[index]
+    # Several times as fast as x[index].
+    rows = x.flatten(0, 1).index_select(0, (first + index).flatten())
     return rows.reshape(-1, index.shape[1], *x.shape[2:])
 
 
@@ -290,33 +216,23 @@ def _append(live: _Live, parents: Tensor, tokens: Tensor, log_probs: Tensor) -> 
     return _Live(paths, log_probs, _pick(live.used, parents) | emitted)
 
 
-def _keep_best(
-    finished: Beams, paths: Tensor, log_probs: Tensor, length: int, end: int, penalty: float
-) -> Beams:
+def _keep_best(finished: Beams, paths: Tensor, log_probs: Tensor, length: int, end: int) -> Beams:
     """The best of what is finished and of ``paths``, which have ``length`` labels."""
+    count = finished.log_probs.shape[1]
     old = F.pad(finished.paths, (0, paths.shape[-1] - finished.paths.shape[-1]), value=end)
-    paths = torch.cat([old, paths], dim=1)
     lengths = torch.cat([finished.lengths, torch.full_like(log_probs, length, dtype=torch.long)], dim=1)
-    log_probs = torch.cat([finished.log_probs, log_probs], dim=1)
-    index = _rank(log_probs, lengths, penalty).topk(old.shape[1]).indices
-    return Beams(_pick(paths, index), lengths.gather(1, index), log_probs.gather(1, index), None)
+    log_probs, index = torch.cat([finished.log_probs, log_probs], dim=1).topk(count)
+    return Beams(_pick(torch.cat([old, paths], dim=1), index), lengths.gather(1, index), log_probs, None)
 
 
-def _rank(log_probs: Tensor, lengths: int | Tensor, penalty: float) -> Tensor:
-    """What finished paths are ranked by."""
-    return log_probs if penalty == 0 else _settle(log_probs) / (lengths + 1) ** penalty
-
-
-def _decided(live: Tensor, finished: Beams, limits: _Limits, penalty: float) -> Tensor:
-    """Whether no live path of any image can get among the finished."""
+def _decided(live: Tensor, finished: Beams) -> Tensor:
+    """Whether no live path of any picture, log P (B, W), can get among the finished."""
     best = live.amax(dim=1)
-    hope = _rank(best, limits.most, penalty)
-    least = _rank(finished.log_probs, finished.lengths, penalty).amin(dim=1)
-    return ((hope < least) | (best < ALIVE)).all()
+    return ((best < finished.log_probs.amin(dim=1)) | (best < ALIVE)).all()
 
 
 def _result(finished: Beams, end: int, last: int) -> Beams:
-    """Without the start token, at full length, dead paths empty, and the labels as sets."""
+    """Without START, at full length, dead paths empty, and the labels as sets."""
     dead = finished.log_probs < ALIVE
     paths = F.pad(finished.paths, (0, last + 1 - finished.paths.shape[-1]), value=end)[..., 1:]
     paths = paths.masked_fill(dead[..., None], end)

@@ -1,111 +1,167 @@
-"""Running a decoder along label paths: given ones, or the ones it would choose itself.
+"""``test_cfg`` of ``CNNRNNHead``: how label paths are searched, and which labels and scores are read from them."""
 
-A decoder has ``context(features)``, ``start(context)`` and ``step(tokens, state, context)`` as
-:class:`~mmlattn.models.cnn_rnn.joint_decoder.JointDecoder` has.
-"""
-
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from mmlattn.models.layers.precision import widen
+from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.errors import UserError
 
-from .beam_search import DEAD
+from .alignment import fuse_steps
+from .beam_search import END_MODES, Beams, beam_search, is_traced
+from .constraints import LabelConstraints
+from .paths import decode_freely, emitted_before, follow_paths, path_inputs, path_log_probs, start_tokens
+from .scores import first_scores, marginals, noisy_or_scores, step_max_scores
 
-__all__ = ['FreeRun', 'decode_freely', 'follow_paths', 'path_attention', 'path_log_probs']
+__all__ = ['Decoded', 'Decoding']
 
 
-class FreeRun(NamedTuple):
-    """What a decoder said when it was fed with its own choices.
+class Decoded(NamedTuple):
+    """What was read from B pictures: scores of C labels, and the best path of T steps at most."""
 
-    ============  =============  ======================================================================
-    field         shape          meaning
-    ============  =============  ======================================================================
-    ``logits``    (B, T, C + 1)  raw scores of each step, at least float32, nothing masked
-    ``emitted``   (B, T) long    the label chosen at each step; END is never chosen
-    ``before``    (B, T, C)      bool, the labels chosen before each step
-    ============  =============  ======================================================================
-    """
-
-    logits: Tensor
+    scores: Tensor
+    """(B, C) in [0, 1]."""
+    paths: Tensor
+    """(B, T) long, END behind the end."""
+    log_probs: Tensor | None
+    """(B,), of the path; None for ``align='multi'``, which has no END."""
     emitted: Tensor
-    before: Tensor
+    """(B, T) long, what each step gave to the path, END where nothing."""
+    tokens: Tensor
+    """(B, T) long, what each step read."""
 
 
-def follow_paths(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
-    """Raw scores of every step along given paths, as in training.
-
-    Args:
-        decoder (nn.Module): See above.
-        tokens (Tensor): Shape (B, T) long, inputs of the steps, START first.
-        context: Of the decoder.
-
-    Returns:
-        Tensor: Shape (B, T, C + 1), at least float32.
-    """
-    state, logits = decoder.start(context), []
-    for token in tokens.split(1, dim=1):
-        scores, state = decoder.step(token, state, context)
-        logits.append(scores)
-    return widen(torch.cat(logits, dim=1))
-
-
-def path_log_probs(logits: Tensor, before: Tensor) -> Tensor:
-    """Log-probabilities of what comes next, given that no label comes twice.
+@dataclass(frozen=True)
+class Decoding:
+    """The settings of ``test_cfg``.
 
     Args:
-        logits (Tensor): Shape (B, T, C + 1), END last.
-        before (Tensor): Shape (B, T, C) bool, labels that came before each step.
-
-    Returns:
-        Tensor: Shape (B, T, C + 1), at least float32.
+        beam (int): Paths kept at every step; 1 is greedy. The label set hardly depends on it, the scores do.
+        min_len (int): Fewest labels of a path.
+        max_len (int, optional): Most labels, C by default. Both alike: exactly so many.
+        end_mode (str): 'always': END takes none of the places in the beam; 'compete': the paper's, it does.
+        score (str): What ``pred_score`` is. 'marginal': the share of the probability of all paths found that have
+            the label; 'first': of being emitted first; 'step_max': the largest over the steps of the best path;
+            'noisy_or': of being emitted at one of these steps at least, as if they were independent.
+        fallback (float): Share of 'step_max' in 'marginal', so that labels on none of the paths are ranked too.
+        set_from (str): 'path': ``pred_label`` is the best path; 'marginal': the labels whose score reaches ``thr``.
+        thr (float): For set_from='marginal', align='multi' and scores averaged over several views.
+        topk (int, optional): Most labels that reach it.
+        constraints (Mapping, optional): ``present``, ``absent``, ``exclusive``, ``parents``, ``count``; by index, as
+            ``mmlattn.structures.read_label_rules`` takes them. By name: ``LabelConstraintsHook``.
     """
-    masked = nn.functional.pad(before, (0, 1))
-    return widen(logits).masked_fill(masked, DEAD).log_softmax(dim=-1)
 
+    beam: int = 20
+    min_len: int = 0
+    max_len: int | None = None
+    end_mode: str = 'always'
+    score: str = 'marginal'
+    fallback: float = 1e-3
+    set_from: str = 'path'
+    thr: float = 0.5
+    topk: int | None = None
+    constraints: Mapping | None = None
 
-def decode_freely(decoder: nn.Module, start: Tensor, context, num_steps: int, unique: bool) -> FreeRun:
-    """Feed a decoder with the best label of its last step, END excluded, for a fixed number of steps.
+    def __post_init__(self) -> None:
+        check_whole('test_cfg.beam', self.beam, 1)
+        check_whole('test_cfg.min_len', self.min_len, 0)
+        for name in ('max_len', 'topk'):
+            if getattr(self, name) is not None:
+                check_whole(f'test_cfg.{name}', getattr(self, name), 1)
+        check_choice('test_cfg.end_mode', self.end_mode, END_MODES)
+        check_choice('test_cfg.score', self.score, ('marginal', 'first', 'step_max', 'noisy_or'))
+        check_choice('test_cfg.set_from', self.set_from, ('path', 'marginal'))
+        for name in ('fallback', 'thr'):
+            check_number(f'test_cfg.{name}', getattr(self, name), least=0)
+            if getattr(self, name) > 1:
+                raise UserError(f'test_cfg.{name} must lie in [0, 1], got {getattr(self, name)}')
+        if self.set_from == 'marginal' and (self.min_len or self.constraints):
+            raise UserError(
+                "set_from='marginal' takes labels one by one and keeps to no min_len or constraints: leave them out, "
+                "or set_from='path'"
+            )
 
-    Args:
-        decoder (nn.Module): See above.
-        start (Tensor): Shape (B, 1) long, START.
-        context: Of the decoder.
-        num_steps (int): T.
-        unique (bool): Whether a label is chosen once only.
+    @classmethod
+    def from_cfg(cls, cfg: Mapping | None, num_labels: int, without_search: bool = False) -> 'Decoding':
+        """Read ``test_cfg``; of a decoder without a search only ``thr``.
 
-    Returns:
-        FreeRun: With gradients in ``logits``.
-    """
-    state, token, logits, emitted, taken = decoder.start(context), start, [], [], []
-    before = None
-    for _ in range(num_steps):
-        scores, state = decoder.step(token, state, context)
-        scores = widen(scores)
-        choice = scores[..., :-1].detach()
-        before = torch.zeros_like(choice, dtype=torch.bool) if before is None else before
-        token = (choice.masked_fill(before, DEAD) if unique else choice).argmax(dim=-1)
-        logits.append(scores)
-        emitted.append(token)
-        taken.append(before)
-        before = before | (token[..., None] == torch.arange(choice.shape[-1], device=token.device))
-    return FreeRun(torch.cat(logits, dim=1), torch.cat(emitted, dim=1), torch.cat(taken, dim=1))
+        Raises:
+            UserError: For an unknown key or value, settings that do nothing together, or lengths that C labels can't
+                have.
+        """
+        if cfg is not None and not isinstance(cfg, Mapping):
+            raise UserError(f'test_cfg must be a dict, got {cfg!r}')
+        settings = dict(cfg or {})
+        if without_search and (useless := sorted(settings.keys() - {'thr'})):
+            raise UserError(
+                f"align='multi' has no beam search: of test_cfg it takes thr, got {', '.join(useless)}"
+            )
+        names = [field.name for field in fields(cls)]
+        if unknown := sorted(settings.keys() - set(names)):
+            raise UserError(f'test_cfg has {", ".join(unknown)}; it takes {", ".join(names)}')
+        decoding = cls(**settings)
+        longest = num_labels if decoding.max_len is None else decoding.max_len
+        if not decoding.min_len <= longest <= num_labels:
+            raise UserError(
+                f'test_cfg needs min_len <= max_len <= num_classes, got min_len={decoding.min_len}, '
+                f'max_len={decoding.max_len}, num_classes={num_labels}'
+            )
+        return decoding
 
+    def search(
+        self, decoder: nn.Module, context, num_labels: int, constraints: LabelConstraints | None = None
+    ) -> Decoded:
+        """Find the best paths; their log-probabilities are below ``ALIVE`` where none meets the constraints.
 
-def path_attention(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
-    """Where an attention decoder looks before it emits each label of given paths.
+        Args:
+            decoder (nn.Module): See ``paths.py``.
+            context: Of the decoder.
+            num_labels (int): C.
+            constraints (LabelConstraints, optional): What is known of the labels, from ``implied``.
+        """
+        state = decoder.start(context)
+        beams = beam_search(
+            lambda tokens, state: decoder.step(tokens, state, context),
+            start_tokens(state, num_labels),
+            state,
+            num_labels,
+            width=self.beam,
+            min_len=self.min_len,
+            max_len=self.max_len,
+            end_mode=self.end_mode,
+            constraints=constraints,
+        )
+        paths = beams.paths[:, 0]
+        # Best paths are followed no further than to the END of the longest.
+        if not is_traced():
+            paths = paths[:, : int((paths < num_labels).any(dim=0).sum()) + 1]
+        tokens = path_inputs(paths, num_labels)
+        scores = self._scores(decoder, context, beams, tokens)
+        if constraints is not None:
+            scores = scores.masked_fill(constraints.absent, 0).masked_fill(constraints.present, 1)
+        return Decoded(scores, paths, beams.log_probs[:, 0], paths, tokens)
 
-    Args:
-        decoder (nn.Module): With ``attend``.
-        tokens (Tensor): Shape (B, T) long, inputs of the steps.
-        context: Of the decoder.
+    def _scores(self, decoder: nn.Module, context, beams: Beams, tokens: Tensor) -> Tensor:
+        if self.score == 'marginal' and not self.fallback:
+            return marginals(beams)
+        logits, lengths = follow_paths(decoder, tokens, context), beams.lengths[:, 0]
+        steps = path_log_probs(logits, emitted_before(tokens, logits.shape[-1] - 1))
+        if self.score == 'first':
+            return first_scores(steps)
+        if self.score == 'noisy_or':
+            return noisy_or_scores(steps, lengths)
+        best = step_max_scores(steps, lengths)
+        if self.score == 'step_max':
+            return best
+        return (1 - self.fallback) * marginals(beams) + self.fallback * best
 
-    Returns:
-        Tensor: Shape (B, T, N), each row sums to 1 over the N locations.
-    """
-    state, weights = decoder.start(context), []
-    for token in tokens.split(1, dim=1):
-        weights.append(decoder.attend(state[0], context))
-        _, state = decoder.step(token, state, context)
-    return widen(torch.cat(weights, dim=1))
+    def run_freely(self, decoder: nn.Module, context, num_labels: int, num_steps: int) -> Decoded:
+        """Read a decoder of ``align='multi'``: the path has the emitted labels whose score reaches ``thr``."""
+        run = decode_freely(decoder, context, num_labels, num_steps)
+        scores = fuse_steps(run.logits[..., :-1]).sigmoid()
+        left_out = scores.gather(1, run.emitted) < self.thr
+        kept = run.emitted.masked_fill(left_out, num_labels)
+        paths = kept.gather(1, left_out.long().argsort(dim=1, stable=True))
+        return Decoded(scores, paths, None, kept, path_inputs(run.emitted, num_labels))

@@ -5,32 +5,22 @@ https://arxiv.org/abs/1604.04573. U is the embedding of the labels, I the featur
 
     w_t = U e                          e picks the label emitted last, START at first    ``embed``
     o_t, r_t = LSTM(r_t-1, w_t)                                                          ``cell``
-    x_t = relu(U_o o_t + U_I I)        the picture enters here and nowhere else          ``join``
+    x_t = relu(U_o o_t + U_I I)        the picture enters here and nowhere else          ``step``
     s_t = U' x_t                       tied to the embedding, no bias; END is a row      ``score``
-    P(l_t | I, l_1 ... l_t-1) = softmax(s_t)
+    P(l_t | I, l_1 ... l_t-1) = softmax(s_t)                                             ``paths.path_log_probs``
+
+B is the number of pictures, W of paths of each, H the width of the LSTM, C the number of labels.
 """
 
 import torch
 from torch import Tensor, nn
 
-from mmlattn.models.layers.lstm_cell import LSTMCell, SingleStateCell
+from mmlattn.models.layers.lstm_cell import LSTMCell
 from mmlattn.models.layers.precision import full_precision
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
-__all__ = [
-    'CELLS',
-    'GATE_ACTS',
-    'IMAGE_INTO',
-    'JointDecoder',
-    'LabelEmbedding',
-    'full_precision',
-    'make_cell',
-]
-
-CELLS = ('lstm', 'paper')
-GATE_ACTS = ('sigmoid', 'relu')
-IMAGE_INTO = ('joint', 'init', 'input')
+__all__ = ['JointDecoder', 'LabelEmbedding', 'SingleStateCell', 'make_cell']
 
 
 class LabelEmbedding(nn.Module):
@@ -39,21 +29,17 @@ class LabelEmbedding(nn.Module):
     Args:
         num_labels (int): C.
         dims (int): Width of the space in which labels, history and picture meet.
-        tie (bool): Whether labels are scored by the rows they are read by; else by a linear layer of its own.
     """
 
-    def __init__(self, num_labels: int, dims: int, tie: bool = True) -> None:
+    def __init__(self, num_labels: int, dims: int) -> None:
         super().__init__()
         self.num_labels = num_labels
         self.table = nn.Embedding(num_labels + 2, dims)
-        self.untied = None if tie else nn.Linear(dims, num_labels + 1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """From zero embeddings relu would pass nothing and no gradient would reach them."""
         nn.init.normal_(self.table.weight, std=0.1)
-        if self.untied is not None:
-            self.untied.reset_parameters()
 
     def embed(self, tokens: Tensor) -> Tensor:
         """W = U e: (...) long of 0 ... C + 1 to (..., dims)."""
@@ -61,15 +47,54 @@ class LabelEmbedding(nn.Module):
 
     def score(self, x: Tensor) -> Tensor:
         """S = U' x: (..., dims) to raw scores (..., C + 1) of the labels and END."""
-        if self.untied is not None:
-            return self.untied(x)
         return nn.functional.linear(x, self.table.weight[: self.num_labels + 1])
 
 
-def make_cell(cell: str, in_dims: int, hidden_dims: int, gate_act: str = 'sigmoid') -> nn.Module:
-    """The standard LSTM cell ('lstm') or the one the paper prints ('paper')."""
-    check_choice('cell', cell, CELLS)
-    check_choice('gate_act', gate_act, GATE_ACTS)
+class SingleStateCell(LSTMCell):
+    """The recurrence as the paper prints it: one state r, which is also what feeds back.
+
+        x = relu(W_x w + R_x r)      what is new
+        i = d(W_i w + R_i r)         input gate
+        f = d(W_f w + R_f r)         forget gate
+        o = d(W_o w + R_o r)         output gate
+        r' = f * r + i * x
+        out = r' * o
+
+    The paper's text names one activation for the gates too, relu, which has no upper bound; ``gate_act='relu'`` is
+    this literal form. The matrices, in the order (i, f, x, o), and their start are those of :class:`LSTMCell`; so are
+    the biases, which the paper does not print.
+
+    Args:
+        in_dims (int): Width of w.
+        hidden_dims (int): Width of r and of what is put out.
+        gate_act (str): d, 'sigmoid' or 'relu'.
+    """
+
+    def __init__(self, in_dims: int, hidden_dims: int, gate_act: str = 'sigmoid') -> None:
+        super().__init__(in_dims, hidden_dims)
+        check_choice('gate_act', gate_act, ('sigmoid', 'relu'))
+        self.gate = dict(sigmoid=torch.sigmoid, relu=torch.relu)[gate_act]
+
+    def forward(self, w: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """One step.
+
+        Args:
+            w (Tensor): Shape (..., in_dims).
+            state (tuple[Tensor, Tensor]): What was put out, which is not used, and r, each (..., hidden_dims).
+
+        Returns:
+            tuple[Tensor, Tensor]: What is put out, and the new r; float32 also under autocast.
+        """
+        _, r = state
+        rows = (self.input(w) + self.hidden(r.to(w.dtype))).to(torch.promote_types(r.dtype, torch.float32))
+        i, f, x, o = rows.chunk(4, dim=-1)
+        r = self.gate(f) * r + self.gate(i) * x.relu()
+        return r * self.gate(o), r
+
+
+def make_cell(cell: str, in_dims: int, hidden_dims: int, gate_act: str) -> nn.Module:
+    """The usual LSTM ('lstm') or the recurrence that the paper prints ('paper')."""
+    check_choice('cell', cell, ('lstm', 'paper'))
     if cell == 'paper':
         return SingleStateCell(in_dims, hidden_dims, gate_act)
     if gate_act != 'sigmoid':
@@ -84,12 +109,11 @@ class JointDecoder(nn.Module):
         num_labels (int): C.
         in_dims (int): Width of the picture's feature I.
         embed_dims (int): Width of the joint space.
-        hidden_dims (int): Width of the LSTM.
-        cell (str): 'lstm', the standard one, or 'paper', see :class:`SingleStateCell`.
+        hidden_dims (int): H.
+        cell (str): 'lstm', the usual one, or 'paper', see :class:`SingleStateCell`.
         gate_act (str): Of the paper's cell, 'sigmoid' or 'relu'.
         image_into (str): 'joint', the paper's: the picture is added in the joint space. For comparison, 'init': it
             makes the first state, and 'input': it is read before START, as captioning does.
-        tie (bool): See :class:`LabelEmbedding`.
         dropout (float): On both projections into the joint space, in training.
 
     Raises:
@@ -108,17 +132,18 @@ class JointDecoder(nn.Module):
         cell: str = 'lstm',
         gate_act: str = 'sigmoid',
         image_into: str = 'joint',
-        tie: bool = True,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
         check_whole('embed_dims', embed_dims, 1)
         check_whole('hidden_dims', hidden_dims, 1)
-        check_choice('image_into', image_into, IMAGE_INTO)
+        check_choice('image_into', image_into, ('joint', 'init', 'input'))
         check_number('dropout', dropout, least=0)
+        # What the shapes of the weights do not show.
+        self.settings = dict(cell=cell, gate_act=gate_act, image_into=image_into)
         self.image_into = image_into
         self.hidden_dims = hidden_dims
-        self.labels = LabelEmbedding(num_labels, embed_dims, tie)
+        self.labels = LabelEmbedding(num_labels, embed_dims)
         self.cell = make_cell(cell, embed_dims, hidden_dims, gate_act)
         self.history = nn.Linear(hidden_dims, embed_dims, bias=False)  # U_o
         width = 2 * hidden_dims if image_into == 'init' else embed_dims
@@ -131,7 +156,7 @@ class JointDecoder(nn.Module):
             return self.dropout(self.picture(feature.to(self.picture.weight.dtype)))[:, None]
 
     def start(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """The state before START, two tensors (B, 1, hidden_dims)."""
+        """The state before START, two tensors (B, 1, H)."""
         if self.image_into == 'init':
             out, state = context.tanh().chunk(2, dim=-1)
             return out, state
@@ -144,8 +169,8 @@ class JointDecoder(nn.Module):
         """Score what may follow.
 
         Args:
-            tokens (Tensor): Shape (B, W) long, what W paths of each picture emitted last.
-            state (tuple[Tensor, Tensor]): Two tensors (B, W, hidden_dims).
+            tokens (Tensor): Shape (B, W) long, what each path emitted last.
+            state (tuple[Tensor, Tensor]): Two tensors (B, W, H).
             context (Tensor): From ``context``.
 
         Returns:

@@ -1,44 +1,49 @@
-"""From sets of labels to the paths a decoder learns (Wang et al., CNN-RNN, CVPR 2016, section 3).
+"""Label paths: what a decoder learns, and decoders run along paths (Wang et al., CNN-RNN, CVPR 2016, section 3).
 
-A path is the labels of an image in some order, then END. Tokens are the labels 0..C-1, ``END = C`` and
-``START = C + 1``, which is only ever an input. Behind the end there is ``IGNORE``, the index that
-cross-entropy passes over.
+A path is the labels of a picture in some order, then END. Tokens are the labels 0 ... C - 1, END = C, and
+START = C + 1, which is only ever read. B is the number of pictures, T of steps, C of labels. A decoder has
+``context(features)``, ``start(context)`` and ``step(tokens, state, context)`` as ``JointDecoder`` has.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from mmlattn.utils.arguments import check_whole
+from mmlattn.models.layers.precision import widen
 
-__all__ = ['IGNORE', 'emitted_before', 'frequency_rank', 'given_keys', 'path_inputs', 'path_targets']
+__all__ = [
+    'ALIVE', 'DEAD', 'IGNORE', 'FreeRun', 'decode_freely', 'emitted_before', 'follow_paths', 'frequency_rank',
+    'label_attention', 'listed_keys', 'path_attention', 'path_inputs', 'path_log_probs', 'path_targets',
+    'start_tokens',
+]  # fmt: skip
 
 IGNORE = -100
+"""The target behind the end of a path, which cross-entropy passes over."""
+
+DEAD = -1e9
+"""Log-probability of what cannot be: finite, since exporters and differences of infinities are not to be trusted."""
+
+ALIVE = -1e8
+"""Anything below is dead: a sum of log-probabilities with one ``DEAD`` in it is."""
 
 
 def frequency_rank(counts: Tensor) -> Tensor:
-    """The place of each label when the most frequent comes first.
-
-    Args:
-        counts (Tensor): Images with each label, shape (C,).
-
-    Returns:
-        Tensor: Shape (C,), long: 0 for the most frequent label; of equally frequent ones the lower index is first.
-    """
+    """Rank labels by how many pictures have them, (C,): 0 is the most frequent, of equal ones the lower index."""
     return counts.argsort(descending=True, stable=True).argsort()
 
 
-def given_keys(lists: list[Tensor], num_labels: int) -> Tensor:
-    """Keys that keep the labels of each image in the order in which they are listed.
+def listed_keys(lists: list[Tensor], num_labels: int) -> Tensor:
+    """Keys for ``path_targets`` that keep the labels of each picture in the order in which they are listed.
 
     Args:
-        lists (list[Tensor]): The label indices of each image, long, shape (n_i,) with any n_i. A label listed more
-            than once counts where it is listed first.
+        lists (list[Tensor]): B times (n,) long, any n. A label listed twice counts where it is listed first.
         num_labels (int): C.
 
     Returns:
-        Tensor: Shape (B, C), long: the position in the list; behind all of them where a label is not listed.
+        Tensor: Shape (B, C) long: the position in the list, or one behind all lists.
     """
     # Padding is written into a column of its own, which is then dropped.
     listed = pad_sequence(lists, batch_first=True, padding_value=num_labels).long()
@@ -48,64 +53,117 @@ def given_keys(lists: list[Tensor], num_labels: int) -> Tensor:
     return keys.scatter_reduce(1, listed, positions, reduce='amin')[:, :num_labels]
 
 
-def path_targets(labels: Tensor, keys: Tensor, max_len: int | None = None) -> Tensor:
-    """The path of each image: its labels by ascending key, END, then IGNORE.
+def path_targets(labels: Tensor, keys: Tensor) -> Tensor:
+    """The path of each picture: its labels by ascending key, END, then ``IGNORE``.
 
-    The keys are the whole choice of order: ``frequency_rank`` for the frequent ones first (as in the paper), its
-    negative for the rare ones first, random numbers of shape (B, C) for a new order each time or of shape (C,) for
-    one random order, and ``given_keys``.
-
-    With ``max_len`` an image keeps its first ``max_len`` labels, and a path that has so many has no END, cut or not:
-    the decoder completes it there with probability 1, so there is nothing to learn.
+    The keys are the whole choice of order: ``frequency_rank`` puts the frequent ones first, as in the paper, its
+    negative the rare ones, and random numbers make a random order.
 
     Args:
-        labels (Tensor): Which labels an image has, shape (B, C), bool.
-        keys (Tensor): Finite, shape (C,) or (B, C); of equal ones the lower index is first.
-        max_len (int | None): Most labels of a path, at least 1.
+        labels (Tensor): Which labels a picture has, shape (B, C) bool.
+        keys (Tensor): Finite, shape (C,) or (B, C). Of equal keys the lower index is first.
 
     Returns:
-        Tensor: Shape (B, T), long, with T the most labels of an image + 1, at most ``max_len``. An image without
-        labels has END alone.
+        Tensor: Shape (B, T) long; T is 1 more than the most labels of a picture.
     """
-    if max_len is not None:
-        check_whole('max_len', max_len, least=1)
-    num_labels = labels.shape[1]
     counts = labels.sum(dim=1, keepdim=True)
     steps = int(counts.max()) + 1
-    if max_len is not None:
-        steps = min(steps, max_len)
-
     behind_all = torch.finfo(keys.dtype).max if keys.is_floating_point() else torch.iinfo(keys.dtype).max
     order = keys.expand_as(labels).masked_fill(~labels, behind_all).argsort(dim=1, stable=True)
-    paths = F.pad(order, (0, 1))[:, :steps]
     step = torch.arange(steps, device=labels.device)
-    paths = paths.masked_fill(step == counts, num_labels)
+    paths = F.pad(order, (0, 1))[:, :steps].masked_fill(step == counts, labels.shape[1])
     return paths.masked_fill(step > counts, IGNORE)
 
 
 def path_inputs(targets: Tensor, num_labels: int) -> Tensor:
-    """What the decoder reads when it is to emit ``targets`` (teacher forcing): START, then each target.
-
-    Args:
-        targets (Tensor): Of ``path_targets``, shape (B, T).
-        num_labels (int): C.
-
-    Returns:
-        Tensor: Shape (B, T), long, all of them tokens: END stands where the path has ended.
-    """
+    """What a decoder reads to emit ``targets`` (B, T): START, then each target; END again behind the end."""
     emitted = targets[:, :-1]
     return F.pad(emitted.masked_fill(emitted == IGNORE, num_labels), (1, 0), value=num_labels + 1)
 
 
 def emitted_before(tokens: Tensor, num_labels: int) -> Tensor:
-    """Labels among the inputs up to and including step t: those that may not be emitted again at t.
+    """Which labels are among the tokens read up to each step, so that they may not come again: (B, T, C) bool."""
+    read = tokens[..., None] == torch.arange(num_labels, device=tokens.device)
+    # Exporters add up no bools.
+    return read.long().cumsum(dim=1) > 0
+
+
+def path_log_probs(logits: Tensor, before: Tensor, may_end: bool = True) -> Tensor:
+    """Log P(l_t | I, l_1 ... l_t-1): the softmax over what may come next, which no label does twice.
+
+    The paper does not say so; with it the probabilities of all ordered sets of labels sum to 1.
 
     Args:
-        tokens (Tensor): Inputs of the decoder, shape (B, T).
-        num_labels (int): C.
+        logits (Tensor): Raw scores s_t, shape (B, T, C + 1), END last.
+        before (Tensor): Labels emitted before each step, shape (B, T, C) bool.
+        may_end (bool): Whether END may come.
 
     Returns:
-        Tensor: Shape (B, T, C), bool.
+        Tensor: As ``logits``, at least float32; ``DEAD`` where something may not come.
     """
-    read = tokens[..., None] == torch.arange(num_labels, device=tokens.device)
-    return read.long().cumsum(dim=1) > 0  # exporters add up no bools
+    blocked = F.pad(before, (0, 1), value=not may_end)
+    # Masked again afterwards: where nothing may come the softmax is uniform.
+    return widen(logits).masked_fill(blocked, DEAD).log_softmax(dim=-1).masked_fill(blocked, DEAD)
+
+
+def start_tokens(state: tuple[Tensor, ...], num_labels: int) -> Tensor:
+    """START for each picture, (B, 1) long, for a decoder in its first state."""
+    return torch.full_like(state[0][..., 0], num_labels + 1, dtype=torch.long)
+
+
+def follow_paths(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
+    """Raw scores of each step when a decoder reads ``tokens`` (B, T): (B, T, C + 1), at least float32."""
+    state, logits = decoder.start(context), []
+    for token in tokens.split(1, dim=1):
+        scores, state = decoder.step(token, state, context)
+        logits.append(scores)
+    return widen(torch.cat(logits, dim=1))
+
+
+class FreeRun(NamedTuple):
+    """What a decoder says that reads its own choices: raw scores, each step's choice, the labels chosen before it."""
+
+    logits: Tensor
+    """(B, T, C + 1), at least float32, nothing masked."""
+    emitted: Tensor
+    """(B, T) long, never END."""
+    before: Tensor
+    """(B, T, C) bool."""
+
+
+def decode_freely(decoder: nn.Module, context, num_labels: int, num_steps: int) -> FreeRun:
+    """Let a decoder read the best label of its last step, none of them twice, for a fixed number of steps."""
+    state = decoder.start(context)
+    token, logits, emitted, chosen = start_tokens(state, num_labels), [], [], []
+    every = torch.arange(num_labels, device=token.device)
+    before = (token == every)[:, None]
+    for _ in range(num_steps):
+        scores, state = decoder.step(token, state, context)
+        logits.append(widen(scores))
+        chosen.append(before)
+        token = logits[-1][..., :-1].detach().masked_fill(before, DEAD).argmax(dim=-1)
+        emitted.append(token)
+        before = before | (token[..., None] == every)
+    return FreeRun(torch.cat(logits, dim=1), torch.cat(emitted, dim=1), torch.cat(chosen, dim=1))
+
+
+def path_attention(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
+    """Where an attention decoder that reads ``tokens`` (B, T) looks: (B, T, N), sums to 1 over the N locations."""
+    state, weights = decoder.start(context), []
+    for token in tokens.split(1, dim=1):
+        weights.append(decoder.attend(state[0], context))
+        _, state = decoder.step(token, state, context)
+    return widen(torch.cat(weights, dim=1))
+
+
+def label_attention(looks: Tensor, emitted: Tensor, num_labels: int) -> Tensor:
+    """Where the step looked that was first to emit each label: (B, C, N), all zero for labels never emitted.
+
+    Args:
+        looks (Tensor): From ``path_attention``, shape (B, T, N).
+        emitted (Tensor): The token of each step, shape (B, T) long.
+        num_labels (int): C.
+    """
+    hits = emitted[..., None] == torch.arange(num_labels, device=looks.device)
+    first = hits & (hits.long().cumsum(dim=1) == 1)
+    return first.to(looks.dtype).transpose(1, 2) @ looks

@@ -23,11 +23,8 @@ class Trainer(torch.nn.Module):
     def __init__(self, settings):
         super().__init__()
         torch.manual_seed(0)
-        # Every image weighs the same, as in one process on all of them.
         decoder = dict(type='joint', dropout=0.0) | settings.get('decoder', {}) | dict(dropout=0.0)
-        self.head = CNNRNNHead(
-            4, 6, label_freq=[4, 3, 2, 1], loss_norm='image', **(settings | dict(decoder=decoder))
-        )
+        self.head = CNNRNNHead(4, 6, label_freq=[4, 3, 2, 1], **(settings | dict(decoder=decoder)))
 
     def forward(self, x, labels):
         samples = [DataSample().set_gt_label(torch.tensor(label, dtype=torch.long)) for label in labels]
@@ -39,6 +36,7 @@ def make(case):
 
 
 def batch(rank, step):
+    """Both ranks have as many labels, so that every step weighs the same, as in one process on all of them."""
     torch.manual_seed(10 * step + rank)
     return torch.randn(2, 6, 2, 2, dtype=torch.float64), [[rank], [0, 2, 3]]
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from mmlattn.models.cnn_rnn.attention_decoder import AttentionDecoder
-from mmlattn.models.cnn_rnn.decoding import decode_freely, follow_paths, path_attention, path_log_probs
-from mmlattn.models.cnn_rnn.joint_decoder import JointDecoder, LabelEmbedding
-from mmlattn.models.layers.lstm_cell import SingleStateCell
+from mmlattn.models.cnn_rnn.joint_decoder import JointDecoder, LabelEmbedding, SingleStateCell
+from mmlattn.models.cnn_rnn.paths import decode_freely, follow_paths, path_attention, path_log_probs
 
 C, D, E, H = 5, 7, 6, 8
 END, START = C, C + 1
@@ -56,19 +55,15 @@ def joint_reference(decoder, cell, image_into, feature, tokens):
         if image_into == 'joint':
             x = x + image
         x = x.clamp(min=0)
-        if decoder.labels.untied is None:
-            rows.append(torch.stack([table[c] @ x for c in range(C + 1)]))
-        else:
-            rows.append(decoder.labels.untied.weight @ x + decoder.labels.untied.bias)
+        rows.append(torch.stack([table[c] @ x for c in range(C + 1)]))
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize('tie', [True, False])
 @pytest.mark.parametrize('image_into', ['joint', 'init', 'input'])
 @pytest.mark.parametrize('cell', ['lstm', 'paper'])
-def test_joint_decoder_is_its_equations(cell, image_into, tie):
+def test_joint_decoder_is_its_equations(cell, image_into):
     torch.manual_seed(0)
-    decoder = JointDecoder(C, D, embed_dims=E, hidden_dims=H, cell=cell, image_into=image_into, tie=tie)
+    decoder = JointDecoder(C, D, embed_dims=E, hidden_dims=H, cell=cell, image_into=image_into)
     decoder = decoder.double().eval()
     features = torch.randn(3, D).double()
     tokens = torch.tensor([[START, 0, 3, 1], [START, 4, 2, END], [START, END, END, END]])
@@ -154,19 +149,18 @@ def test_free_run_feeds_its_own_best_label():
     decoder = JointDecoder(C, D, embed_dims=E, hidden_dims=H).eval()
     features = torch.randn(4, D) * 3
     context, start = decoder.context(features), torch.full((4, 1), START)
-    for unique in (True, False):
-        run = decode_freely(decoder, start, context, 4, unique)
-        tokens = torch.cat((start, run.emitted[:, :-1]), dim=1)
-        torch.testing.assert_close(run.logits, follow_paths(decoder, tokens, context))
-        for row in range(4):
-            emitted = []
-            for t in range(4):
-                scores = run.logits[row, t, :C].tolist()
-                assert run.before[row, t].nonzero().flatten().tolist() == sorted(set(emitted))
-                open_ = [c for c in range(C) if not unique or c not in emitted]
-                assert run.emitted[row, t] == max(open_, key=lambda c: scores[c])
-                emitted.append(int(run.emitted[row, t]))
-        assert not unique or all(len(set(path.tolist())) == 4 for path in run.emitted)
+    run = decode_freely(decoder, context, C, 4)
+    tokens = torch.cat((start, run.emitted[:, :-1]), dim=1)
+    torch.testing.assert_close(run.logits, follow_paths(decoder, tokens, context))
+    for row in range(4):
+        emitted = []
+        for t in range(4):
+            scores = run.logits[row, t, :C].tolist()
+            assert run.before[row, t].nonzero().flatten().tolist() == sorted(set(emitted))
+            open_ = [c for c in range(C) if c not in emitted]
+            assert run.emitted[row, t] == max(open_, key=lambda c: scores[c])
+            emitted.append(int(run.emitted[row, t]))
+    assert all(len(set(path.tolist())) == 4 for path in run.emitted)
 
 
 @pytest.mark.parametrize(

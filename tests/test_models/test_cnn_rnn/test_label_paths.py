@@ -8,7 +8,7 @@ from mmlattn.models.cnn_rnn.paths import (
     IGNORE,
     emitted_before,
     frequency_rank,
-    given_keys,
+    listed_keys,
     path_inputs,
     path_targets,
 )
@@ -50,9 +50,8 @@ def random_labels(batch=50, num_labels=12):
     return torch.rand(batch, num_labels, generator=generator) < shares, generator
 
 
-@pytest.mark.parametrize('max_len', [None, 1, 4, 12, 13, 40])
 @pytest.mark.parametrize('kind', ['one order', 'an order of each image', 'ranks', 'all keys equal'])
-def test_paths_are_those_of_the_loop(kind, max_len):
+def test_paths_are_those_of_the_loop(kind):
     labels, generator = random_labels()
     batch, num_labels = labels.shape
     keys = {
@@ -64,28 +63,19 @@ def test_paths_are_those_of_the_loop(kind, max_len):
     expected = []
     for row, row_keys in zip(labels, keys.expand(batch, -1), strict=True):
         path = sorted(row.nonzero()[:, 0].tolist(), key=lambda label: (row_keys[label], label))
-        expected.append([*path, num_labels][:max_len])
+        expected.append([*path, num_labels])
     longest = max(map(len, expected))
     expected = [path + [IGNORE] * (longest - len(path)) for path in expected]
-    assert path_targets(labels, keys, max_len).tolist() == expected
+    assert path_targets(labels, keys).tolist() == expected
 
 
-def test_a_full_path_has_no_end():
-    """The decoder completes it there by itself; one label less, and END is learned."""
-    labels = sets([[0, 1, 2, 3], [0, 1, 2], [0, 1]], 4)
-    expected = [[0, 1, 2], [0, 1, 2], [0, 1, 4]]
-    assert path_targets(labels, torch.arange(4), max_len=3).tolist() == expected
-    with pytest.raises(ValueError, match='max_len must be a whole number of 1 or more, got 0'):
-        path_targets(labels, torch.arange(4), max_len=0)
-
-
-def test_given_keys_keep_the_listed_order_and_the_first_of_duplicates():
+def test_listed_keys_keep_the_listed_order_and_the_first_of_duplicates():
     lists = [[3, 1, 2], [], [2, 0, 2, 0, 1], [4], [0, 0]]
     expected = [[3, 1, 2, 5], [5], [2, 0, 1, 5], [4, 5], [0, 5]]
-    keys = given_keys([torch.tensor(listed, dtype=torch.long) for listed in lists], 5)
+    keys = listed_keys([torch.tensor(listed, dtype=torch.long) for listed in lists], 5)
     targets = path_targets(sets(lists, 5), keys)
     assert [[token for token in path if token != IGNORE] for path in targets.tolist()] == expected
-    nothing = given_keys([torch.zeros(0, dtype=torch.long)] * 2, 5)
+    nothing = listed_keys([torch.zeros(0, dtype=torch.long)] * 2, 5)
     assert path_targets(torch.zeros(2, 5, dtype=torch.bool), nothing).tolist() == [[5], [5]]
 
 

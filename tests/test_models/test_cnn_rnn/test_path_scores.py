@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from mmlattn.models.cnn_rnn.beam_search import DEAD, Beams
+from mmlattn.models.cnn_rnn.beam_search import Beams
+from mmlattn.models.cnn_rnn.paths import DEAD
 from mmlattn.models.cnn_rnn.scores import first_scores, marginals, noisy_or_scores, step_max_scores
 
 
