@@ -3,6 +3,7 @@
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 
+from mmlattn.structures.labels import select_labels
 from mmlattn.utils.errors import UserError
 
 __all__ = ['decide_labels', 'deciding_head', 'head_of']
@@ -22,16 +23,10 @@ def deciding_head(head: nn.Module) -> nn.Module:
 
 
 def decide_labels(head: nn.Module, scores: Tensor) -> list[Tensor]:
-    """What the head would predict from these scores.
+    """The classes that the head would predict from fused scores (B, C): class indices of each image.
 
-    Args:
-        head (nn.Module): One with a rule of its own, ``select(scores)``; a ``MultiLabelClsHead`` of mmpretrain: the
-            classes that reach ``thr`` or, without it, the ``topk`` best; a ``ClsHead``: the best class; or a wrapper
-            of one of these.
-        scores (Tensor): Shape (B, C), as the head's ``pred_score``.
-
-    Returns:
-        list[Tensor]: Class indices of each image, as the head's ``pred_label``.
+    A head with a method ``select(scores)`` decides by it, a ``MultiLabelClsHead`` of mmpretrain by ``thr`` or else by
+    ``topk``, a ``ClsHead`` for the best class, a wrapper as the head inside.
 
     Raises:
         UserError: If the head is none of these.
@@ -41,11 +36,16 @@ def decide_labels(head: nn.Module, scores: Tensor) -> list[Tensor]:
         return head.select(scores)
     if isinstance(head, MultiLabelClsHead):
         if head.thr is not None:
-            return [(row >= head.thr).nonzero()[:, 0] for row in scores]
-        return list(scores.topk(head.topk, dim=1).indices)
+            return [select_labels(row, head.thr) for row in scores]
+        return [_best_first(row, select_labels(row, topk=head.topk)) for row in scores]
     if isinstance(head, ClsHead):
         return list(scores.argmax(dim=1, keepdim=True))
     raise UserError(
         f'{type(head).__name__} has no rule to predict labels from fused scores: derive it from ClsHead or '
         'MultiLabelClsHead, or give it a method select(scores (B, C)) -> list of B label tensors'
     )
+
+
+def _best_first(scores: Tensor, labels: Tensor) -> Tensor:
+    """The order in which mmpretrain lists the ``topk`` classes."""
+    return labels[scores[labels].argsort(descending=True, stable=True)]

@@ -4,6 +4,8 @@ Wang et al., ICCV 2017, test so: a picture N pixels wide passes through the back
 pixels, one at each corner and one in the centre, are cut from the feature map instead of the picture. At a stride of
 16 pixels the margin of 64 is d = 4 cells, so the windows of a 32 x 32 map are 28 x 28, and that in the centre starts
 at d // 2 = 2.
+
+Sizes are (height, width), of inputs in pixels and of maps in cells. V is the number of windows.
 """
 
 from collections.abc import Sequence
@@ -16,15 +18,9 @@ from torch import Tensor
 from mmlattn.utils.errors import UserError
 
 __all__ = [
-    'CROPS',
-    'FeatureWindow',
-    'boxes_from_windows',
-    'check_margin',
-    'cut_windows',
-    'feature_windows',
-    'maps_from_windows',
-    'scale_windows',
-]
+    'CROPS', 'FeatureWindow', 'boxes_from_windows', 'check_margin', 'cut_windows', 'feature_windows',
+    'maps_from_windows', 'scale_windows',
+]  # fmt: skip
 
 CROPS = ('five', 'ten')
 
@@ -45,15 +41,12 @@ def feature_windows(
     """Where the crops lie: top left, top right, bottom left, bottom right, centre.
 
     Args:
-        input_size (Sequence[int]): (height, width) of the network input, in pixels.
-        map_size (Sequence[int]): (h, w) of the feature map, in cells.
+        input_size (Sequence[int]): Of the network input.
+        map_size (Sequence[int]): Of the feature map.
         margin (int): By how many pixels of the input the crops are smaller in height and width; two cells of the map
             or more. Of an odd number of cells, d, the centre takes the middle rounded down, d // 2.
         crops (str): 'five', or 'ten' for these and then the mirror image of each. A mirrored feature map is close to,
             but not the same as, the feature map of the mirrored picture.
-
-    Returns:
-        tuple[FeatureWindow, ...]: 5 or 10.
 
     Raises:
         UserError: If the margin is no whole number of cells, or too small or too large for them.
@@ -65,28 +58,23 @@ def feature_windows(
 
 
 def _margin_cells(input_size: Sequence[int], map_size: Sequence[int], margin: int, axis: int) -> int:
-    given = f'input {tuple(input_size)}, feature map {tuple(map_size)}, margin {margin}'
+    sizes = f'input {tuple(input_size)}, feature map {tuple(map_size)}, margin {margin}'
     stride, rest = divmod(input_size[axis], map_size[axis])
     if rest or not stride:
         raise UserError(
-            f'crops of the feature map need the same whole number of pixels for each cell, got {given}: resize to '
+            f'crops of the feature map need the same whole number of pixels for each cell, got {sizes}: resize to '
             "a multiple of the backbone's stride"
         )
     if map_size[axis] < 3:
         raise UserError(
-            f'the input is too small for crops with any margin, got {given}: a cell is {stride} pixels, so resize to '
+            f'the input is too small for crops with any margin, got {sizes}: a cell is {stride} pixels, so resize to '
             f'{3 * stride} or more'
         )
     return check_margin(margin, stride, input_size[axis])
 
 
 def check_margin(margin: int, stride: int, side: int | None = None) -> int:
-    """The cells of a margin.
-
-    Args:
-        margin (int): Of the crops, in pixels of the input.
-        stride (int): Pixels to a cell of the feature map.
-        side (int, optional): Height or width of the input, if known.
+    """The cells of a margin in pixels, at ``stride`` pixels to a cell; ``side`` is that of the input, where known.
 
     Raises:
         UserError: If they are not a whole number, fewer than two, or as many as the map has.
@@ -107,16 +95,8 @@ def scale_windows(
 ) -> tuple[FeatureWindow, ...]:
     """The same parts of the picture on a finer map.
 
-    Args:
-        windows (Sequence[FeatureWindow]): On a map of ``map_size``.
-        map_size (Sequence[int]): (h, w), in cells.
-        finer_size (Sequence[int]): (h, w) of the other, whole multiples of these.
-
-    Returns:
-        tuple[FeatureWindow, ...]: As many.
-
     Raises:
-        UserError: If a cell is no whole number of the finer map's.
+        UserError: If a cell is no whole number of the finer map's cells.
     """
     (y, rest_y), (x, rest_x) = (divmod(fine, cells) for fine, cells in zip(finer_size, map_size, strict=True))
     if rest_y or rest_x:
@@ -128,33 +108,19 @@ def scale_windows(
 
 
 def cut_windows(x: Tensor, windows: Sequence[FeatureWindow]) -> Tensor:
-    """Cut the windows of every feature map of a batch.
-
-    Args:
-        x (Tensor): Shape (B, D, h, w).
-        windows (Sequence[FeatureWindow]): V of one size.
-
-    Returns:
-        Tensor: Shape (V * B, D, height, width), the batch of the first window first.
-    """
+    """The windows, all of one size, of maps (B, D, h, w), as (V * B, D, height, width), window by window."""
     cut = ((x[..., w.top : w.top + w.height, w.left : w.left + w.width], w.flipped) for w in windows)
     return torch.cat([part.flip(-1) if flipped else part for part, flipped in cut])
 
 
 def boxes_from_windows(boxes: Tensor, windows: Sequence[FeatureWindow], map_size: Sequence[int]) -> Tensor:
-    """Boxes in the frame of their window, in that of the whole map: (box * size of the window + its origin) / size.
+    """Boxes (V, ..., 4), xyxy as fractions of their window, as fractions of the whole map.
 
-    Args:
-        boxes (Tensor): Shape (V, ..., 4), xyxy as fractions of the window.
-        windows (Sequence[FeatureWindow]): V.
-        map_size (Sequence[int]): (h, w) of the whole map.
-
-    Returns:
-        Tensor: Shape (V, ..., 4), xyxy as fractions of the whole; boxes of mirrored windows are mirrored back.
+    (box * size of the window + its origin) / size of the map; boxes of mirrored windows are mirrored back.
     """
     placed = []
-    for own, window in zip(boxes, windows, strict=True):
-        x1, y1, x2, y2 = own.unbind(-1)
+    for box, window in zip(boxes, windows, strict=True):
+        x1, y1, x2, y2 = box.unbind(-1)
         if window.flipped:
             x1, x2 = 1 - x2, 1 - x1
         x1, x2 = ((x * window.width + window.left) / map_size[1] for x in (x1, x2))
@@ -164,19 +130,13 @@ def boxes_from_windows(boxes: Tensor, windows: Sequence[FeatureWindow], map_size
 
 
 def maps_from_windows(maps: Tensor, windows: Sequence[FeatureWindow], map_size: Sequence[int]) -> Tensor:
-    """Maps over the cells of their window, over those of the whole map, with zeros around: sums stay the same.
+    """Maps (V, ..., height, width) over the cells of their window, over those of the whole map, (V, ..., h, w).
 
-    Args:
-        maps (Tensor): Shape (V, ..., height, width).
-        windows (Sequence[FeatureWindow]): V, of that height and width.
-        map_size (Sequence[int]): (h, w) of the whole map.
-
-    Returns:
-        Tensor: Shape (V, ..., h, w); maps of mirrored windows are mirrored back.
+    There are zeros around, so sums stay the same; maps of mirrored windows are mirrored back.
     """
     pasted = []
-    for own, window in zip(maps, windows, strict=True):
+    for part, window in zip(maps, windows, strict=True):
         right, bottom = map_size[1] - window.left - window.width, map_size[0] - window.top - window.height
-        own = own.flip(-1) if window.flipped else own
-        pasted.append(F.pad(own, (window.left, right, window.top, bottom)))
+        part = part.flip(-1) if window.flipped else part
+        pasted.append(F.pad(part, (window.left, right, window.top, bottom)))
     return torch.stack(pasted)

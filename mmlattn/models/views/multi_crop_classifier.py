@@ -39,7 +39,7 @@ class MultiCropClassifier(ImageClassifier):
 
     Evidence comes in the frame of the whole input. ``regions`` and ``region_scores`` are those of all crops, crop by
     crop, K rows each. ``attention_maps`` are fused with the weights of the scores: the mean over the crops that have
-    a map of the class, or for ``fuse='max'`` the map of the crop that gave the score.
+    a map of the class, or for ``fuse='max'`` the map of the crop that gave the score. Other evidence is an error.
 
     Args:
         crops (str, optional): 'five' (corners and centre), 'ten' (these and their mirror images) or None to
@@ -53,9 +53,8 @@ class MultiCropClassifier(ImageClassifier):
         **kwargs: ``backbone``, ``neck``, ``head`` ... of ``ImageClassifier``.
 
     Raises:
-        UserError: On an unknown option; in ``predict``, if the head's evidence cannot be fused.
-        UserError: In ``predict``, and in ``loss`` as far as it shows there, if the backbone gives no feature maps or
-            the margin does not fit them.
+        UserError: On an unknown option; in ``predict``, and in ``loss`` as far as it shows there, if the backbone
+            gives no feature maps or the margin does not fit them.
     """
 
     def __init__(
@@ -87,9 +86,11 @@ class MultiCropClassifier(ImageClassifier):
         """The head's losses on the whole picture; a margin that cannot fit is refused before an epoch is lost."""
         feats = self.extract_feat(inputs, stage='backbone')
         if self.crops is not None:
-            _check_strides(
-                inputs.shape[-2:], [tuple(x.shape[-2:]) for x in _feature_maps(feats)], self.margin
-            )
+            # Training pictures have other sizes than those to be tested, but the same strides.
+            coarsest = min(tuple(x.shape[-2:]) for x in _feature_maps(feats))
+            for side, cells in zip(inputs.shape[-2:], coarsest, strict=True):
+                if side % cells == 0:
+                    check_margin(self.margin, side // cells)
         return self.head.loss(self.neck(feats) if self.with_neck else feats, data_samples)
 
     def predict(
@@ -101,25 +102,20 @@ class MultiCropClassifier(ImageClassifier):
             inputs (Tensor): Shape (B, 3, H, W).
             data_samples (list[DataSample], optional): Samples to write to, B.
             **kwargs: For the head's ``predict``, such as ``with_evidence=True``.
-
-        Returns:
-            list[DataSample]: The samples given, or new ones.
         """
-        if self.crops is None:
-            return super().predict(inputs, data_samples, **kwargs)
-        if not len(inputs):
+        if self.crops is None or not len(inputs):
             return super().predict(inputs, data_samples, **kwargs)
         maps = _feature_maps(self.extract_feat(inputs, stage='backbone'))
         sizes = [tuple(x.shape[-2:]) for x in maps]
         coarsest = min(sizes)
         placed = feature_windows(inputs.shape[-2:], coarsest, self.margin, self.crops)
         windows = [scale_windows(placed, coarsest, size) for size in sizes]
-        feats = tuple(cut_windows(x, own) for x, own in zip(maps, windows, strict=True))
+        feats = tuple(cut_windows(x, on_map) for x, on_map in zip(maps, windows, strict=True))
         if self.with_neck:
             feats = self.neck(feats)
         looks = self.head.predict(feats, None, **kwargs)
         scores = self.head(feats) if self.fuse_on == 'logit' else _stack(looks, 'pred_score')
-        scores = _by_image(scores, len(inputs))
+        scores = _by_window(scores, len(inputs)).transpose(0, 1)
         samples = self._decide(fuse_scores(scores, self.fuse), data_samples)
         _fuse_evidence(samples, looks, windows, sizes, fusion_weights(scores, self.fuse))
         return samples
@@ -136,33 +132,22 @@ class MultiCropClassifier(ImageClassifier):
 
 def _feature_maps(feats: Sequence[Tensor] | Tensor) -> Sequence[Tensor]:
     maps = feats if isinstance(feats, (tuple, list)) else (feats,)
-    wrong = [str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in maps if _no_map(x)]
-    if wrong:
+    found = [str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in maps]
+    if any(not isinstance(x, Tensor) or x.dim() != 4 for x in maps):
         raise UserError(
-            f'crops are cut from feature maps (B, D, h, w), but the backbone gives {", ".join(wrong)}: for '
+            f'crops are cut from feature maps (B, D, h, w), but the backbone gives {", ".join(found)}: for '
             "transformers set out_type='featmap', for others take the outputs before pooling, or crops=None"
         )
     return maps
-
-
-def _check_strides(input_size: Sequence[int], sizes: Sequence[tuple[int, int]], margin: int) -> None:
-    """Training pictures have other sizes than those to be tested, but the same strides, where they divide evenly."""
-    for side, cells in zip(input_size, min(sizes), strict=True):
-        if side % cells == 0:
-            check_margin(margin, side // cells)
-
-
-def _no_map(x: object) -> bool:
-    return not isinstance(x, Tensor) or x.dim() != 4
 
 
 def _stack(looks: Sequence[DataSample], field: str) -> Tensor:
     return torch.stack([look.get(field) for look in looks])
 
 
-def _by_image(x: Tensor, batch_size: int) -> Tensor:
-    """(V * B, ...) to (B, V, ...)."""
-    return x.unflatten(0, (-1, batch_size)).transpose(0, 1)
+def _by_window(x: Tensor, batch_size: int) -> Tensor:
+    """(V * B, ...) to (V, B, ...)."""
+    return x.unflatten(0, (-1, batch_size))
 
 
 def _fuse_evidence(
@@ -172,7 +157,7 @@ def _fuse_evidence(
     sizes: Sequence[tuple[int, int]],
     weights: Tensor,
 ) -> None:
-    """Write what the looks at all windows told, in the frame of the whole input.
+    """Write the evidence of the V windows of B samples, in the frame of the whole input.
 
     Args:
         samples (Sequence[DataSample]): B, changed in place.
@@ -181,23 +166,21 @@ def _fuse_evidence(
         sizes (Sequence[tuple[int, int]]): (h, w) of each feature map.
         weights (Tensor): Shape (B, V, C), the part of each window in the fused scores.
     """
-    told = set(looks[0].keys()) - {'pred_score', 'pred_label'}
-    unknown = told - {'regions', 'region_scores', 'attention_maps'}
-    if unknown:
+    evidence = set(looks[0].keys()) - {'pred_score', 'pred_label'}
+    if unknown := evidence - {'regions', 'region_scores', 'attention_maps'}:
         raise UserError(
             f'{", ".join(sorted(unknown))} of several crops cannot be fused: predict without evidence, or set '
             'crops=None'
         )
-    if 'regions' in told:
-        boxes = _stack(looks, 'regions').unflatten(0, (-1, len(samples)))
-        boxes = boxes_from_windows(boxes, windows[-1], sizes[-1]).transpose(0, 1).flatten(1, 2)
-        scores = None
-        if 'region_scores' in told:
-            scores = _by_image(_stack(looks, 'region_scores'), len(samples)).flatten(1, 2)
-        set_regions(samples, boxes, scores)
-    if 'attention_maps' in told:
-        maps = _stack(looks, 'attention_maps').unflatten(0, (-1, len(samples)))
-        set_attention_maps(samples, _fuse_maps(maps, windows, sizes, weights.transpose(0, 1)))
+    found = {field: _by_window(_stack(looks, field), len(samples)) for field in evidence}
+    if 'regions' in found:
+        boxes = boxes_from_windows(found['regions'], windows[-1], sizes[-1]).transpose(0, 1).flatten(1, 2)
+        scores = found.get('region_scores')
+        set_regions(samples, boxes, scores if scores is None else scores.transpose(0, 1).flatten(1, 2))
+    if 'attention_maps' in found:
+        set_attention_maps(
+            samples, _fuse_maps(found['attention_maps'], windows, sizes, weights.transpose(0, 1))
+        )
 
 
 def _fuse_maps(
@@ -207,13 +190,17 @@ def _fuse_maps(
     weights: Tensor,
 ) -> Tensor:
     """Attention maps (V, B, C, height, width) of the windows to (B, C, h, w), with weights (V, B, C)."""
-    grids = {(own[0].height, own[0].width): (own, size) for own, size in zip(windows, sizes, strict=True)}
-    found = tuple(maps.shape[-2:])
-    if found not in grids:
+    cut = {
+        (on_map[0].height, on_map[0].width): (on_map, size)
+        for on_map, size in zip(windows, sizes, strict=True)
+    }
+    grid = tuple(maps.shape[-2:])
+    if grid not in cut:
         raise UserError(
-            f'attention maps of {found} cells cannot be put back: the crops of the feature maps have '
-            f'{", ".join(map(str, grids))} cells. Predict without evidence, or set crops=None'
+            f'attention maps of {grid} cells cannot be put back: the crops of the feature maps have '
+            f'{", ".join(map(str, cut))} cells. Predict without evidence, or set crops=None'
         )
-    weights = weights * maps.flatten(-2).any(dim=-1)  # a class that a decoder did not emit has no map
+    # A class that a decoder did not emit has no map.
+    weights = weights * maps.flatten(-2).any(dim=-1)
     weights = weights / weights.sum(dim=0).where(weights.any(dim=0), 1.0)
-    return (weights[..., None, None] * maps_from_windows(maps, *grids[found])).sum(dim=0)
+    return (weights[..., None, None] * maps_from_windows(maps, *cut[grid])).sum(dim=0)

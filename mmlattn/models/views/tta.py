@@ -15,8 +15,7 @@ __all__ = ['DecidingTTA']
 class DecidingTTA(AverageClsScoreTTA):
     """Averages the scores of all views and decides on labels from the average, by the rule of the head.
 
-    The one of mmpretrain keeps the labels of the first view, which its own metrics do not read, and what that view
-    tells of where the network looked, which lies elsewhere in the picture.
+    mmpretrain's keeps the labels of the first view, and its evidence, which lies elsewhere in the picture.
 
     Raises:
         UserError: For a head without a rule to decide by, see ``decide_labels``.
