@@ -32,6 +32,12 @@ def mask(x, y, square, width, height, k):
     return (h(x - x0, k) - h(x - x1, k)) * (h(y - y0, k) - h(y - y1, k))
 
 
+def mask_picture(square, width, height, k):
+    """M on every pixel, (height, width)."""
+    rows = [[mask(x, y, square, width, height, k) for x in range(width)] for y in range(height)]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
 def mask_slopes(x, y, square, width, height, k):
     """Change of M with the centre's x, its y, half the width and half the height, all in pixels.
 
@@ -75,10 +81,10 @@ def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-def bounded_square(raw, least=1 / 6, most=0.5):
+def bounded_square(raw, least=1 / 6):
     """Always inside: the side first, then the centre over what room it leaves."""
     s_x, s_y, s_l = map(sigmoid, raw)
-    half = least + s_l * (most - least)
+    half = least + s_l * (0.5 - least)
     return half + s_x * (1 - 2 * half), half + s_y * (1 - 2 * half), half
 
 
@@ -88,10 +94,10 @@ def clipped_square(raw, least):
     return s_x, s_y, max(s_l, least)
 
 
-def shifted_square(raw, least, most=0.5):
+def shifted_square(raw, least):
     """Plain sigmoids, then moved inside."""
     s_x, s_y, s_l = map(sigmoid, raw)
-    half = min(max(s_l, least), most)
+    half = min(max(s_l, least), 0.5)
     return min(max(s_x, half), 1 - half), min(max(s_y, half), 1 - half), half
 
 
@@ -170,14 +176,13 @@ def true_class_probability(logits, target):
     return sum(p * float(t) for p, t in zip(probabilities, target, strict=True))
 
 
-def rank_hinges(probabilities, margin=0.05, detach_reference=True):
-    """Hinges of one picture over its scales, and the gradient of their sum at each probability."""
+def rank_hinges(probabilities, margin=0.05):
+    """Hinges of one picture over its scales, and the gradient of their sum at the finer probability of each."""
     hinges, gradient = [], [0.0] * len(probabilities)
     for s in range(len(probabilities) - 1):
         value = probabilities[s] - probabilities[s + 1] + margin
         hinges.append(max(0.0, value))
         if value > 0:
-            gradient[s] += 0.0 if detach_reference else 1.0
             gradient[s + 1] -= 1.0
     return hinges, gradient
 

@@ -1,4 +1,4 @@
-"""The soft mask of a square and the gradient that it lends to a crop (Fu, Zheng and Mei, CVPR 2017).
+"""The soft mask of a square and the gradient it lends to a crop (Fu, Zheng and Mei, CVPR 2017).
 
     M(x, y) = W(x) W(y),   W(x) = h(x - x0) - h(x - x1),   h(u) = 1 / (1 + exp(-k u)),   x0 = a - l,  x1 = a + l
 
@@ -7,7 +7,7 @@ With h'(u) = k h(u) (1 - h(u)) the derivatives are
     dM/da = W(y) [-h'(x - x0) + h'(x - x1)],        dM/db alike,
     dM/dl = W(y) [h'(x - x0) + h'(x - x1)] + W(x) [h'(y - y0) + h'(y - y1)].
 
-A crop of whole pixels has no gradient by its place. The paper gives it that of the mask, weighed by how much each
+A crop of whole pixels has no gradient by its place. The paper gives it that of the mask, weighted by how much each
 pixel of the finer scale matters; :func:`boxcar_gradient` is what the authors' released layer does for it.
 """
 
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ['Boxcar', 'boxcar_gradient', 'boxcar_mask', 'boxcar_mask_gradients']
+__all__ = ['Boxcar', 'boxcar_gradient', 'boxcar_window']
 
 
 class Boxcar(NamedTuple):
@@ -33,34 +33,12 @@ class Boxcar(NamedTuple):
     gain: float = 1e-7
 
 
-def boxcar_mask(squares: Tensor, size: tuple[int, int], sharpness: float) -> Tensor:
-    """M on every pixel of a picture, x = 0, 1 ... W - 1.
-
-    Args:
-        squares (Tensor): Shape (..., 3), see ``attention_squares``.
-        size (tuple[int, int]): (height, width) of the picture, in pixels.
-        sharpness (float): k, per pixel.
-
-    Returns:
-        Tensor: Shape (..., height, width).
-    """
-    (x, _, _), (y, _, _) = _sides(squares, size, sharpness)
-    return y[..., :, None] * x[..., None, :]
-
-
-def boxcar_mask_gradients(squares: Tensor, size: tuple[int, int], sharpness: float) -> Tensor:
-    """Derivatives of M by a, b and l.
-
-    Args:
-        squares (Tensor): As for :func:`boxcar_mask`, as are ``size`` and ``sharpness``.
-
-    Returns:
-        Tensor: Shape (..., 3, height, width).
-    """
-    (x, x_a, x_l), (y, y_b, y_l) = _sides(squares, size, sharpness)
-    x, x_a, x_l = (values[..., None, :] for values in (x, x_a, x_l))
-    y, y_b, y_l = (values[..., :, None] for values in (y, y_b, y_l))
-    return torch.stack((y * x_a, x * y_b, y * x_l + x * y_l), dim=-3)
+def boxcar_window(x: Tensor, centre: Tensor, half: Tensor, sharpness: float) -> tuple[Tensor, Tensor, Tensor]:
+    """W(x) and its derivatives by centre and half side, all in fractions of a side, ``sharpness`` per side."""
+    rise = (sharpness * (x - centre + half)).sigmoid()
+    fall = (sharpness * (x - centre - half)).sigmoid()
+    slope_rise, slope_fall = (sharpness * h * (1 - h) for h in (rise, fall))
+    return rise - fall, slope_fall - slope_rise, slope_rise + slope_fall
 
 
 def boxcar_gradient(
@@ -77,9 +55,9 @@ def boxcar_gradient(
     Pixel q of S along a side is taken at x0 + 2 l q / S of the parent.
 
     Args:
-        grad_crop (Tensor): dL/dx, shape (B, C, height, width), of the crop.
-        squares (Tensor): Shape (B, 3).
-        parent_size (tuple[int, int]): (height, width) of the picture that the squares lie in, in pixels.
+        grad_crop (Tensor): dL/dx of the crop, shape (B, C, height, width).
+        squares (Tensor): Shape (B, 3), see ``squares.py``.
+        parent_size (tuple[int, int]): (height, width) in pixels of the picture that the squares lie in.
         boxcar (Boxcar): Settings.
 
     Returns:
@@ -90,31 +68,14 @@ def boxcar_gradient(
     g = boxcar.gain * (g / peak.where(peak > 0, 1)).sum(dim=1)
     height, width = parent_size
     half = squares[:, 2:].float()
-    x, x_a, x_l = _bracket(2 * half * _steps(g.shape[2], half), half, half, boxcar.sharpness * width)
-    y, y_b, y_l = _bracket(2 * half * _steps(g.shape[1], half), half, half, boxcar.sharpness * height)
+    # Places from x0 = centre - half on, so that the centre is at half.
+    x, x_a, x_l = boxcar_window(2 * half * _steps(g.shape[2], g), half, half, boxcar.sharpness * width)
+    y, y_b, y_l = boxcar_window(2 * half * _steps(g.shape[1], g), half, half, boxcar.sharpness * height)
     columns = (g * y[:, :, None]).sum(dim=1)
     rows = (g * x[:, None, :]).sum(dim=2)
     grow = (columns * x_l).sum(dim=1) + (rows * y_l).sum(dim=1)
     shrink = boxcar.shrink * (height + width) / 2 * g.sum(dim=(1, 2))
     return torch.stack((-(columns * x_a).sum(dim=1), -(rows * y_b).sum(dim=1), shrink - grow), dim=-1)
-
-
-def _sides(squares: Tensor, size: tuple[int, int], sharpness: float) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """:func:`_bracket` along x and along y."""
-    height, width = size
-    half = squares[..., 2:]
-    return [
-        _bracket(_steps(length, half), squares[..., axis : axis + 1], half, sharpness * length)
-        for axis, length in ((0, width), (1, height))
-    ]
-
-
-def _bracket(x: Tensor, centre: Tensor, half: Tensor, sharpness: float) -> tuple[Tensor, Tensor, Tensor]:
-    """W and its derivatives by centre and half side."""
-    rise = (sharpness * (x - centre + half)).sigmoid()
-    fall = (sharpness * (x - centre - half)).sigmoid()
-    slope_rise, slope_fall = (sharpness * h * (1 - h) for h in (rise, fall))
-    return rise - fall, slope_fall - slope_rise, slope_rise + slope_fall
 
 
 def _steps(count: int, like: Tensor) -> Tensor:

@@ -1,44 +1,41 @@
-"""The recurrent attention convolutional neural network."""
+"""RA-CNN: look at a picture, zoom in on a square of it, look again (Fu, Zheng and Mei, CVPR 2017)."""
 
-import math
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from mmpretrain.models.classifiers import BaseClassifier
+from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmlattn.models.layers.spatial_transformer import compose_theta, theta_to_boxes
 from mmlattn.registry import MODELS
 from mmlattn.structures import set_regions
-from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.structures.labels import true_classes
+from mmlattn.utils.arguments import check_choice, check_number
 from mmlattn.utils.errors import UserError
 
-from .crop import LossScale, attention_crop, whole_picture, zoom
-from .options import (
-    build_fusion,
-    build_localizers,
-    build_nets,
-    check_size,
-    check_width,
-    crop_options,
-    output_scales,
-    spread_to_scales,
-    true_classes,
-    warn_of_enlarging,
-)
+from .building import ScaleNetworks
+from .crop import LossScale, attention_crop, crop_options, whole_picture, zoom
 from .ranking import true_class_probs
-from .squares import outside_share, squares_to_theta
+from .squares import highest_response_square, outside_share, squares_to_theta
 
-__all__ = ['PHASES', 'RACNN']
-
-PHASES = ('joint', 'cls', 'pretrain_apn', 'apn')
-"""What learns: everything, the networks, the localizers from the highest response, the localizers by rank."""
+__all__ = ['RACNN']
 
 
 class Looks(NamedTuple):
-    """What has been seen of each of n pictures so far; tuples have one entry for each scale."""
+    """What has been seen of each of B pictures so far; tuples have one entry for each scale.
+
+    Attributes:
+        images: The pictures themselves, (B, C, H, W).
+        picture: What the next scale sees of them.
+        theta: Where in the images that lies, (B, 4).
+        feature_map: Of the last scale, (B, D, h, w).
+        regions: Boxes (B, 4), xyxy in [0, 1] of the images.
+        logits: Raw scores (B, K) of K classes.
+        descriptors: What the last layer of each classifier reads, (B, D).
+    """
 
     images: Tensor
     picture: Tensor
@@ -49,50 +46,35 @@ class Looks(NamedTuple):
     descriptors: tuple[Tensor, ...] = ()
 
     def pick(self, chosen: Tensor) -> 'Looks':
-        """Those of some of the pictures, (n,) bool."""
+        """Keep the pictures where ``chosen`` (B,) is true."""
         return Looks(*(tuple(x[chosen] for x in f) if isinstance(f, tuple) else f[chosen] for f in self))
 
 
 @MODELS.register_module()
-class RACNN(BaseClassifier):
-    """Looks at a picture, zooms in on a square of it, looks again (RA-CNN; Fu, Zheng and Mei, CVPR 2017).
+class RACNN(ScaleNetworks):
+    """Recurrent attention CNN (Fu, Zheng and Mei, CVPR 2017).
 
     Each scale has a network of its own; a localizer proposes from the feature map of one scale the square that the
     next one sees. The classifiers learn by their usual losses, the localizers by the rank loss: a finer scale must be
-    surer of the true class. Takes the arguments of mmpretrain's ``ImageClassifier``, so a config becomes RA-CNN by
-    its ``type``, and loads the weights of one into all scales.
+    surer of the true class. An ``ImageClassifier`` becomes RA-CNN by the ``type`` in its config.
 
-    What learns is said by ``phase``, see :meth:`set_phase`; ``RACNNPhaseHook`` alternates as the paper does. Without
-    it everything learns at once from the sum of all losses; then the squares follow the classifiers' losses too.
+    :meth:`set_phase` says what learns; ``RACNNPhaseHook`` alternates as the paper does. Without it everything learns
+    at once from the sum of all losses, and the squares follow the classifiers' losses too.
 
     Args:
-        backbone (dict): Of each scale; the last of its outputs is the feature map.
-        neck (dict, optional): Of each scale.
-        head (dict): Of each scale, of a single label, such as ``LinearClsHead``.
-        num_scales (int): S; 3 in the paper.
-        shared (bool): Whether all scales have the same network, heads included.
-        scales (Sequence[dict], optional): For each scale, settings of ``backbone``, ``neck`` or ``head`` that differ.
-        localizer (dict | Sequence[dict] | str): Config for all scales but the finest, or one for each;
-            'activation' is ``ActivationLocalizer``. An ``APN`` takes ``in_channels`` from the head if not given.
-        crop (dict, optional): ``size`` of the crops in pixels (224); ``grad``, 'boxcar' or 'sampler', see
-            ``racnn/crop.py``, with ``sharpness``, ``shrink`` and ``gain`` of the former;
-            ``resample_from``: 'parent', each crop is cut from the one before, or 'image', from the picture;
-            ``antialias``.
-        rank_loss (dict): Config.
-        fusion (dict, optional): Config of the heads for scales 1 to k together; None for the mean of their
-            probabilities.
+        crop (dict, optional): ``size`` of the crops in pixels (224); ``antialias``; ``grad``, 'boxcar' or 'sampler',
+            see ``crop.py``, with ``sharpness``, ``shrink`` and ``gain`` of the former; ``resample_from``: 'parent',
+            each crop is cut from the one before, or 'image', from the picture.
         output (str, optional): What ``pred_score`` is: '1', '2' ... one scale, '1+2' ... the first ones together;
-            None for all together. Finer scales than it needs are not looked at in ``predict``.
+            by default all together. Finer scales than it needs are not looked at in ``predict``.
         glance (int | Sequence[int], optional): Side, or (height, width), at which the first scale sees the picture;
-            crops are cut from the whole picture. None for the picture as it is.
+            crops are cut from the whole picture. By default it sees the picture as it is.
         exit_above (float, optional): In ``predict``, stop looking at a picture once what its scales say together is
             at least so sure of a class, in [0, 1].
-        pretrain_target (dict): Config of the localizer that the others learn from in the phase 'pretrain_apn'.
         with_evidence (bool): Whether ``predict`` adds ``regions`` (K, 4), ``region_scores`` (K, C) and
             ``fused_scores`` (K - 1, C) of the K scales looked at.
-        train_cfg (dict, optional): Batch augmentations, as for ``ImageClassifier``.
-        data_preprocessor (dict | nn.Module, optional): As for ``ImageClassifier``.
-        init_cfg (dict, optional): Of the whole.
+        **parts: ``backbone``, ``neck``, ``head``, ``num_scales``, ``shared``, ``scales``, ``localizer``,
+            ``rank_loss``, ``fusion`` and the rest of :class:`ScaleNetworks`.
 
     Raises:
         UserError: For arguments that are wrong or do not fit each other.
@@ -104,97 +86,80 @@ class RACNN(BaseClassifier):
         neck: dict | None = None,
         head: dict | None = None,
         *,
-        num_scales: int = 3,
-        shared: bool = False,
-        scales: Sequence[dict] | None = None,
-        localizer: dict | Sequence[dict] | str = dict(type='mmlattn.APN', form='light'),  # noqa: B006
         crop: dict | None = None,
-        rank_loss: dict = dict(type='mmlattn.PairwiseRankLoss'),  # noqa: B006
-        fusion: dict | None = dict(type='mmlattn.ScaleFusionHead'),  # noqa: B006
         output: str | None = None,
         glance: int | Sequence[int] | None = None,
         exit_above: float | None = None,
-        pretrain_target: dict = dict(type='mmlattn.ActivationLocalizer'),  # noqa: B006
         with_evidence: bool = False,
-        train_cfg: dict | None = None,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
+        **parts,
     ) -> None:
-        if not isinstance(data_preprocessor, nn.Module):
-            defaults = dict(type='mmpretrain.ClsDataPreprocessor', batch_augments=train_cfg)
-            data_preprocessor = MODELS.build(dict(defaults, **data_preprocessor or {}))
-        super().__init__(init_cfg, data_preprocessor)
-        check_whole('num_scales', num_scales, 1)
-        self.num_scales = num_scales
-        self.nets = build_nets(dict(backbone=backbone, neck=neck, head=head), num_scales, shared, scales)
-        heads = [self.net(scale).head for scale in range(num_scales)]
-        self.localizers = build_localizers(localizer, num_scales - 1, heads)
-        self.fusion = build_fusion(fusion, heads)
-        self.rank_loss = MODELS.build(rank_loss)
-        self.pretrain_target = MODELS.build(pretrain_target)
-        self.crop = crop_options(crop, glance)
-        self.resample_from = self.crop.pop('resample_from')
-        self.glance = None if glance is None else check_size('glance', glance)
-        self.depth, self.fused = output_scales(output, num_scales)
-        if exit_above is not None:
-            check_number('exit_above', exit_above, least=0)
-            if exit_above > 1:
-                raise UserError(f'exit_above is a probability, in [0, 1], got {exit_above}')
-            if output is not None:
-                raise UserError(f'exit_above={exit_above} decides how many scales speak: set output=None')
+        super().__init__(backbone, neck, head, **parts)
+        self.crop, self.resample_from, self.glance = crop_options(crop, glance)
+        self.depth, self.fused = _read_output(output, self.num_scales)
+        _check_exit(exit_above, output)
         self.exit_above, self.with_evidence = exit_above, with_evidence
-        self.phase, self._warned = 'joint', False
-        self._frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
-
-    def net(self, scale: int) -> nn.Module:
-        """The network of a scale, counted from 0."""
-        return self.nets[min(scale, len(self.nets) - 1)]
-
-    def set_phase(self, phase: str) -> None:
-        """Say what learns; the rest is frozen, its statistics included, and loses the gradients it has.
-
-        Wrap the model for several processes before the first call, while everything asks for gradients.
-
-        Args:
-            phase (str): One of ``PHASES``.
-
-        Raises:
-            UserError: For another one, or one in which nothing learns, for want of localizers with parameters.
-        """
-        check_choice('phase', phase, PHASES)
-        if phase in ('pretrain_apn', 'apn') and not any(True for _ in self.localizers.parameters()):
-            raise UserError(f'nothing learns in the phase {phase!r}: these localizers have no parameters')
-        self.phase = phase
-        for name, parameter in self.named_parameters():
-            learns = phase == 'joint' or (phase == 'cls') != name.startswith('localizers.')
-            parameter.requires_grad_(learns and name not in self._frozen)
-            if not learns:
-                parameter.grad = None
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> nn.Module:
-        """Training mode for what learns."""
-        super().train(mode)
-        if mode and self.phase != 'joint':
-            for part in (self.localizers,) if self.phase == 'cls' else (self.nets, self.fusion):
-                part.eval()
-        return self
+        self._warned = False
 
     def forward(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
     ) -> Tensor | list[DataSample] | dict[str, Tensor]:
         """As of ``ImageClassifier``; 'tensor' gives the output's raw scores (B, C), never stopping early."""
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        if mode != 'tensor':
-            raise UserError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
-        return self._output(self._look_closer(inputs, self.depth))
+        check_choice('mode', mode, ('tensor', 'loss', 'predict'))
+        if mode == 'tensor':
+            return self._output(self._look_closer(inputs, self.depth))
+        return (self.loss if mode == 'loss' else self.predict)(inputs, data_samples)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """What each scale's classifier reads, (B, D) for each."""
+        """What the classifier of each scale reads, (B, D) for each."""
         return self._look_closer(inputs, self.num_scales).descriptors
+
+    def _look_closer(self, images: Tensor, depth: int) -> Looks:
+        looks = self._first_look(images)
+        for scale in range(depth):
+            looks = self._look(looks, scale)
+        return looks
+
+    def _first_look(self, images: Tensor) -> Looks:
+        theta, picture = whole_picture(images), images
+        if self.glance is not None:
+            picture = zoom(images, theta, self.glance, antialias=True)
+        return Looks(images, picture, theta)
+
+    def _look(self, looks: Looks, scale: int) -> Looks:
+        if scale:
+            looks = self._zoom_in(looks, self._propose(looks, scale))
+        return self._see(looks, scale)[0]
+
+    def _propose(self, looks: Looks, scale: int) -> Tensor:
+        """Squares (B, 3) for a scale from the one before, which learns nothing from where they lead."""
+        if looks.feature_map.dim() != 4:
+            raise UserError(
+                f'RACNN zooms in on feature maps (B, D, h, w), the backbone gives {tuple(looks.feature_map.shape)}: '
+                "of transformers take out_type='featmap', of ConvNeXt gap_before_final_norm=False; pool in the neck"
+            )
+        return self.localizers[scale - 1](looks.feature_map.detach())
+
+    def _zoom_in(self, looks: Looks, squares: Tensor, loss_scale: LossScale | None = None) -> Looks:
+        """The next picture. Coarser squares learn nothing from it: their own scale is the one they lead to."""
+        theta = squares_to_theta(squares)
+        theta_in_image = compose_theta(looks.theta, theta)
+        source = looks.picture.detach()
+        if self.resample_from == 'image':
+            source, theta = looks.images, theta_in_image
+        frame = dict(theta=theta, frame_size=tuple(looks.picture.shape[-2:]), loss_scale=loss_scale)
+        picture = attention_crop(source, squares, **frame, **self.crop)
+        return looks._replace(picture=picture, theta=theta_in_image.detach())
+
+    def _see(self, looks: Looks, scale: int) -> tuple[Looks, Sequence[Tensor]]:
+        """Look at the picture; also what the head reads."""
+        feature_map, feats = self.features(looks.picture, scale)
+        head = self.net(scale).head
+        return looks._replace(
+            feature_map=feature_map,
+            regions=(*looks.regions, theta_to_boxes(looks.theta)),
+            logits=(*looks.logits, head(feats).float()),
+            descriptors=(*looks.descriptors, head.pre_logits(feats)),
+        ), feats
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """The losses of what learns in this phase; others, detached, under names without 'loss'.
@@ -206,16 +171,24 @@ class RACNN(BaseClassifier):
         Returns:
             dict[str, Tensor]: ``scale1.loss`` ..., ``fused2.loss`` ..., ``rank_loss``, and the means ``side2`` ...
             and ``outside2`` ... of the squares that each finer scale was shown: side, and share outside its parent.
+
+        Raises:
+            UserError: If a picture has anything but one label.
         """
         if not self._warned:
             self._warned = True
-            warn_of_enlarging(self.crop['size'], inputs)
+            _warn_of_enlarging(self.crop['size'], inputs)
         if self.phase == 'pretrain_apn':
             return self._pretraining_losses(inputs)
-        target = true_classes(data_samples, inputs.shape[0], self.nets[0].head.num_classes)
-        learns_squares = self.phase != 'cls' and any(True for _ in self.localizers.parameters())
-        losses, looks = {}, self._first_look(inputs)
+        if data_samples is None or len(data_samples) != len(inputs):
+            count = 'none' if data_samples is None else len(data_samples)
+            raise UserError(
+                f'{len(inputs)} pictures need as many data samples with their labels, got {count}'
+            )
+        target = true_classes(data_samples, self.nets[0].head.num_classes)
+        learns_squares = self.phase != 'cls' and self.localizers_learn()
         loss_scale = LossScale(getattr(self.rank_loss, 'loss_weight', 1.0))
+        losses, looks = {}, self._first_look(inputs)
         for scale in range(self.num_scales):
             if scale:
                 with torch.set_grad_enabled(learns_squares):
@@ -225,16 +198,28 @@ class RACNN(BaseClassifier):
             looks, feats = self._see(looks, scale)
             if self.phase != 'apn':
                 # Not from the scores at hand: some heads score differently where they know the truth.
-                own = self.net(scale).head.loss(feats, data_samples)
-                losses |= {f'scale{scale + 1}.{name}': value for name, value in own.items()}
+                of_scale = self.net(scale).head.loss(feats, data_samples)
+                losses |= {f'scale{scale + 1}.{name}': value for name, value in of_scale.items()}
         if self.phase != 'apn':
-            for scales, head in enumerate(self.fusion, start=2):
-                own = head.loss(looks.descriptors[:scales], data_samples)
-                losses |= {f'fused{scales}.{name}': value for name, value in own.items()}
+            losses |= self.fusion.loss(looks.descriptors, data_samples)
         rank = self.rank_loss(torch.stack([true_class_probs(x, target) for x in looks.logits], dim=1))
-        if learns_squares:
-            loss_scale.watch(rank)
-        return losses | ({'rank_loss': rank} if learns_squares else {'rank': rank.detach()})
+        if not learns_squares:
+            return losses | {'rank': rank.detach()}
+        loss_scale.watch(rank)
+        return losses | {'rank_loss': rank}
+
+    def _pretraining_losses(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Squared distance of each proposed square to that of the highest response, which is then zoomed in on."""
+        losses, looks = {}, self._first_look(inputs)
+        for scale in range(1, self.num_scales):
+            with torch.no_grad():
+                looks, _ = self._see(looks, scale - 1)
+            target = highest_response_square(looks.feature_map)
+            squares = self._propose(looks, scale)
+            losses[f'pretrain{scale + 1}.loss'] = (squares - target).square().sum(dim=1).mean()
+            losses |= _figures(squares, scale)
+            looks = self._zoom_in(looks, target)
+        return losses
 
     def predict(
         self,
@@ -254,82 +239,23 @@ class RACNN(BaseClassifier):
         """
         samples = [DataSample() for _ in inputs] if data_samples is None else list(data_samples)
         with_evidence = self.with_evidence if with_evidence is None else with_evidence
-        if self.exit_above is None:
-            self._write(samples, self._look_closer(inputs, self.depth), with_evidence)
-            return samples
         looks, waiting = self._first_look(inputs), samples
-        for scale in range(self.num_scales):
-            if scale:
-                looks = self._zoom_in(looks, self._propose(looks, scale))
-            looks = self._see(looks, scale)[0]
-            sure = self._together(looks, scale + 1).softmax(dim=1).amax(dim=1) >= self.exit_above
-            sure = sure | (scale == self.num_scales - 1)
-            done = sure.tolist()
-            self._write([s for s, d in zip(waiting, done, strict=True) if d], looks.pick(sure), with_evidence)
-            looks, waiting = looks.pick(~sure), [s for s, d in zip(waiting, done, strict=True) if not d]
+        for scale in range(self.depth):
+            looks = self._look(looks, scale)
+            if self.exit_above is not None and scale + 1 < self.depth:
+                sure = self._output(looks).softmax(dim=1).amax(dim=1) >= self.exit_above
+                done = [sample for sample, stops in zip(waiting, sure.tolist(), strict=True) if stops]
+                self._write(done, looks.pick(sure), with_evidence)
+                waiting = [sample for sample, stops in zip(waiting, sure.tolist(), strict=True) if not stops]
+                looks = looks.pick(~sure)
             if not waiting:
-                break
+                return samples
+        self._write(waiting, looks, with_evidence)
         return samples
 
-    def _look_closer(self, images: Tensor, depth: int) -> Looks:
-        looks = self._first_look(images)
-        for scale in range(depth):
-            if scale:
-                looks = self._zoom_in(looks, self._propose(looks, scale))
-            looks = self._see(looks, scale)[0]
-        return looks
-
-    def _first_look(self, images: Tensor) -> Looks:
-        theta, picture = whole_picture(images), images
-        if self.glance is not None:
-            picture = zoom(images, theta, self.glance, antialias=True)
-        return Looks(images, picture, theta)
-
-    def _propose(self, looks: Looks, scale: int) -> Tensor:
-        """Squares for a scale from the one before, which learns nothing from where they lead."""
-        if looks.feature_map.dim() != 4:
-            raise UserError(
-                f'RACNN zooms in on feature maps (B, D, h, w), the backbone gives {tuple(looks.feature_map.shape)}: '
-                "of transformers take out_type='featmap', of ConvNeXt gap_before_final_norm=False; pool in the neck"
-            )
-        return self.localizers[scale - 1](looks.feature_map.detach())
-
-    def _zoom_in(self, looks: Looks, squares: Tensor, loss_scale: LossScale | None = None) -> Looks:
-        """The next picture. Coarser squares learn nothing from it: their own scale is the one they lead to."""
-        options = dict(self.crop, loss_scale=loss_scale)
-        if self.resample_from == 'parent':
-            picture = attention_crop(looks.picture.detach(), squares, **options)
-        else:
-            frame = dict(outer=looks.theta, outer_size=tuple(looks.picture.shape[-2:]))
-            picture = attention_crop(looks.images, squares, **frame, **options)
-        theta = compose_theta(looks.theta, squares_to_theta(squares.detach()))
-        return looks._replace(picture=picture, theta=theta)
-
-    def _see(self, looks: Looks, scale: int) -> tuple[Looks, Sequence[Tensor]]:
-        """Look at the picture; also what the head reads."""
-        net = self.net(scale)
-        maps = net.extract_feat(looks.picture, stage='backbone')
-        feats = net.neck(maps) if net.with_neck else maps
-        check_width(feats, net.head)
-        return looks._replace(
-            feature_map=maps[-1] if isinstance(maps, (tuple, list)) else maps,
-            regions=(*looks.regions, theta_to_boxes(looks.theta)),
-            logits=(*looks.logits, net.head(feats).float()),
-            descriptors=(*looks.descriptors, net.head.pre_logits(feats)),
-        ), feats
-
-    def _together(self, looks: Looks, scales: int) -> Tensor:
-        """Raw scores (B, C) of scales 1 to k together."""
-        if scales == 1:
-            return looks.logits[0]
-        if len(self.fusion):
-            return self.fusion[scales - 2](looks.descriptors[:scales]).float()
-        each = torch.stack(looks.logits[:scales]).log_softmax(dim=-1)
-        return each.logsumexp(dim=0) - math.log(scales)
-
     def _output(self, looks: Looks) -> Tensor:
-        scales = min(self.depth, len(looks.logits))
-        return self._together(looks, scales) if self.fused else looks.logits[scales - 1]
+        """Raw scores (B, C) of the scales looked at."""
+        return self.fusion(looks.logits, looks.descriptors) if self.fused else looks.logits[-1]
 
     def _write(self, samples: Sequence[DataSample], looks: Looks, with_evidence: bool) -> None:
         if not samples:
@@ -338,43 +264,50 @@ class RACNN(BaseClassifier):
             sample.set_pred_score(score.clone()).set_pred_label(score.argmax(dim=0, keepdim=True))
         if with_evidence:
             count = len(looks.logits)
-            together = [self._together(looks, k).softmax(dim=1) for k in range(2, count + 1)]
+            fused = [self.fusion(looks.logits[:k], looks.descriptors[:k]) for k in range(2, count + 1)]
             set_regions(
                 samples,
                 torch.stack(looks.regions, dim=1),
                 torch.stack(looks.logits, dim=1).softmax(dim=2),
                 names=[f'scale {k + 1}' for k in range(count)],
-                fused_scores=torch.stack(together, dim=1) if together else None,
+                fused_scores=torch.stack(fused, dim=1).softmax(dim=2) if fused else None,
             )
 
-    def _pretraining_losses(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Squared distance of each proposed square to that of the highest response, which is then zoomed in on."""
-        losses, looks = {}, self._first_look(inputs)
-        for scale in range(1, self.num_scales):
-            with torch.no_grad():
-                looks = self._see(looks, scale - 1)[0]
-                target = self.pretrain_target(looks.feature_map)
-            squares = self._propose(looks, scale)
-            losses[f'pretrain{scale + 1}.loss'] = (squares - target).square().sum(dim=1).mean()
-            losses |= _figures(squares, scale)
-            looks = self._zoom_in(looks, target)
-        return losses
 
-    def get_layer_depth(self, param_name: str) -> tuple[int, int]:
-        """Depth of a parameter and the greatest, for layer-wise learning rates; all but the networks are deepest."""
-        parts = param_name.split('.', 2)
-        net = self.nets[int(parts[1])] if parts[0] == 'nets' else self.nets[0]
-        depth, deepest = net.get_layer_depth(parts[2] if parts[0] == 'nets' else 'head')
-        return (depth if parts[0] == 'nets' else deepest - 1), deepest
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        spread_to_scales(state_dict, prefix, len(self.nets))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _figures(squares: Tensor, scale: int) -> Mapping[str, Tensor]:
+def _figures(squares: Tensor, scale: int) -> dict[str, Tensor]:
+    """Means for the log: side, and share outside the parent."""
     squares = squares.detach()
     return {
         f'side{scale + 1}': 2 * squares[:, 2].mean(),
         f'outside{scale + 1}': outside_share(squares).mean(),
     }
+
+
+def _read_output(output: str | None, num_scales: int) -> tuple[int, bool]:
+    """How many scales an output needs, and whether it is what they say together."""
+    if output is None:
+        return num_scales, num_scales > 1
+    outputs = {str(k): (k, False) for k in range(1, num_scales + 1)}
+    outputs |= {'+'.join(map(str, range(1, k + 1))): (k, True) for k in range(2, num_scales + 1)}
+    check_choice('output', output, outputs)
+    return outputs[output]
+
+
+def _check_exit(exit_above: float | None, output: str | None) -> None:
+    if exit_above is None:
+        return
+    check_number('exit_above', exit_above, least=0)
+    if exit_above > 1:
+        raise UserError(f'exit_above is a probability, in [0, 1], got {exit_above}')
+    if output is not None:
+        raise UserError(f'exit_above={exit_above} decides how many scales speak: set output=None')
+
+
+def _warn_of_enlarging(size: tuple[int, int], images: Tensor) -> None:
+    if size[0] > images.shape[-2] or size[1] > images.shape[-1]:
+        print_log(
+            f'crop.size={size} enlarges pictures of {tuple(images.shape[-2:])} as a whole: every finer scale then '
+            'costs more than the first; usual is half their side',
+            logger='current',
+            level=logging.WARNING,
+        )

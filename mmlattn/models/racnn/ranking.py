@@ -13,7 +13,7 @@ __all__ = ['rank_hinges', 'true_class_probs']
 
 
 def true_class_probs(scores: Tensor, target: Tensor) -> Tensor:
-    """p_t of each picture, by softmax in float32 at least.
+    """p_t of each picture, by softmax in at least float32.
 
     Args:
         scores (Tensor): Raw scores, shape (B, C).
@@ -29,19 +29,17 @@ def true_class_probs(scores: Tensor, target: Tensor) -> Tensor:
     return (probs * target).sum(dim=-1)
 
 
-def rank_hinges(probs: Tensor, margin: float = 0.05, detach_reference: bool = True) -> Tensor:
-    """The hinge of each pair of neighbouring scales.
+def rank_hinges(probs: Tensor, margin: float = 0.05) -> Tensor:
+    """The hinge of each pair of neighbouring scales, in which the coarser one is a constant.
 
-    With the coarser p_t in the graph, of two active hinges the middle scale gets the gradient -1 + 1 = 0, and a
-    network may win by making coarse scales worse. Detached, each finer scale gets -1.
+    Otherwise, with two active hinges the middle scale gets the gradient -1 + 1 = 0, and a network may win by making
+    coarse scales worse. This way each finer scale gets -1.
 
     Args:
         probs (Tensor): p_t of S scales from coarse to fine, shape (B, S).
         margin (float): Above 1 - p_t of the coarser scale the hinge cannot be met.
-        detach_reference (bool): Whether the coarser p_t is a constant.
 
     Returns:
         Tensor: Shape (B, S - 1).
     """
-    coarse, fine = probs[:, :-1], probs[:, 1:]
-    return ((coarse.detach() if detach_reference else coarse) - fine + margin).relu()
+    return (probs[:, :-1].detach() - probs[:, 1:] + margin).relu()

@@ -5,15 +5,27 @@ import pytest
 import reference.racnn as reference
 import torch
 
-from mmlattn.models.racnn.boxcar import Boxcar, boxcar_gradient, boxcar_mask, boxcar_mask_gradients
+from mmlattn.models.racnn.boxcar import Boxcar, boxcar_gradient, boxcar_window
 
 # Inside; over two edges; of a few pixels.
 SQUARES = torch.tensor([[0.45, 0.55, 0.3], [0.1, 0.85, 0.25], [0.6, 0.5, 0.1]], dtype=torch.float64)
 
 
+def mask_and_slopes(squares, size, k):
+    """M and its derivatives by a, b and l on every pixel x = 0, 1 ... W - 1, put together from both windows."""
+    windows = []
+    for axis, pixels in ((0, size[1]), (1, size[0])):
+        places = torch.arange(pixels, dtype=squares.dtype) / pixels
+        centre, half = squares[..., axis : axis + 1], squares[..., 2:]
+        windows.append(boxcar_window(places, centre, half, k * pixels))
+    x, x_a, x_l = (values[..., None, :] for values in windows[0])
+    y, y_b, y_l = (values[..., :, None] for values in windows[1])
+    return y * x, torch.stack((y * x_a, x * y_b, y * x_l + x * y_l), dim=-3)
+
+
 def test_golden_values_of_the_papers_mask():
     """At k = 10 on the 448 pixels of the paper: x from 112 to 336, y alike."""
-    mask = boxcar_mask(torch.tensor([0.5, 0.5, 0.25], dtype=torch.float64), (448, 448), 10.0)
+    mask, _ = mask_and_slopes(torch.tensor([0.5, 0.5, 0.25], dtype=torch.float64), (448, 448), 10.0)
     expected = {
         (224, 224): 1.0,
         (224, 112): 0.5,
@@ -33,7 +45,7 @@ def test_mask_and_derivatives(size, k):
     """Of the loop in pixels, and of autograd, on a frame that need not be square."""
     height, width = size
     squares = SQUARES.clone().requires_grad_()
-    mask, slopes = boxcar_mask(squares, size, k), boxcar_mask_gradients(squares, size, k)
+    mask, slopes = mask_and_slopes(squares, size, k)
     assert mask.shape == (3, *size) and slopes.shape == (3, 3, *size)
     for b, square in enumerate(SQUARES):
         values, changes = torch.empty(size, dtype=torch.float64), torch.empty(3, *size, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""APN: sizes of the paper, what it computes, what it refuses, export together with the crop."""
+"""Localizers: sizes of the paper's, what they compute, what they refuse, export together with the crop."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import nn
 
-from mmlattn.models import APN, RACNN
+from mmlattn.models import APN, RACNN, ActivationLocalizer
 from mmlattn.models.layers.spatial_transformer import compose_theta
 from mmlattn.models.racnn.crop import attention_crop
 from mmlattn.models.racnn.squares import squares_to_theta
@@ -53,9 +53,9 @@ def thirds(length):
 def test_forward_is_the_written_out_one(form, size, border):
     """Maximum over blocks of cells, FC, tanh, FC, sigmoid, and the square in plain Python."""
     torch.manual_seed(0)
-    apn = APN(4, form, spatial=3, hidden=5, mid_channels=2, border=border, least=0.2).double()
+    apn = APN(4, form, spatial=3, border=border, least=0.2).double()
     for parameter in apn.parameters():
-        nn.init.normal_(parameter)
+        nn.init.normal_(parameter, std=0.1)
     maps = torch.randn(6, 4, *size, dtype=torch.float64)
     weights = dict(apn.named_parameters())
     cells = maps
@@ -98,26 +98,25 @@ def test_starts_in_the_centre_and_learns(form, spatial):
         (dict(border='none'), 'border'),
         (dict(least=0.5), 'least'),
         (dict(least=0.0), 'least'),
-        (dict(hidden=0), 'hidden'),
+        (dict(in_channels=0), 'in_channels'),
         (dict(spatial=2.5), 'spatial'),
     ],
     ids=str,
 )
 def test_wrong_arguments(wrong, message):
     with pytest.raises(ValueError, match=message):
-        APN(4, **dict(spatial=2, hidden=3) | wrong)
+        APN(**dict(in_channels=4, spatial=2) | wrong)
 
 
 @pytest.mark.parametrize('shape', [(2, 5, 4, 4), (2, 4, 4), (2, 4, 2, 8)], ids=str)
 def test_feature_maps_that_do_not_fit(shape):
     with pytest.raises(UserError, match=r'APN.*got|APN.*has'):
-        APN(4, spatial=3, hidden=2)(torch.zeros(shape))
+        APN(4, spatial=3)(torch.zeros(shape))
 
 
 @pytest.mark.parametrize('other', [dict(border='clip'), dict(least=0.01)], ids=str)
 def test_weights_of_another_rule_are_refused(other):
-    small = dict(spatial=2, hidden=3)
-    trained, same, different = APN(4, **small), APN(4, **small), APN(4, **small, **other)
+    trained, same, different = APN(4, spatial=2), APN(4, spatial=2), APN(4, spatial=2, **other)
     same.load_state_dict(trained.state_dict())
     assert torch.equal(same.fc[0].weight, trained.fc[0].weight)
     with pytest.raises(UserError, match=next(iter(other))):
@@ -130,18 +129,18 @@ class Looks(nn.Module):
     def __init__(self, form, border, antialias):
         super().__init__()
         torch.manual_seed(0)
-        self.apns = nn.ModuleList(APN(3, form, spatial=4, hidden=6, border=border) for _ in range(2))
+        self.apns = nn.ModuleList(APN(3, form, spatial=4, border=border) for _ in range(2))
         for parameter in self.parameters():
-            nn.init.normal_(parameter, std=0.3)
+            nn.init.normal_(parameter, std=0.1)
         self.antialias = antialias
 
     def forward(self, x):
         outer = self.apns[0](F.avg_pool2d(x, 4))
         crop = attention_crop(x, outer, 8, 'boxcar', antialias=self.antialias)
         inner = self.apns[1](F.avg_pool2d(crop, 2))
-        theta = squares_to_theta(outer)
-        closer = attention_crop(x, inner, (8, 6), outer=theta, antialias=self.antialias)
-        return crop, closer, compose_theta(theta, squares_to_theta(inner))
+        theta = compose_theta(squares_to_theta(outer), squares_to_theta(inner))
+        closer = attention_crop(x, inner, (8, 6), theta=theta, antialias=self.antialias)
+        return crop, closer, theta
 
 
 @pytest.mark.export
@@ -169,3 +168,25 @@ def test_onnx_with_dynamic_batch(tmp_path, form, border, antialias, dynamo):
         x = torch.rand(batch_size, 3, 32, 32)
         got = [torch.from_numpy(out) for out in session.run(None, {'x': x.numpy()})]
         torch.testing.assert_close(got, [out.detach() for out in net(x)], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('side', [0.5, 0.4])
+def test_the_activation_localizer_finds_the_highest_response(side):
+    torch.manual_seed(0)
+    maps = torch.randn(5, 6, 7, 10)
+    localizer = ActivationLocalizer(side)
+    expected = [reference.highest_response_square(each.double().numpy(), side) for each in maps]
+    torch.testing.assert_close(localizer(maps), torch.tensor(expected, dtype=torch.float32))
+    assert not list(localizer.parameters()) and not localizer.state_dict()
+
+
+def test_the_activation_localizer_takes_the_papers_half_by_default():
+    maps = torch.zeros(1, 2, 8, 8)
+    maps[..., 4:, :4] = 1.0
+    torch.testing.assert_close(ActivationLocalizer()(maps), torch.tensor([[0.25, 0.75, 0.25]]))
+
+
+@pytest.mark.parametrize('side', [0, 1.5, -0.5, 'half'])
+def test_wrong_side_of_the_activation_localizer(side):
+    with pytest.raises(ValueError, match='side'):
+        ActivationLocalizer(side)

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmlattn.models.racnn.boxcar import Boxcar, boxcar_gradient, boxcar_mask
+from mmlattn.models.layers.spatial_transformer import compose_theta, sample_regions
+from mmlattn.models.racnn.boxcar import Boxcar, boxcar_gradient
 from mmlattn.models.racnn.crop import LossScale, attention_crop, whole_picture, zoom
 from mmlattn.models.racnn.squares import squares_to_theta
 
@@ -41,9 +42,8 @@ def test_values_and_gradients_are_those_of_the_loop(frame, size):
 
 def test_gradients_are_finite_differences():
     x = pictures(4, 5, 6, 1).requires_grad_()
-    for align_corners in (False, True):
-        crop = lambda x, squares: attention_crop(x, squares, (3, 4), align_corners=align_corners)  # noqa: E731, B023
-        assert torch.autograd.gradcheck(crop, (x, SQUARES.clone().requires_grad_()))
+    crop = lambda x, squares: attention_crop(x, squares, (3, 4))  # noqa: E731
+    assert torch.autograd.gradcheck(crop, (x, SQUARES.clone().requires_grad_()))
 
 
 @pytest.mark.parametrize(('x0', 'y0', 'side'), [(20, 9, 64), (0, 32, 96), (30, 40, 41)])
@@ -69,20 +69,16 @@ def test_aligned_corners_are_those_of_a_slice(x0, y0, x1, y1):
     theta = [(x1 - 1 - x0) / 31, (y1 - 1 - y0) / 31, (x0 + x1 - 1) / 31 - 1, (y0 + y1 - 1) / 31 - 1]
     square = x.new_tensor([[(theta[2] + 1) / 2, (theta[3] + 1) / 2, theta[0] / 2]])
     expected = reference.aligned_crop(x[0], x0, y0, x1, y1, (17, 17))
-    for got in (
-        zoom(x, x.new_tensor([theta]), 17, align_corners=True),
-        attention_crop(x, square, 17, align_corners=True),
-    ):
+    for region in (x.new_tensor([theta]), squares_to_theta(square)):
+        got = sample_regions(x, region, 17, align_corners=True, padding_mode='border')
         torch.testing.assert_close(got[0], expected, rtol=0, atol=2e-13)
 
 
 def test_the_whole_at_its_own_size_is_the_picture():
     x = pictures(2, 9, 14)
     full = torch.full((2, 3), 0.5, dtype=torch.float64)
-    for align_corners in (False, True):
-        for grad in ('sampler', 'boxcar'):
-            same = attention_crop(x, full, (9, 14), grad, align_corners=align_corners)
-            torch.testing.assert_close(same, x, rtol=0, atol=1e-14)
+    for grad in ('sampler', 'boxcar'):
+        torch.testing.assert_close(attention_crop(x, full, (9, 14), grad), x, rtol=0, atol=1e-14)
     assert torch.equal(whole_picture(x), squares_to_theta(full))
     assert whole_picture(x.half()).dtype == torch.float32
 
@@ -94,27 +90,27 @@ def test_crop_of_a_crop_in_one_step(grad):
     x = torch.stack([rows, columns, 2 * rows - columns])[None].double()
     outer, inner = x.new_tensor([[0.55, 0.45, 0.3]]), x.new_tensor([[0.4, 0.6, 0.25]])
     chained = attention_crop(attention_crop(x, outer, (20, 30)), inner, (10, 12), grad)
-    composed = attention_crop(x, inner, (10, 12), grad, outer=squares_to_theta(outer))
+    theta = compose_theta(squares_to_theta(outer), squares_to_theta(inner))
+    composed = attention_crop(x, inner, (10, 12), grad, theta=theta)
     torch.testing.assert_close(composed, chained, rtol=0, atol=1e-12)
     a, b, half = reference.composed_square(outer[0].tolist(), inner[0].tolist())
     assert composed[0, 1, 0, 0].item() == pytest.approx((a - half) * 64 + half * 64 / 12 - 0.5)
     assert composed[0, 0, 0, 0].item() == pytest.approx((b - half) * 48 + half * 48 / 10 - 0.5)
 
 
-def test_outer_frames_get_no_gradient_and_inner_squares_their_share():
+def test_squares_in_a_part_of_the_picture_get_their_share_of_the_gradient():
     x, inner = pictures(4, 16, 16), SQUARES.clone().requires_grad_()
-    outer = squares_to_theta(SQUARES.flip(0)).requires_grad_()
-    got = attention_crop(x, inner, 5, outer=outer)
-    got.sum().backward()
-    assert outer.grad is None and inner.grad.abs().min() > 0
-    same = lambda inner: attention_crop(x, inner, 5, outer=outer.detach())  # noqa: E731
-    assert torch.autograd.gradcheck(same, inner.detach().requires_grad_())
+    outer = squares_to_theta(SQUARES.flip(0))
+    crop = lambda inner: attention_crop(x, inner, 5, theta=compose_theta(outer, squares_to_theta(inner)))  # noqa: E731
+    crop(inner).sum().backward()
+    assert inner.grad.abs().min() > 0
+    assert torch.autograd.gradcheck(crop, inner.detach().requires_grad_())
 
 
 def test_a_sharp_mask_changes_nothing_but_the_border():
     """X * M zoomed in on is X zoomed in on, more than three pixels inside: the mask needs no forward pass."""
     x, square = 1 + pictures(1, 64, 64), torch.tensor([[0.52, 0.47, 0.3]], dtype=torch.float64)
-    masked = x * boxcar_mask(square, (64, 64), 10.0)[:, None]
+    masked = x * reference.mask_picture(square[0], 64, 64, 10.0)
     difference = (attention_crop(masked, square, 48) - attention_crop(x, square, 48)).abs().amax((0, 1))
     pixel = 2 * 0.3 * 64 / 48
     inset = int(np.ceil(3 / pixel - 0.5))
@@ -181,7 +177,7 @@ def test_boxcar_lends_its_gradient():
     ]
     torch.testing.assert_close(grad_squares, squares.new_tensor(np.array(loops)), rtol=1e-4, atol=1e-7)
     # In a frame that was looked at in other pixels than the picture's.
-    frame = dict(outer=whole_picture(x), outer_size=(30, 40))
+    frame = dict(theta=squares_to_theta(squares), frame_size=(30, 40))
     framed = attention_crop(x, squares, (5, 6), 'boxcar', boxcar, **frame)
     (got,) = torch.autograd.grad((framed * weights).sum(), squares)
     torch.testing.assert_close(got.float(), boxcar_gradient(weights, SQUARES, (30, 40), boxcar))
