@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmlattn.apis.loading import load_trained
 from mmlattn.engine.hooks.label_constraints import constrained
-from mmlattn.evaluation.metrics.localization import check_frame
+from mmlattn.structures.frames import check_frame
 from mmlattn.models.ran.mask_recording import record_masks
 from mmlattn.models.ran.soft_mask import SoftMask
 from mmlattn.structures import (

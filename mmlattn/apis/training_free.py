@@ -17,9 +17,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmlattn.evaluation.functional import average_precision
-from mmlattn.evaluation.metrics.multi_label_report import read_target
 from mmlattn.models import CSRAHead
 from mmlattn.models.csra.pooling import MAX_TEMPERATURE
+from mmlattn.structures import label_matrix
 from mmlattn.utils.errors import UserError
 
 __all__ = ['LamSearch', 'PooledTerms', 'collect_terms', 'search_lam', 'training_free_model']
@@ -101,8 +101,9 @@ def collect_terms(model: nn.Module, loader: DataLoader, settings: Sequence[Seque
         terms = [model.head.pooled_terms(feats, temperatures) for temperatures in settings]
         bases.append(terms[0][0].float().cpu())
         atts.append(torch.stack([att for _, att in terms]).float().cpu())
-        targets += [read_target(sample.to_dict(), model.head.num_classes) for sample in batch['data_samples']]
-    return PooledTerms(torch.cat(bases).numpy(), torch.cat(atts, dim=1).numpy(), np.stack(targets))
+        targets.append(label_matrix(batch['data_samples'], model.head.num_classes).cpu())
+    targets = torch.cat(targets).numpy().astype(np.int8)
+    return PooledTerms(torch.cat(bases).numpy(), torch.cat(atts, dim=1).numpy(), targets)
 
 
 def search_lam(terms: PooledTerms, lams: Sequence[float]) -> LamSearch:

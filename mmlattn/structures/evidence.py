@@ -25,37 +25,39 @@ looked at enlarged.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mmlattn.utils.arguments import check_choice
+from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
 
-__all__ = ['EVIDENCE_FIELDS', 'attention_peaks', 'set_attention_maps', 'set_regions', 'set_trunk_masks']
+from .labels import listed_labels
+
+__all__ = [
+    'EVIDENCE_FIELDS', 'EVIDENCE_KINDS', 'attention_peaks', 'read_places', 'read_scale_regions', 'read_scale_scores',
+    'set_attention_maps', 'set_regions', 'set_trunk_masks',
+]  # fmt: skip
 
 EVIDENCE_FIELDS = (
     'attention_maps', 'regions', 'region_scores', 'fused_scores', 'label_path', 'path_logprob', 'trunk_masks',
 )  # fmt: skip
+#: The two kinds of evidence that say where each class was seen, and the fields that each of them needs.
+PLACES = dict(attention_maps=('attention_maps',), regions=('regions', 'region_scores'))
+EVIDENCE_KINDS = ('auto', *PLACES)
 
 
 def set_attention_maps(data_samples: Sequence, maps: Tensor) -> None:
-    """Write one batch of attention maps to its data samples.
-
-    Args:
-        data_samples (Sequence[DataSample]): One sample per image; changed in place.
-        maps (Tensor): Shape (B, C, h, w); each (h, w) sums to 1, or is all zero.
+    """Write one batch of attention maps (B, C, h, w), each of which sums to 1 or is all zero, to its B data samples.
 
     Raises:
-        UserError: If ``maps`` is not four-dimensional or the batch sizes differ.
+        UserError: For another shape.
     """
-    if maps.dim() != 4 or len(maps) != len(data_samples):
-        raise UserError(
-            f'attention maps must have shape (B, C, h, w) with B = {len(data_samples)} samples, '
-            f'got {tuple(maps.shape)}'
-        )
-    for sample, sample_maps in zip(data_samples, maps.detach().float(), strict=True):
-        # A view would keep, and dump, the whole batch.
-        sample.set_field(sample_maps.clone(), 'attention_maps')
+    _check_shape('attention maps', maps, len(data_samples), 'C', 'h', 'w')
+    _set_rows(data_samples, 'attention_maps', maps)
 
 
 def set_regions(
@@ -69,7 +71,7 @@ def set_regions(
     """Write one batch of regions to its data samples, clipped to the picture.
 
     Args:
-        data_samples (Sequence[DataSample]): One sample per image; changed in place.
+        data_samples (Sequence[DataSample]): B samples, changed in place.
         regions (Tensor): Shape (B, K, 4), xyxy as fractions of the network input; may stick out of it.
         scores (Tensor, optional): Shape (B, K, C), what each region said.
         names (Sequence[str], optional): K names of looks that zoom in, the same for all samples.
@@ -78,69 +80,175 @@ def set_regions(
     Raises:
         UserError: If the shapes differ from these or from each other, or there are not K names.
     """
-    if regions.dim() != 3 or regions.shape[0] != len(data_samples) or regions.shape[2] != 4:
-        raise UserError(
-            f'regions must have shape (B, K, 4) with B = {len(data_samples)} samples, got {tuple(regions.shape)}'
-        )
-    if scores is not None and (scores.dim() != 3 or scores.shape[:2] != regions.shape[:2]):
-        raise UserError(
-            f'region scores must have shape (B, K, C) with (B, K) = {tuple(regions.shape[:2])}, got '
-            f'{tuple(scores.shape)}'
-        )
+    _check_shape('regions', regions, len(data_samples), 'K', 4)
     batch, looks, _ = regions.shape
-    if fused_scores is not None and (fused_scores.dim() != 3 or fused_scores.shape[:2] != (batch, looks - 1)):
-        raise UserError(
-            f'fused scores must have shape (B, K - 1, C) with (B, K - 1) = {(batch, looks - 1)}, got '
-            f'{tuple(fused_scores.shape)}'
-        )
     if names is not None and len(names) != looks:
         raise UserError(f'need a name for each of {looks} regions, got {tuple(names)}')
-    told = dict(region_scores=scores, fused_scores=fused_scores)
-    for index, sample in enumerate(data_samples):
-        sample.set_field(regions[index].detach().float().clamp(0, 1), 'regions')
-        for field, values in told.items():
-            if values is not None:
-                sample.set_field(values[index].detach().float().clone(), field)
-        if names is not None:
+    _set_rows(data_samples, 'regions', regions.clamp(0, 1))
+    for field, values, rows in (('region_scores', scores, looks), ('fused_scores', fused_scores, looks - 1)):
+        if values is not None:
+            _check_shape(field, values, batch, rows, 'C')
+            _set_rows(data_samples, field, values)
+    if names is not None:
+        for sample in data_samples:
             sample.set_metainfo(dict(region_names=tuple(names)))
 
 
 def set_trunk_masks(data_samples: Sequence, masks: Mapping[str, Tensor]) -> None:
-    """Write the soft masks of one batch to its data samples.
+    """Write the soft masks of one batch to its B data samples.
 
     Args:
-        data_samples (Sequence[DataSample]): One sample per image; changed in place.
+        data_samples (Sequence[DataSample]): Changed in place.
         masks (Mapping[str, Tensor]): By the name of the attention module, in network order, each of shape
-            (B, C', h, w), as ``mmlattn.models.layers.record_masks`` yields them.
+            (B, C', h, w), as ``mmlattn.models.ran.mask_recording.record_masks`` yields them.
 
     Raises:
-        UserError: If there are no masks, or one is not four-dimensional or of another batch size.
+        UserError: If there are no masks, or one has another shape.
     """
     if not masks:
         raise UserError('there are no masks to write: record them while the model runs')
     for name, mask in masks.items():
-        if mask.dim() != 4 or len(mask) != len(data_samples):
-            raise UserError(
-                f'the mask of {name} must have shape (B, C, h, w) with B = {len(data_samples)} samples, got '
-                f'{tuple(mask.shape)}'
-            )
+        _check_shape(f'the mask of {name}', mask, len(data_samples), 'C', 'h', 'w')
     for index, sample in enumerate(data_samples):
         sample.set_field([mask[index].detach().float().clone() for mask in masks.values()], 'trunk_masks')
         sample.set_metainfo(dict(trunk_mask_names=tuple(masks)))
 
 
-def attention_peaks(maps: Tensor) -> Tensor:
-    """Centre of the arg-max cell of each map.
+def _check_shape(name: str, values: Tensor, *shape: int | str) -> None:
+    fits = all(isinstance(want, str) or want == got for want, got in zip(shape, values.shape, strict=False))
+    if values.dim() != len(shape) or not fits:
+        wanted = ', '.join(map(str, shape))
+        raise UserError(f'{name} of {shape[0]} samples must have shape ({wanted}), got {tuple(values.shape)}')
 
-    Args:
-        maps (Tensor): Shape (..., h, w).
+
+def _set_rows(data_samples: Sequence, field: str, values: Tensor) -> None:
+    for sample, row in zip(data_samples, values.detach().float(), strict=True):
+        # A view would keep, and dump, the whole batch.
+        sample.set_field(row.clone(), field)
+
+
+def attention_peaks(maps: Tensor) -> Tensor:
+    """Centre of the arg-max cell of each map (..., h, w), the first in row-major order of equal ones.
 
     Returns:
-        Tensor: Shape (..., 2), (x, y) in [0, 1] of the network input; ties go to the first cell in row-major
-        order.
+        Tensor: Shape (..., 2), (x, y) in [0, 1] of the network input.
     """
     height, width = maps.shape[-2:]
     index = maps.flatten(-2).argmax(dim=-1)
     x = (index % width + 0.5) / width
     y = (torch.div(index, width, rounding_mode='floor') + 0.5) / height
     return torch.stack((x, y), dim=-1)
+
+
+def read_places(sample: Any, evidence: str = 'auto') -> dict[str, np.ndarray]:
+    """The evidence of a sample that says where each class was seen.
+
+    Args:
+        sample (DataSample | Mapping): With ``attention_maps``, or with ``regions`` and ``region_scores``.
+        evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the sample carries.
+
+    Returns:
+        dict[str, ndarray]: ``attention_maps`` (C, h, w); or ``regions`` (K, 4) and ``region_scores`` (K, C).
+
+    Raises:
+        UserError: If the sample does not carry the evidence, carries both kinds and ``evidence`` does not choose, or
+            the evidence is empty, has other sizes than its parts or the sample's classes ask for, or holds NaN or
+            infinity.
+    """
+    check_choice('evidence', evidence, EVIDENCE_KINDS)
+    carried = [kind for kind in PLACES if kind in sample]
+    found = [kind for kind in carried if evidence in ('auto', kind)]
+    if not found:
+        wanted = ' or '.join(PLACES) if evidence == 'auto' else evidence
+        raise UserError(
+            f'the data samples carry no {wanted} but {" and ".join(carried) or "no other evidence"}: set '
+            'model.head.with_evidence=True (--cfg-options model.head.with_evidence=True) for a head that tells them'
+        )
+    if len(found) > 1:
+        choices = ' or '.join(f'evidence={kind!r}' for kind in found)
+        raise UserError(f'the data samples carry {" and ".join(found)}: choose with {choices}')
+    if not all(field in sample for field in PLACES[found[0]]):
+        raise UserError(
+            'the data samples carry regions without region_scores, so no class has one: use a head that scores '
+            'regions, such as mmlattn.STLSTMHead'
+        )
+    places = {field: as_array(sample.get(field)) for field in PLACES[found[0]]}
+    _check_places(sample, places)
+    _check_finite(sample, places)
+    return places
+
+
+def _check_places(sample: Any, places: Mapping[str, np.ndarray]) -> None:
+    sizes = {field: values.shape for field, values in places.items()}
+    classes = sizes['region_scores'][-1] if 'regions' in sizes else sizes['attention_maps'][0]
+    if 'pred_score' in sample:
+        classes = len(sample.get('pred_score'))
+    for field in ('gt_label', 'pred_label'):
+        if field in sample:
+            classes = max([classes, *(listed_labels([sample], field=field)[0] + 1).tolist()])
+    if 'regions' in sizes:
+        rows = max(sizes['regions'][0], 1)
+        expected = dict(regions=(rows, 4), region_scores=(rows, classes))
+    else:
+        cells = (*sizes['attention_maps'][1:], 1, 1)[:2]
+        expected = dict(attention_maps=(classes, *(max(side, 1) for side in cells)))
+    if sizes != expected:
+        got, wanted = (' and '.join(f'{f} {size}' for f, size in x.items()) for x in (sizes, expected))
+        raise UserError(
+            f'{sample.get("img_path", "a sample")} has {got}, expected {wanted} for the {classes} classes of its '
+            'scores and labels: set model.head.num_classes to the number of classes of the data set, and give '
+            'every region its row of scores'
+        )
+
+
+def _check_finite(sample: Any, values: Mapping[str, np.ndarray]) -> None:
+    for field, array in values.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f'the {field} of {sample.get("img_path", "a sample")} hold NaN or infinity: has the model diverged?'
+            )
+
+
+def read_scale_scores(sample: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores (C,) of the output, (K, C) of K scales that zoom in, and (K - 1, C) of the first ones together.
+
+    Raises:
+        UserError: If the sample lacks some, they do not fit each other, or hold NaN or infinity.
+    """
+    looks, fields = len(read_scale_regions(sample)), ('pred_score', 'region_scores', 'fused_scores')
+    found = {field: as_array(sample.get(field)) for field in fields if field in sample}
+    classes = found.get('pred_score', np.empty(0)).size
+    expected = dict(pred_score=(classes,), region_scores=(looks, classes), fused_scores=(looks - 1, classes))
+    if looks == 1:
+        # There is nothing to be said together.
+        found.setdefault('fused_scores', np.empty((0, classes)))
+    if {field: scores.shape for field, scores in found.items()} != expected:
+        got = ', '.join(f'{field} {scores.shape}' for field, scores in found.items()) or 'no scores'
+        wanted = ', '.join(f'{field} {shape}' for field, shape in expected.items())
+        raise UserError(
+            f'{sample.get("img_path", "a sample")} has {got}, expected of {looks} looks {wanted}: use the '
+            'predictions of one model'
+        )
+    _check_finite(sample, found)
+    return tuple(found[field] for field in fields)
+
+
+def read_scale_regions(sample: Any) -> np.ndarray:
+    """The regions of K scales that zoom in, (K, 4).
+
+    Raises:
+        UserError: If the sample does not tell them, or they are not finite.
+    """
+    if 'regions' not in sample or 'region_names' not in sample:
+        raise UserError(
+            'the data samples do not tell where the scales of a model that zooms in looked: use mmlattn.RACNN and '
+            'set model.with_evidence=True (--cfg-options model.with_evidence=True)'
+        )
+    regions = as_array(sample.get('regions'))
+    if regions.ndim != 2 or regions.shape[1] != 4 or not len(regions):
+        raise UserError(
+            f'the regions of {sample.get("img_path", "a sample")} must be (K, 4) with K of at least 1, got '
+            f'{regions.shape}'
+        )
+    _check_finite(sample, dict(regions=regions))
+    return regions

@@ -16,8 +16,11 @@ from torch import Tensor
 from mmlattn.utils.errors import UserError
 
 __all__ = [
-    'check_sets', 'label_matrix', 'listed_labels', 'select_labels', 'selection_mask', 'true_class', 'true_classes',
+    'IGNORED_FIELDS', 'check_sets', 'label_matrix', 'listed_labels', 'select_labels', 'selection_mask', 'true_class',
+    'true_classes',
 ]  # fmt: skip
+
+IGNORED_FIELDS = ('gt_label_ignore', 'gt_label_difficult')
 
 
 def selection_mask(
@@ -39,13 +42,15 @@ def selection_mask(
     if topk is not None and topk < 1:
         raise UserError(f'topk must be at least 1, got {topk}')
     scores = scores if scores.is_floating_point() else scores.float()
-    mask = ~scores.isnan()
-    if threshold is not None:
-        mask = mask & (scores >= torch.as_tensor(threshold, dtype=scores.dtype, device=scores.device))
+    if threshold is None:
+        mask = ~scores.isnan()
+    else:
+        mask = scores >= torch.as_tensor(threshold, dtype=scores.dtype, device=scores.device)
     if topk is not None and topk < scores.shape[-1]:
         ranked = scores.nan_to_num(-torch.inf, torch.inf, -torch.inf)
         last = ranked.topk(topk).values[..., -1:]
         better, tied = ranked > last, ranked == last
+        # Of those that tie with the last, the lower classes take the places that the better ones leave.
         room = topk - better.sum(dim=-1, keepdim=True, dtype=torch.int32)
         mask = mask & (better | (tied & (tied.cumsum(dim=-1, dtype=torch.int32) <= room)))
     return mask
@@ -56,12 +61,14 @@ def select_labels(scores: Tensor, threshold: Tensor | float | None = None, topk:
     return selection_mask(scores, threshold, topk).nonzero()[:, 0]
 
 
-def listed_labels(data_samples: Sequence, num_classes: int, field: str = 'gt_label') -> list[Tensor]:
+def listed_labels(
+    data_samples: Sequence, num_classes: int | None = None, field: str = 'gt_label'
+) -> list[Tensor]:
     """The classes that a field of each sample lists, in its order.
 
     Args:
         data_samples (Sequence): B samples.
-        num_classes (int): C.
+        num_classes (int, optional): C, where it is known.
         field (str): ``gt_label``, ``pred_label`` and the like.
 
     Returns:
@@ -70,12 +77,28 @@ def listed_labels(data_samples: Sequence, num_classes: int, field: str = 'gt_lab
     Raises:
         UserError: If a sample lacks the field, or has anything in it but whole numbers of 0 to C - 1.
     """
+    listed = []
     for sample in data_samples:
         if sample.get(field) is None:
             raise UserError(
                 f'{_name(sample)} has no {field}: use a data set that lists the labels of its pictures'
             )
-    return _read_lists(data_samples, num_classes, field)
+        values = torch.as_tensor(sample.get(field)).reshape(-1)
+        labels = values.long()
+        if values.dtype == torch.bool or (values.is_floating_point() and (labels != values).any()):
+            raise UserError(f'{field} of {_name(sample)} must hold indices of classes, got {values.tolist()}')
+        listed.append(labels)
+    # One look at all labels: a GPU is waited for once.
+    if listed and _outside(torch.cat(listed), num_classes).any():
+        wrong = next(i for i, labels in enumerate(listed) if _outside(labels, num_classes).any())
+        expected = 'classes count from 0'
+        if num_classes is not None:
+            expected = f'the model scores {num_classes} classes (0 to {num_classes - 1})'
+        raise UserError(
+            f'{field} holds {listed[wrong].tolist()} but {expected}: set num_classes of model.head and of '
+            f'data_preprocessor, or mend the annotation of {_name(data_samples[wrong])}'
+        )
+    return listed
 
 
 def label_matrix(data_samples: Sequence, num_classes: int) -> Tensor:
@@ -95,14 +118,16 @@ def label_matrix(data_samples: Sequence, num_classes: int) -> Tensor:
     for sample in unscored:
         if sample.get('gt_label') is None:
             raise UserError(f'a data sample has neither gt_label nor gt_score: {_name(sample)}')
-    listed = iter(_one_hot(_read_lists(unscored, num_classes, 'gt_label'), num_classes))
+    listed = iter(_one_hot(unscored, num_classes, 'gt_label'))
     targets = torch.stack(
         [next(listed) if s.get('gt_score') is None else _read_scores(s, num_classes) for s in data_samples]
     )
-    for field in ('gt_label_ignore', 'gt_label_difficult'):
-        if any(sample.get(field) is not None for sample in data_samples):
-            ignored = torch.stack(_one_hot(_read_lists(data_samples, num_classes, field), num_classes))
-            targets = targets.masked_fill((targets == 0) & (ignored.to(targets.device) > 0), -1)
+    for field in IGNORED_FIELDS:
+        rows = [row for row, sample in enumerate(data_samples) if sample.get(field) is not None]
+        if rows:
+            ignored = torch.stack(_one_hot([data_samples[row] for row in rows], num_classes, field))
+            told = targets[rows]
+            targets[rows] = told.masked_fill((told == 0) & (ignored.to(told.device) > 0), -1)
     sound = ((targets >= 0) & (targets <= 1)) | (targets == -1)
     if not sound.all():
         raise UserError(
@@ -133,7 +158,8 @@ def true_class(sample: Any, num_classes: int) -> int:
     Raises:
         UserError: If it has none or several, or one that is not of the C classes.
     """
-    labels = _read_lists([sample], num_classes, 'gt_label')[0].tolist()
+    unlabelled = sample.get('gt_label') is None
+    labels = [] if unlabelled else listed_labels([sample], num_classes)[0].tolist()
     if len(labels) != 1:
         raise UserError(
             f'gt_label of {_name(sample)} must be one of the {num_classes} classes that the model scores, got '
@@ -180,28 +206,8 @@ def true_classes(data_samples: Sequence, num_classes: int) -> Tensor:
     return targets
 
 
-def _read_lists(data_samples: Sequence, num_classes: int, field: str) -> list[Tensor]:
-    """What :func:`listed_labels` gives; a sample without the field lists nothing."""
-    listed = []
-    for sample in data_samples:
-        values = torch.as_tensor(() if sample.get(field) is None else sample.get(field)).reshape(-1)
-        labels = values.long()
-        if values.dtype == torch.bool or (values.is_floating_point() and (labels != values).any()):
-            raise UserError(f'{field} of {_name(sample)} must hold indices of classes, got {values.tolist()}')
-        listed.append(labels)
-    # One look at all labels: a GPU is waited for once.
-    together = torch.cat(listed) if listed else torch.zeros(0)
-    if ((together < 0) | (together >= num_classes)).any():
-        sample, labels = next(
-            (sample, labels.tolist())
-            for sample, labels in zip(data_samples, listed, strict=True)
-            if ((labels < 0) | (labels >= num_classes)).any()
-        )
-        raise UserError(
-            f'{field} holds {labels} but the model scores {num_classes} classes (0 to {num_classes - 1}): set '
-            f'num_classes of model.head and of data_preprocessor, or mend the annotation of {_name(sample)}'
-        )
-    return listed
+def _outside(labels: Tensor, num_classes: int | None) -> Tensor:
+    return (labels < 0) if num_classes is None else (labels < 0) | (labels >= num_classes)
 
 
 def _read_scores(sample: Any, num_classes: int) -> Tensor:
@@ -214,7 +220,8 @@ def _read_scores(sample: Any, num_classes: int) -> Tensor:
     return score
 
 
-def _one_hot(listed: Sequence[Tensor], num_classes: int) -> list[Tensor]:
+def _one_hot(data_samples: Sequence, num_classes: int, field: str) -> list[Tensor]:
+    listed = listed_labels(data_samples, num_classes, field)
     return [torch.zeros(num_classes, device=labels.device).index_fill(0, labels, 1) for labels in listed]
 
 

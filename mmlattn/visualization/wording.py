@@ -8,7 +8,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from mmlattn.evaluation.metrics.localization import frame_sizes
+from mmlattn.structures.frames import frame_sizes
 
 __all__ = ['ShownClass', 'Wording', 'label_outcomes']
 

@@ -11,8 +11,16 @@ import torch.distributed as dist
 from scipy import ndimage
 
 from mmlattn.evaluation import CorLoc, PointingGame
-from mmlattn.evaluation.functional import SeenInMaps, SeenInRegions, best_iou, covered_share, map_box
-from mmlattn.evaluation.metrics.localization import check_frame, read_seen
+from mmlattn.evaluation.functional.localization import (
+    SeenInMaps,
+    SeenInRegions,
+    covered_share,
+    map_box,
+    region_overlaps,
+    seen_in,
+)
+from mmlattn.structures.evidence import read_places
+from mmlattn.structures.frames import check_frame
 from mmlattn.utils.errors import UserError
 
 
@@ -68,7 +76,7 @@ def test_overlap_and_cover_are_counts_of_cells():
         boxes = corners.transpose(0, 2, 1).reshape(4, 4)
         one, *others = (on_grid(box, side) for box in boxes)
         expected = max((one & other).sum() / (one | other).sum() for other in others)
-        assert best_iou(boxes[0] / side, boxes[1:] / side) == pytest.approx(expected)
+        assert region_overlaps(boxes[:1] / side, boxes[1:] / side)[0][0] == pytest.approx(expected)
         assert covered_share(boxes / side) == pytest.approx(np.logical_or.reduce([one, *others]).mean())
         grown = np.clip(boxes + np.array([-2, -2, 2, 2]), 0, side)
         expected = np.logical_or.reduce([on_grid(box, side) for box in grown]).mean()
@@ -104,8 +112,8 @@ REGIONS = dict(regions=torch.tensor([[0, 0, 0.5, 1]]), region_scores=torch.ones(
 
 def test_evidence_is_found_or_chosen():
     both = make_sample(attention_maps=MAPS, **REGIONS)
-    assert isinstance(read_seen(make_sample(attention_maps=MAPS)), SeenInMaps)
-    assert isinstance(read_seen(make_sample(**REGIONS)), SeenInRegions)
+    assert isinstance(seen_in(read_places(make_sample(attention_maps=MAPS))), SeenInMaps)
+    assert isinstance(seen_in(read_places(make_sample(**REGIONS))), SeenInRegions)
     for kind, expected in dict(attention_maps=100, regions=0).items():
         for metric in (PointingGame(evidence=kind), CorLoc(evidence=kind)):
             metric.process(None, [both])

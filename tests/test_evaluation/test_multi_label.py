@@ -6,12 +6,8 @@ import torch
 from mmpretrain.evaluation import AveragePrecision, MultiLabelMetric
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from mmlattn.evaluation.functional import (
-    average_precision,
-    label_counts,
-    multi_label_report,
-    select_labels,
-)
+from mmlattn.evaluation.functional.multi_label import average_precision, label_counts, multi_label_report
+from mmlattn.models import STLSTMHead
 
 # What the CSRA code prints for these scores; 1 present, 0 absent, -1 ignored.
 SCORES = np.array([[0.9, 0.8, 0.1], [0.7, 0.2, 0.6], [0.1, 0.6, 0.9], [0.8, 0.3, 0.4]])
@@ -134,7 +130,22 @@ def test_no_positive_at_all_is_nan_and_not_zero():
 
 
 def test_fewer_classes_than_k():
-    assert select_labels(SCORES, None, topk=5).all()
+    for convention in ('mmlattn', 'mmpretrain'):
+        report = multi_label_report(SCORES, SCORES > 0.5, topk=(5,), convention=convention).summary
+        assert report['OR_top5'] == 1 and report['OP_top5'] == (SCORES > 0.5).mean(), 'all labels are named'
+
+
+def test_top3_of_tied_scores_are_those_that_a_head_selects():
+    rng = np.random.default_rng(0)
+    scores, targets = rng.random((200, 9)).round(1).astype(np.float32), rng.random((200, 9)) < 0.4
+    head = STLSTMHead(num_classes=9, in_channels=4, topk=3)
+    for row, target in zip(scores, targets, strict=True):
+        labels = head.select(torch.from_numpy(row[None]))[0].tolist()
+        assert labels == sorted(np.argsort(-row, kind='stable')[:3].tolist())
+        hits = target[labels].sum()
+        report = multi_label_report(row[None], target[None]).summary
+        assert report['OP_top3'] == pytest.approx(hits / 3)
+        assert np.isnan(report['OR_top3']) if not target.any() else report['OR_top3'] == hits / target.sum()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +178,7 @@ def test_counts_refuse_other_targets(targets):
         (dict(topk=3), 'topk must be a list .*got 3'),
         (dict(topk=(True,)), 'whole numbers'),
         (dict(topk=(0,)), 'at least 1'),
-        (dict(threshold=float('nan')), 'threshold must be a number, got nan'),
+        (dict(threshold=float('nan')), 'threshold must be a finite number, got nan'),
         (dict(threshold='0.5'), "got '0.5'"),
         (dict(convention='coco'), "convention must be one of .*got 'coco'"),
     ],

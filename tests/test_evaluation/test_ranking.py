@@ -8,7 +8,7 @@ from mmpretrain.structures import DataSample
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
 from mmlattn.evaluation import MultiLabelReport
-from mmlattn.evaluation.functional import class_ap_at, mean_ap_at, sample_ap_at
+from mmlattn.evaluation.functional.ranking import class_ap_at, mean_ap_at, sample_ap_at
 
 IMAGES, CLASSES = 60, 7
 

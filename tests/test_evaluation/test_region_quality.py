@@ -12,7 +12,7 @@ from torch import distributed as dist
 from torchvision.ops import box_iou
 
 from mmlattn.evaluation import RegionQuality, ScaleAccuracy
-from mmlattn.evaluation.functional import boxes_in_center_crop, region_overlaps
+from mmlattn.evaluation.functional.localization import boxes_in_center_crop, region_overlaps
 from mmlattn.utils.errors import UserError
 
 WHOLE, LEFT, CORNER = (0, 0, 1, 1), (0, 0, 0.5, 1), (0.75, 0.75, 1, 1)

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import top_k_accuracy_score
 
 from mmlattn.evaluation import ScaleAccuracy
-from mmlattn.evaluation.functional import class_ranks, exit_scales
+from mmlattn.evaluation.functional.scales import class_ranks, exit_scales
 from mmlattn.utils.errors import UserError
 
 

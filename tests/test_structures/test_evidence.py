@@ -52,8 +52,8 @@ def test_each_sample_gets_its_own_looks(looks):
     ('wrong', 'said'),
     [
         (dict(names=('scale 1', 'scale 2')), "each of 3 regions, got .*'scale 2'"),
-        (dict(fused_scores=torch.rand(2, 3, 5)), r'\(2, 2\), got \(2, 3, 5\)'),
-        (dict(fused_scores=torch.rand(2, 5)), r'\(2, 2\), got \(2, 5\)'),
+        (dict(fused_scores=torch.rand(2, 3, 5)), r'fused_scores .*\(2, 2, C\), got \(2, 3, 5\)'),
+        (dict(fused_scores=torch.rand(2, 5)), r'fused_scores .*\(2, 2, C\), got \(2, 5\)'),
     ],
 )
 def test_wrong_looks_are_refused(wrong, said):

@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from get_flops import count, input_size
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import add_cfg_options, apply_options, explain_config, load_config, run_tool
-from mmlattn.utils.predictions import load_predictions
+from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.explain import explain_config, run_tool
+from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config of an RA-CNN')
     parser.add_argument(
         'predictions', help='.pkl of tools/test.py --out, with evidence and without exit_above'
@@ -34,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, help='the plot, a new file: .png, .svg or .pdf')
     parser.add_argument('--thresholds', nargs='+', type=float, help='by default such that equal shares stop')
     parser.add_argument('--points', type=int, default=21, help='number of default thresholds; default 21')
-    parser.add_argument('--trust', action='store_true', help='open a file that can run any code')
+    add_trust(parser)
     add_cfg_options(parser)
     args = parser.parse_args()
     if args.out.suffix not in ('.png', '.svg', '.pdf'):
@@ -57,6 +55,7 @@ def exit_costs(cfg: Any) -> list[int]:
     """
     from mmpretrain.apis import get_model
 
+    from mmlattn.apis.flops import count, input_size
     from mmlattn.models.racnn.classifier import RACNN
 
     height, width, _ = input_size(cfg)
@@ -84,12 +83,13 @@ def read_exits(name: str, samples: list[dict], num_scales: int) -> tuple[np.ndar
     Raises:
         UserError: If the samples lack scores, a label, or looks of some scales.
     """
-    from mmlattn.evaluation.functional import class_ranks
-    from mmlattn.evaluation.metrics.scale_accuracy import read_label, read_scores
+    from mmlattn.evaluation.functional.scales import class_ranks
+    from mmlattn.structures.evidence import read_scale_scores
+    from mmlattn.structures.labels import true_class
 
     confidence, hits = [], []
     for sample in samples:
-        _, scales, fused = read_scores(sample)
+        _, scales, fused = read_scale_scores(sample)
         if len(scales) != num_scales:
             raise UserError(
                 f'{name}: {len(scales)} of {num_scales} scales looked at {sample.get("img_path", "a picture")}: test '
@@ -97,7 +97,7 @@ def read_exits(name: str, samples: list[dict], num_scales: int) -> tuple[np.ndar
             )
         scores = np.concatenate([scales[:1], fused])
         confidence.append(scores.max(axis=1))
-        hits.append(class_ranks(scores, read_label(sample, scores.shape[1])) == 0)
+        hits.append(class_ranks(scores, true_class(sample, scores.shape[1])) == 0)
     return np.array(confidence), np.array(hits)
 
 
@@ -109,7 +109,7 @@ def default_thresholds(confidence: np.ndarray, points: int) -> list[float]:
 
 def exit_row(confidence: np.ndarray, hits: np.ndarray, costs: list[int], threshold: float | None) -> dict:
     """What a threshold gives; with None every scale looks."""
-    from mmlattn.evaluation.functional import exit_scales
+    from mmlattn.evaluation.functional.scales import exit_scales
 
     last = exit_scales(confidence, math.inf if threshold is None else threshold)
     return dict(
@@ -141,9 +141,10 @@ def draw(rows: list[dict]) -> Any:
 def main() -> None:
     """Read, sweep, print, write."""
     args = parse_args()
-    cfg = load_config(args.config)
-    apply_options(cfg, args.cfg_options)
-    samples = load_predictions(args.predictions, args.trust)
+    cfg = read_config(args)
+    from mmlattn.utils.predictions import load_predictions
+
+    samples = load_predictions(args.predictions, args.trust_checkpoint)
     costs = exit_costs(cfg)
     confidence, hits = read_exits(args.predictions, samples, len(costs))
     thresholds = args.thresholds or default_thresholds(confidence, args.points)

@@ -18,23 +18,25 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
+from mmlattn.datasets.annotation_files import is_whole, load_json
+from mmlattn.utils.explain import explain_missing_data, run_tool
 from mmpretrain.structures import DataSample
 from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmlattn.apis import MultiLabelInferencer
 from mmlattn.datasets import COCOMultiLabel
-from mmlattn.datasets.annotation_checks import is_whole, load_json
-from mmlattn.evaluation.metrics.localization import EVIDENCE, check_frame, read_seen
-from mmlattn.utils import launch
+from mmlattn.evaluation.functional.localization import seen_in
+from mmlattn.structures.evidence import EVIDENCE_KINDS, read_places
+from mmlattn.structures.frames import check_frame
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument('--out', type=Path, required=True, help='the file to write, .json')
@@ -46,29 +48,27 @@ def parse_args() -> argparse.Namespace:
         help='box the labels that the model predicts (default) or those of the data set',
     )
     parser.add_argument(
-        '--score-thr',
+        '--threshold',
         type=float,
         help="box labels from this score on; default: the model's own decision, or all gt",
     )
     parser.add_argument(
-        '--evidence', choices=EVIDENCE, default='auto', help='what to read; default what there is'
+        '--evidence', choices=EVIDENCE_KINDS, default='auto', help='what to read; default what there is'
     )
     parser.add_argument(
         '--map-threshold', type=float, default=0.2, help="share of an attention map's maximum; default 0.2"
     )
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='open a checkpoint that can run code')
-    launch.add_cfg_options(
-        parser,
-        'settings to override, as key=value; test_dataloader has the batch size and the number of workers',
-    )
+    add_trust(parser)
+    parser.add_argument('--batch-size', type=int, help="default: test_dataloader's")
+    add_cfg_options(parser)
     args = parser.parse_args()
     if args.out.suffix != '.json':
         parser.error(f'--out must end in .json, got {args.out}')
     if args.out.exists():
         parser.error(f'--out {args.out} exists already: give another name, or remove it')
-    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
-        parser.error(f'--score-thr must lie in [0, 1], got {args.score_thr}')
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        parser.error(f'--threshold must lie in [0, 1], got {args.threshold}')
     if not 0 < args.map_threshold <= 1:
         parser.error(f'--map-threshold must be above 0 and at most 1, got {args.map_threshold}')
     return args
@@ -131,8 +131,7 @@ def predictions(
     for batch in track(loader, 'looking'):
         if len({image.shape for image in batch['inputs']}) > 1:
             raise UserError(
-                'the test pipeline makes pictures of several sizes, which fit into no batch: '
-                '--cfg-options test_dataloader.batch_size=1'
+                'the test pipeline makes pictures of several sizes, which fit into no batch: --batch-size 1'
             )
         for sample in batch['data_samples']:
             sample.pop('gt_label', None)  # or one-hot targets for another number of classes would end it here
@@ -146,15 +145,14 @@ def pixel_boxes(sample: DataSample, labels: Sequence[int], args: argparse.Namesp
         list[tuple]: (label, [x, y, width, height], score) of each that was seen anywhere, the box in hundredths of a
         pixel of the original picture.
     """
-    fields = sample.to_dict()
-    check_frame(fields)
-    seen = read_seen(fields, args.evidence, args.map_threshold)
+    check_frame(sample)
+    seen = seen_in(read_places(sample, args.evidence), args.map_threshold)
     size = np.tile(sample.ori_shape[1::-1], 2)
     scores = sample.pred_score.tolist()
     found = []
     for label in labels:
         box = seen.box(label)
-        if box is None or (args.score_thr is not None and scores[label] < args.score_thr):
+        if box is None or (args.threshold is not None and scores[label] < args.threshold):
             continue
         left, top, right, bottom = (box * size).tolist()
         found.append((label, [round(v, 2) for v in (left, top, right - left, bottom - top)], scores[label]))
@@ -204,18 +202,19 @@ def export(dataset: BaseDataset, samples: Iterator[DataSample], args: argparse.N
 def main() -> None:
     """Export."""
     args = parse_args()
-    cfg = launch.load_config(args.config)
-    launch.apply_options(cfg, args.cfg_options)
+    cfg = read_config(args)
     if cfg.get('default_scope', 'mmpretrain') != 'mmpretrain':
         raise UserError(
             f'{args.config} is no config of a classifier, so there are no labels to find boxes for'
         )
-    with launch.explain_missing_data(cfg, [args.split]):
+    if args.batch_size:
+        cfg.test_dataloader.batch_size = args.batch_size
+    with explain_missing_data(cfg, [args.split]):
         dataset = build_dataset(cfg, args.split)
     inferencer = MultiLabelInferencer(
         cfg, args.checkpoint, device=args.device, trust_checkpoint=args.trust_checkpoint
     )
-    threshold = args.score_thr if args.labels == 'pred' else None
+    threshold = args.threshold if args.labels == 'pred' else None
     content = export(dataset, predictions(inferencer, dataset, cfg, threshold), args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with args.out.open('x', encoding='utf-8') as file:
@@ -224,4 +223,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    run_tool(main)

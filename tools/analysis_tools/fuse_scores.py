@@ -14,28 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import DictAction, apply_options, explain_config, load_config, run_tool
-from mmlattn.utils.predictions import load_predictions
+from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.explain import explain_config, run_tool
+from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
 
 TRUTH = ('gt_label', 'gt_score', 'gt_label_ignore', 'gt_label_difficult')
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config with the head that decides and the test_evaluator')
     parser.add_argument('predictions', nargs='+', help='two or more .pkl files of tools/test.py --out')
     parser.add_argument('--fuse', choices=['mean', 'max'], default='mean', help='of scores; default mean')
     parser.add_argument('--weights', nargs='+', type=float, help='of the files in the mean; equal by default')
     parser.add_argument('--out', help='new file: .pkl for the fused predictions, .json for all metrics')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings of the config')
-    parser.add_argument(
-        '--trust',
-        action='store_true',
-        help='open files that hold more than predictions; they can run any code',
-    )
+    add_cfg_options(parser)
+    add_trust(parser)
     args = parser.parse_args()
     if len(args.predictions) < 2:
         parser.error(f'there is nothing to fuse in one file, {args.predictions[0]}: give two or more')
@@ -191,11 +186,12 @@ def evaluate(cfg: Any, name: str, samples: list[dict]) -> dict[str, float]:
     from mmengine.evaluator import Evaluator
     from mmengine.registry import DefaultScope
 
-    from mmlattn.evaluation.metrics.localization import EVIDENCE, LocalizationMetric
+    from mmlattn.evaluation.metrics.localization import LocalizationMetric
+    from mmlattn.structures.evidence import EVIDENCE_KINDS
 
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config():
         evaluator = Evaluator(cfg.test_evaluator)
-    seen = any(field in samples[0] for field in EVIDENCE)
+    seen = any(field in samples[0] for field in EVIDENCE_KINDS)
     out = [m for m in evaluator.metrics if isinstance(m, LocalizationMetric) and not seen]
     evaluator.metrics = [m for m in evaluator.metrics if m not in out]
     if out:
@@ -214,18 +210,19 @@ def print_table(metrics: dict[str, dict]) -> None:
 def main() -> None:
     """Read, match, fuse, evaluate."""
     args = parse_args()
-    cfg = load_config(args.config)
-    apply_options(cfg, args.cfg_options)
+    cfg = read_config(args)
     if not cfg.get('model', {}).get('head') or not cfg.get('test_evaluator'):
         raise UserError(
             f'{args.config} needs model.head, whose rule decides the labels, and test_evaluator, whose metrics are '
             'computed'
         )
+    from mmlattn.utils.predictions import load_predictions
+
     files = {}
     for name in args.predictions:
         if name in files:
             raise UserError(f'{name} is given twice; to count it twice use --weights')
-        files[name] = by_path(name, load_predictions(name, args.trust))
+        files[name] = by_path(name, load_predictions(name, args.trust_checkpoint))
     check_same_data(files)
     fused = fuse(cfg, list(files.values()), args.fuse, args.weights)
     metrics = {name: evaluate(cfg, name, list(samples.values())) for name, samples in files.items()}

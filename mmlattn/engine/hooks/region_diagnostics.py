@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mmlattn.evaluation.functional import covered_share
+from mmlattn.evaluation.functional.localization import covered_share
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 from mmlattn.models.st_lstm.constraints import overlap_penalty
 from mmlattn.models.st_lstm.neck import STLSTM, STLSTMOutput

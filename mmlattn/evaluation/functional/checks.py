@@ -1,26 +1,14 @@
 """What scores, targets and options must be before anything is counted."""
 
-import math
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
-import torch
 
+from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
 
-__all__ = ['as_array', 'check_scores', 'check_targets', 'check_threshold', 'check_topk']
-
-
-def as_array(values) -> np.ndarray:
-    """Values of any array-like or tensor as a contiguous array, without its gradient.
-
-    Half precision becomes float32: numpy has no bfloat16, and no fast float16.
-    """
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
-    return np.ascontiguousarray(values)
+__all__ = ['check_results', 'check_scores', 'check_targets', 'check_topk']
 
 
 def check_targets(targets) -> np.ndarray:
@@ -62,14 +50,14 @@ def check_scores(scores, targets) -> tuple[np.ndarray, np.ndarray]:
     return scores, targets
 
 
-def check_threshold(threshold: float) -> None:
-    """See that a threshold is a number.
+def check_results(results: Sequence) -> None:
+    """See that a metric has anything to evaluate.
 
     Raises:
-        UserError: If it is not.
+        UserError: If it has not.
     """
-    if not isinstance(threshold, Real) or math.isnan(threshold):
-        raise UserError(f'threshold must be a number, got {threshold!r}')
+    if not results:
+        raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
 
 
 def check_topk(topk: Sequence[int], name: str = 'topk') -> None:

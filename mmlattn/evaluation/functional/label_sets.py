@@ -14,26 +14,20 @@ neither; :func:`label_set_report` takes them out.
   predicted as are true it is the total variation distance of the two distributions over pairs.
 * impossible_pairs = the share of predicted pairs of labels that are together in no true set.
 
-``CP CR CF1 OP OR OF1 macro_F1`` are those of :mod:`mmlattn.evaluation.functional.multi_label`, and mean_length /
-gt_length = OR / OP.
+``CP CR CF1 OP OR OF1 macro_F1`` are those of ``multi_label.py``, and mean_length / gt_length = OR / OP.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmlattn.evaluation.functional.checks import as_array, check_targets
-from mmlattn.evaluation.functional.multi_label import class_rates, label_counts, precision_recall_f1
+from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
 
-__all__ = [
-    'LabelSetResult',
-    'cooccurrence',
-    'label_set_report',
-    'pair_fidelity',
-    'set_agreement',
-    'set_lengths',
-]
+from .checks import check_targets
+from .multi_label import class_rates, label_counts, precision_recall_f1
+
+__all__ = ['LabelSetResult', 'label_set_report']
 
 
 @dataclass
@@ -43,8 +37,7 @@ class LabelSetResult:
     Attributes:
         shares: ``CP CR CF1 OP OR OF1 macro_F1 exact sample_F1 cooccurrence_error impossible_pairs``, fractions.
         lengths: ``length_error length_abs_error mean_length gt_length``, in labels.
-        per_class: (C,) arrays ``precision recall F1 positives predicted``, see
-            :class:`mmlattn.evaluation.functional.MultiLabelResult`.
+        per_class: (C,) arrays ``precision recall F1 positives predicted``.
     """
 
     shares: dict[str, float]
@@ -53,14 +46,14 @@ class LabelSetResult:
 
 
 def set_agreement(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
-    """``exact`` and ``sample_F1`` of (N, C) bool sets, as fractions."""
+    """``exact`` and ``sample_F1``."""
     hits, sizes = (predicted & present).sum(axis=1), predicted.sum(axis=1) + present.sum(axis=1)
     f1 = np.where(sizes, 2 * hits / np.maximum(sizes, 1), 1)
     return dict(exact=float((predicted == present).all(axis=1).mean()), sample_F1=float(f1.mean()))
 
 
 def set_lengths(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
-    """``length_error``, ``length_abs_error``, ``mean_length`` and ``gt_length`` of (N, C) bool sets, in labels."""
+    """``length_error``, ``length_abs_error``, ``mean_length`` and ``gt_length``."""
     lengths, true = predicted.sum(axis=1), present.sum(axis=1)
     values = dict(
         length_error=lengths - true,
@@ -72,20 +65,14 @@ def set_lengths(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
 
 
 def cooccurrence(sets: np.ndarray) -> np.ndarray:
-    """In how many sets two labels are together.
-
-    Args:
-        sets (ndarray): (N, C) bool.
-
-    Returns:
-        ndarray: (C (C - 1) / 2,) float, one number for each pair i < j, row by row of the matrix.
-    """
-    counted = sets.astype(np.float32)  # exact up to 2 ** 24 images, and many times as fast as whole numbers
+    """In how many sets the labels of each pair i < j are together: (C (C - 1) / 2,) float."""
+    # Floats are exact up to 2 ** 24 images, and many times as fast as whole numbers.
+    counted = sets.astype(np.float32)
     return (counted.T @ counted)[np.triu_indices(sets.shape[1], 1)].astype(float)
 
 
 def pair_fidelity(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
-    """``cooccurrence_error`` and ``impossible_pairs`` of (N, C) bool sets, as fractions; NaN if there is no pair."""
+    """``cooccurrence_error`` and ``impossible_pairs``; NaN if there is no pair."""
     ours, true = cooccurrence(predicted), cooccurrence(present)
     with np.errstate(invalid='ignore'):
         return dict(
@@ -95,26 +82,15 @@ def pair_fidelity(predicted: np.ndarray, present: np.ndarray) -> dict[str, float
 
 
 def label_set_report(predicted, targets) -> LabelSetResult:
-    """Everything about the predicted sets.
-
-    Args:
-        predicted (ndarray | Tensor): (N, C) bool.
-        targets (ndarray | Tensor): (N, C) of 1 present, 0 absent and -1 ignored.
-
-    Returns:
-        LabelSetResult: Fractions, lengths, and what each class has.
+    """Everything about the predicted sets; targets (N, C) are 1 present, 0 absent and -1 ignored.
 
     Raises:
         UserError: If the two are empty or not of one shape (N, C), ``predicted`` is not bool, or a target is none
             of 1, 0 and -1.
     """
     predicted, targets = as_array(predicted), check_targets(targets)
-    if (
-        predicted.dtype != bool
-        or predicted.ndim != 2
-        or predicted.shape != targets.shape
-        or not predicted.size
-    ):
+    shaped = predicted.ndim == 2 and predicted.shape == targets.shape and predicted.size
+    if predicted.dtype != bool or not shaped:
         raise UserError(
             'predicted and targets must both be (N, C) with N and C of at least 1, predicted bool, got '
             f'{predicted.dtype} {predicted.shape} and {targets.shape}'

@@ -3,6 +3,7 @@
 All coordinates are (x, y) or xyxy in [0, 1] of one frame, the whole picture.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou
 
-from mmlattn.structures import attention_peaks
+from mmlattn.structures.evidence import attention_peaks
+from mmlattn.structures.frames import has_area
 
 __all__ = [
-    'SeenInMaps', 'SeenInRegions', 'best_iou', 'cell_centres', 'covered_share', 'has_area', 'inside_any', 'map_box',
+    'SeenInMaps', 'SeenInRegions', 'boxes_in_center_crop', 'covered_share', 'inside_any', 'map_box',
+    'region_overlaps', 'seen_in',
 ]  # fmt: skip
 
 
@@ -40,7 +43,9 @@ class SeenInMaps:
 
     def chance(self, boxes: np.ndarray, tolerance: float = 0.0) -> float:
         """How often the centre of a cell drawn at random lies in one of ``boxes``, each grown by ``tolerance``."""
-        return inside_any(cell_centres(*self.maps.shape[1:]), boxes, tolerance).mean()
+        height, width = self.maps.shape[1:]
+        x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
+        return inside_any(np.stack([x.ravel(), y.ravel()], axis=1), boxes, tolerance).mean()
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,13 @@ class SeenInRegions:
         return covered_share(boxes, tolerance)
 
 
+def seen_in(places: Mapping[str, np.ndarray], threshold: float = 0.2) -> SeenInMaps | SeenInRegions:
+    """Where each class was seen, from what :func:`mmlattn.structures.read_places` reads of a sample."""
+    if 'attention_maps' in places:
+        return SeenInMaps(places['attention_maps'], threshold)
+    return SeenInRegions(places['regions'], places['region_scores'])
+
+
 def map_box(attention_map: np.ndarray, threshold: float = 0.2) -> np.ndarray | None:
     """Box of an attention map as from class activation maps (Zhou et al., "Learning deep features for discriminative
     localization", CVPR 2016): the tightest one round the largest connected component of what reaches a share of the
@@ -92,56 +104,66 @@ def map_box(attention_map: np.ndarray, threshold: float = 0.2) -> np.ndarray | N
     _, component, statistics, _ = cv2.connectedComponentsWithStats(kept, connectivity=8)
     mass = np.bincount(component.ravel(), attention_map.ravel())
     area = statistics[:, cv2.CC_STAT_AREA]
-    largest = max(range(1, len(area)), key=lambda i: (area[i], mass[i]))  # 0 is what was not kept
+    # Component 0 is what was not kept.
+    largest = max(range(1, len(area)), key=lambda i: (area[i], mass[i]))
     left, top, box_width, box_height = statistics[largest, :4]
     height, width = attention_map.shape
     return np.array([left / width, top / height, (left + box_width) / width, (top + box_height) / height])
 
 
-def has_area(boxes: np.ndarray) -> np.ndarray:
-    """Which boxes (..., 4) have an area: (...) bool."""
-    return (boxes[..., 2:] > boxes[..., :2]).all(axis=-1)
-
-
-def best_iou(box: np.ndarray, boxes: np.ndarray) -> float:
-    """Highest intersection over union of a box (4,) with one of ``boxes`` (K, 4), at least one, each with an area."""
-    one, many = (torch.from_numpy(np.asarray(b, np.float64).reshape(-1, 4)) for b in (box, boxes))
-    return box_iou(one, many).max().item()
-
-
 def inside_any(points: np.ndarray, boxes: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
-    """Which points lie in at least one box; borders belong to the box.
-
-    Args:
-        points (ndarray): (n, 2), (x, y).
-        boxes (ndarray): (K, 4), xyxy in the same frame; each is grown by ``tolerance`` on all four sides.
-        tolerance (float): In units of the frame.
+    """Which points (n, 2) lie in at least one of the boxes (K, 4), each grown by ``tolerance`` on all four sides.
 
     Returns:
-        ndarray: (n,) bool.
+        ndarray: (n,) bool; borders belong to the box.
     """
     low, high = boxes[None, :, :2] - tolerance, boxes[None, :, 2:] + tolerance
     return ((points[:, None] >= low) & (points[:, None] <= high)).all(axis=2).any(axis=1)
 
 
-def cell_centres(height: int, width: int) -> np.ndarray:
-    """Centres of the cells of a map, the only places its peak can be.
-
-    Returns:
-        ndarray: (height * width, 2), (x, y) in [0, 1], row by row.
-    """
-    x, y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-
-
 def covered_share(boxes: np.ndarray, tolerance: float = 0.0) -> float:
-    """Share of the picture that lies in at least one box, exactly: the edges of the boxes cut it into rectangles.
-
-    Args:
-        boxes (ndarray): (K, 4), xyxy in [0, 1]; each is grown by ``tolerance`` on all four sides.
-        tolerance (float): As a fraction of width and height.
-    """
+    """Share of the picture that lies in at least one of the boxes (K, 4), each grown by ``tolerance`` all round."""
+    # Exact: the edges of the boxes cut the picture into rectangles.
     grown = np.clip(boxes + tolerance * np.array([-1, -1, 1, 1]), 0, 1)
     x, y = np.unique(grown[:, ::2]), np.unique(grown[:, 1::2])
     centres = np.stack(np.meshgrid((x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2), axis=-1).reshape(-1, 2)
     return float(np.outer(np.diff(y), np.diff(x)).ravel() @ inside_any(centres, grown))
+
+
+def region_overlaps(regions: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How well each region fits the box that it fits best, and how much it holds of the one it holds most of.
+
+    Args:
+        regions (ndarray): (K, 4); one without an area fits nothing.
+        boxes (ndarray): (n, 4), at least one, each with an area.
+
+    Returns:
+        tuple[ndarray, ndarray]: Highest intersection over union and highest share of a box inside, (K,) each.
+    """
+    regions, boxes = regions[:, None].astype(np.float64), boxes.astype(np.float64)
+    inside = np.minimum(regions[..., 2:], boxes[:, 2:]) - np.maximum(regions[..., :2], boxes[:, :2])
+    covered = np.clip(inside, 0, None).prod(axis=-1) / (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
+    iou = box_iou(torch.from_numpy(regions[:, 0]), torch.from_numpy(boxes)).numpy()
+    return iou.max(axis=1), covered.max(axis=1)
+
+
+def boxes_in_center_crop(
+    boxes: np.ndarray, resized: tuple[int, int], crop: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of a picture in the frame of its centre, as mmcv's ``CenterCrop`` cuts it out.
+
+    Args:
+        boxes (ndarray): (n, 4), each with an area.
+        resized (tuple[int, int]): (h, w) of the picture before the crop, pixels.
+        crop (tuple[int, int]): (h, w) of the crop, pixels, at most ``resized``.
+
+    Returns:
+        tuple[ndarray, ndarray]: The boxes (n, 4), clipped to [0, 1] of the crop, and the share of the area of each
+        that is left, (n,).
+    """
+    # Python rounds halves to even, as CenterCrop does.
+    offset = [round((whole - part) / 2) for whole, part in zip(resized[::-1], crop[::-1], strict=True)]
+    moved = (boxes * np.tile(resized[::-1], 2) - np.tile(offset, 2)) / np.tile(crop[::-1], 2)
+    clipped = np.clip(moved, 0, 1)
+    left, whole = ((b[:, 2:] - b[:, :2]).prod(axis=-1) for b in (clipped, moved))
+    return clipped, left / whole

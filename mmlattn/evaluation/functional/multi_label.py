@@ -24,18 +24,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mmlattn.evaluation.functional.checks import (
-    as_array,
-    check_scores,
-    check_targets,
-    check_threshold,
-    check_topk,
-)
-from mmlattn.utils.errors import UserError
+from mmlattn.structures.labels import selection_mask
+from mmlattn.utils.arguments import check_choice, check_number
+
+from .checks import check_scores, check_targets, check_topk
 
 __all__ = [
-    'CONVENTIONS', 'Convention', 'LabelCounts', 'MultiLabelResult', 'average_precision', 'class_rates',
-    'label_counts', 'multi_label_report', 'precision_recall_f1', 'select_labels',
+    'CONVENTIONS', 'average_precision', 'class_rates', 'label_counts', 'multi_label_report', 'precision_recall_f1',
 ]  # fmt: skip
 
 
@@ -45,7 +40,8 @@ class Convention:
 
     Attributes:
         tied_scores: ``'together'``: images of equal score enter the curve at once, so that their order means
-            nothing (scikit-learn's rule). ``'sorted'``: one by one, as ``torch.argsort`` happens to leave them.
+            nothing (scikit-learn's rule); of labels that tie for a place among the k best the lower class gets it,
+            as in our heads. ``'sorted'``: one by one, as ``torch.argsort`` and ``torch.topk`` happen to leave them.
         absent_as_zero: A class without a positive counts in class means with AP, recall and F1 of 0; else it
             stays out of all of them (mAP, CP, CR, macro_F1).
         silent_in_op: A class that is never predicted adds 1 to the denominator of OP.
@@ -89,8 +85,7 @@ class MultiLabelResult:
         summary: One number for each name: ``mAP``, ``CP CR CF1 OP OR OF1 macro_F1`` at the threshold, the
             same with ``_top<k>`` (the k best of each image, whatever their score) and ``_top<k>_thr`` (those
             of them that also reach the threshold).
-        per_class: (C,) arrays ``AP``, ``precision``, ``recall``, ``F1`` (at the threshold; NaN where a class
-            has no positive or, for precision, no decision), ``positives``, ``predicted``.
+        per_class: (C,) arrays ``AP`` and those of :func:`class_rates`, at the threshold.
         absent: (K,) indices of classes without a positive.
     """
 
@@ -104,18 +99,17 @@ def average_precision(scores, targets, tied_scores: str = 'together') -> np.ndar
 
     Args:
         scores (ndarray | Tensor): (N, C), finite.
-        targets (ndarray | Tensor): (N, C) of 1, 0 and -1; ignored entries are dropped.
+        targets (ndarray | Tensor): (N, C); ignored entries are dropped.
         tied_scores (str): See :class:`Convention`.
 
     Returns:
-        ndarray: (C,) float64 in [0, 1], NaN where a class has no positive.
+        ndarray: (C,) float64, NaN where a class has no positive.
 
     Raises:
-        UserError: If ``tied_scores`` is unknown, or shapes or values don't fit; see :func:`check_scores`.
+        UserError: If ``tied_scores`` is unknown, or shapes or values don't fit; see ``check_scores``.
     """
     ways = dict(together=_ap_tied_together, sorted=_ap_as_sorted)
-    if tied_scores not in ways:
-        raise UserError(f'tied_scores must be one of {sorted(ways)}, got {tied_scores!r}')
+    check_choice('tied_scores', tied_scores, ways)
     scores, targets = check_scores(scores, targets)
     one_class = ways[tied_scores]
     # Class by class on contiguous rows: the whole of one class stays in the cache while it is sorted.
@@ -132,10 +126,8 @@ def average_precision(scores, targets, tied_scores: str = 'together') -> np.ndar
 
 
 def _ap_tied_together(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Mean over positives of (positives at or above it) / (images at or above it).
-
-    Two plain sorts and a look-up give both counts; no arg-sort of all images is needed.
-    """
+    """Mean over positives of (positives at or above it) / (images at or above it)."""
+    # Two plain sorts and a look-up give both counts; no arg-sort of all images is needed.
     ranked, hits = np.sort(scores), np.sort(scores[positive])
     images_above = len(ranked) - np.searchsorted(ranked, hits)
     hits_above = len(hits) - np.searchsorted(hits, hits)
@@ -148,45 +140,13 @@ def _ap_as_sorted(scores: np.ndarray, positive: np.ndarray) -> float:
     return float(np.mean(np.arange(1, len(ranks) + 1) / ranks))
 
 
-def select_labels(scores, threshold: float | None = 0.5, topk: int | None = None) -> np.ndarray:
-    """Labels decided for each image.
-
-    Args:
-        scores (ndarray | Tensor): (N, C).
-        threshold (float | None): Labels need at least this score; None sets no bar.
-        topk (int | None): Only the k best labels of an image (all, if it has fewer classes); of equal scores
-            at the border those that ``torch.topk`` picks. None sets no limit.
-
-    Returns:
-        ndarray: (N, C) bool.
-
-    Raises:
-        UserError: If threshold or k is no such number.
-    """
-    scores = as_array(scores)
-    if threshold is not None:
-        check_threshold(threshold)
-    if topk is not None:
-        check_topk((topk,))
-    selected = np.ones(scores.shape, bool) if threshold is None else scores >= threshold
-    if topk is not None:
-        best = torch.from_numpy(scores).topk(min(topk, scores.shape[1]), dim=1).indices.numpy()
-        among_best = np.zeros(scores.shape, bool)
-        np.put_along_axis(among_best, best, True, axis=1)
-        selected &= among_best
-    return selected
-
-
 def label_counts(selected: np.ndarray, targets, ignored_as_negative: bool = False) -> LabelCounts:
     """Hits, decisions and positives of each class.
 
     Args:
-        selected (ndarray): (N, C) bool, from :func:`select_labels`.
-        targets (ndarray | Tensor): (N, C) of 1, 0 and -1.
+        selected (ndarray): (N, C) bool, the decisions.
+        targets (ndarray | Tensor): (N, C).
         ignored_as_negative (bool): Whether a decision for an ignored label is a wrong one; else it is none.
-
-    Returns:
-        LabelCounts: Three (C,) arrays.
 
     Raises:
         UserError: If a target is none of 1, 0 and -1.
@@ -200,16 +160,7 @@ def label_counts(selected: np.ndarray, targets, ignored_as_negative: bool = Fals
 def precision_recall_f1(
     counts: LabelCounts, convention: Convention = CONVENTIONS['mmlattn']
 ) -> dict[str, float]:
-    """Per-class and overall precision, recall and F1, and the mean class F1.
-
-    Args:
-        counts (LabelCounts): From :func:`label_counts`.
-        convention (Convention): How corners are treated.
-
-    Returns:
-        dict[str, float]: ``CP CR CF1 OP OR OF1 macro_F1`` in [0, 1]; NaN without a single positive, unless
-        the convention counts absent classes as zero.
-    """
+    """``CP CR CF1 OP OR OF1 macro_F1``; NaN without a single positive, unless absent classes count as zero."""
     hits, predicted, positives = (c.astype(float) for c in counts)
     precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(positives, 1)
     f1 = 2 * hits / np.maximum(predicted + positives, 1)
@@ -223,15 +174,7 @@ def precision_recall_f1(
 
 
 def class_rates(counts: LabelCounts) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of each class, and what they are shares of.
-
-    Args:
-        counts (LabelCounts): From :func:`label_counts`.
-
-    Returns:
-        dict[str, ndarray]: (C,) arrays ``precision recall F1 positives predicted``; the first three in [0, 1], NaN
-        where a class has no positive or, for precision, no decision.
-    """
+    """(C,) arrays ``precision recall F1 positives predicted``; NaN where a class has no positive or no decision."""
     hits, predicted, positives = counts
     with np.errstate(invalid='ignore'):
         f1 = np.where(positives == 0, np.nan, 2 * hits / (predicted + positives))
@@ -246,34 +189,38 @@ def multi_label_report(
 
     Args:
         scores (ndarray | Tensor): (N, C), finite.
-        targets (ndarray | Tensor): (N, C) of 1, 0 and -1.
+        targets (ndarray | Tensor): (N, C).
         threshold (float): A label is predicted where its score is at least this.
         topk (Sequence[int]): The k of every top-k block.
         convention (str): A key of :data:`CONVENTIONS`.
 
-    Returns:
-        MultiLabelResult: Fractions in [0, 1].
-
     Raises:
-        UserError: If an option is unknown, or :func:`check_scores` refuses the input.
+        UserError: If an option is unknown, or ``check_scores`` refuses the input.
     """
+    check_number('threshold', threshold)
     check_topk(topk)
-    if convention not in CONVENTIONS:
-        raise UserError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
+    check_choice('convention', convention, CONVENTIONS)
     scores, targets = check_scores(scores, targets)
     rules = CONVENTIONS[convention]
     ap = average_precision(scores, targets, rules.tied_scores)
-    at_threshold = select_labels(scores, threshold)
+    at_threshold = selection_mask(torch.from_numpy(scores), threshold).numpy()
     counts = label_counts(at_threshold, targets, rules.ignored_as_negative)
     absent = counts.positives == 0
     summary = dict(mAP=float(np.nan_to_num(ap).mean() if rules.absent_as_zero else _mean(ap[~absent])))
     summary |= precision_recall_f1(counts, rules)
     for k in topk:
-        best = select_labels(scores, None, k)
+        best = _best_labels(torch.from_numpy(scores), k, rules.tied_scores).numpy()
         for suffix, selected in ((f'_top{k}', best), (f'_top{k}_thr', best & at_threshold)):
             block = precision_recall_f1(label_counts(selected, targets, rules.ignored_as_negative), rules)
             summary |= {name + suffix: value for name, value in block.items()}
     return MultiLabelResult(summary, dict(AP=ap) | class_rates(counts), np.flatnonzero(absent))
+
+
+def _best_labels(scores: torch.Tensor, k: int, tied_scores: str) -> torch.Tensor:
+    if tied_scores == 'together':
+        return selection_mask(scores, topk=k)
+    best = scores.topk(min(k, scores.shape[1]), dim=1).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, best, True)
 
 
 def _mean(values: np.ndarray) -> float:

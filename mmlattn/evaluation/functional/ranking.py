@@ -1,34 +1,26 @@
 """mAP@k: average precision when every image names only its k best labels.
 
 We found no source that says over what the mean of the CNN-RNN paper's "mAP@10" runs, so both are here, under names
-that say it. Scores and targets are those of :mod:`mmlattn.evaluation.functional.multi_label`. The rank of a label is
-the number of labels of its image, ignored ones aside, that score at least as high: of tied labels each has the worst
-rank, as in scikit-learn's ``label_ranking_average_precision_score``. Those of rank k or better are named. So the
-order of classes means nothing, and labels that tie at the border, such as all those of score 0, are not named.
+that say it. Scores and targets are those of ``multi_label.py``, k is at least 1, results are fractions. The rank of a
+label is the number of labels of its image, ignored ones aside, that score at least as high: of tied labels each has
+the worst rank, as in scikit-learn's ``label_ranking_average_precision_score``. Those of rank k or better are named.
+So the order of classes means nothing, and labels that tie at the border, such as all those of score 0, are not named.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from mmlattn.evaluation.functional.checks import check_scores
-from mmlattn.evaluation.functional.multi_label import CONVENTIONS, average_precision
 from mmlattn.utils.arguments import check_whole
 
-__all__ = ['class_ap_at', 'mean_ap_at', 'named_labels', 'sample_ap_at']
+from .checks import check_scores
+from .multi_label import CONVENTIONS, average_precision
+
+__all__ = ['class_ap_at', 'mean_ap_at', 'sample_ap_at']
 
 
 def named_labels(scores: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
-    """Labels of rank k or better, never ignored ones: those above the best label but k of their image.
-
-    Args:
-        scores (ndarray): (N, C), finite.
-        targets (ndarray): (N, C) of 1, 0 and -1.
-        k (int): At least 1; from C on, every label is named that is not ignored.
-
-    Returns:
-        ndarray: (N, C) bool.
-    """
+    """Labels of rank k or better, (N, C) bool: those above the best label but k of their image, no ignored ones."""
     known = targets >= 0
     if k >= scores.shape[1]:
         return known
@@ -43,16 +35,11 @@ def sample_ap_at(scores, targets, k: int) -> np.ndarray:
     of positives of the image: what Kaggle's competitions and ``ml_metrics.apk`` call it. With k = C it is the
     image's term of scikit-learn's ``label_ranking_average_precision_score``.
 
-    Args:
-        scores (ndarray | Tensor): (N, C), finite.
-        targets (ndarray | Tensor): (N, C) of 1, 0 and -1.
-        k (int): At least 1.
-
     Returns:
-        ndarray: (N,) float64 in [0, 1], NaN where an image has no positive.
+        ndarray: (N,) float64, NaN where an image has no positive.
 
     Raises:
-        UserError: If k, shapes or values don't fit; see :func:`check_scores`.
+        UserError: If k, shapes or values don't fit; see ``check_scores``.
     """
     check_whole('k', k, 1)
     scores, targets = check_scores(scores, targets)
@@ -72,18 +59,11 @@ def class_ap_at(scores, targets, k: int, tied_scores: str = 'together') -> np.nd
     (all positives of the class). A positive that does not name its class is never retrieved and adds 0. No source
     defines it; with k = C it is the class's average precision.
 
-    Args:
-        scores (ndarray | Tensor): (N, C), finite.
-        targets (ndarray | Tensor): (N, C) of 1, 0 and -1.
-        k (int): At least 1.
-        tied_scores (str): How images of equal score are ranked, see
-            :class:`mmlattn.evaluation.functional.Convention`.
-
     Returns:
-        ndarray: (C,) float64 in [0, 1], NaN where a class has no positive.
+        ndarray: (C,) float64, NaN where a class has no positive.
 
     Raises:
-        UserError: If k, shapes or values don't fit; see :func:`check_scores`.
+        UserError: If k, shapes or values don't fit; see ``check_scores``.
     """
     check_whole('k', k, 1)
     scores, targets = check_scores(scores, targets)
@@ -97,16 +77,10 @@ def class_ap_at(scores, targets, k: int, tied_scores: str = 'together') -> np.nd
 def mean_ap_at(scores, targets, ks: Sequence[int], convention: str = 'mmlattn') -> dict[str, float]:
     """Both means of AP@k, for each k.
 
-    Args:
-        scores (ndarray | Tensor): (N, C), finite.
-        targets (ndarray | Tensor): (N, C) of 1, 0 and -1.
-        ks (Sequence[int]): Each k, at least 1.
-        convention (str): A key of :data:`CONVENTIONS`: how the class-wise mean takes tied images and classes
-            without a positive.
-
     Returns:
         dict[str, float]: ``mAP<k>_sample``, the mean over images that have a positive, and ``mAP<k>_class``, over
-        classes; fractions in [0, 1], NaN if there is no positive at all.
+        classes, where ``convention`` says how tied images and classes without a positive count; NaN if there is no
+        positive at all.
     """
     rules, means = CONVENTIONS[convention], {}
     for k in ks:

@@ -1,7 +1,6 @@
-from .corloc import CorLoc
 from .label_set_report import LabelSetReport
+from .localization import CorLoc, PointingGame
 from .multi_label_report import MultiLabelReport
-from .pointing_game import PointingGame
 from .region_quality import RegionQuality
 from .scale_accuracy import ScaleAccuracy
 

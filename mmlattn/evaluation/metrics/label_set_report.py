@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from mmlattn.evaluation.functional import label_set_report
-from mmlattn.evaluation.metrics.class_table import check_table_file, publish_table
-from mmlattn.evaluation.metrics.multi_label_report import read_labels, read_target
+from mmlattn.evaluation.functional.checks import check_results
+from mmlattn.evaluation.functional.label_sets import label_set_report
 from mmlattn.registry import METRICS
+from mmlattn.structures.labels import check_sets, label_matrix, listed_labels
 from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
+
+from .class_table import check_table_file, publish_table
 
 __all__ = ['LabelSetReport']
 
@@ -35,15 +37,14 @@ class LabelSetReport(BaseMetric):
     * ``impossible_pairs``: predicted pairs of labels that no evaluated image has together.
 
     The last two are NaN where there is no pair to be a share of. Formulas and sources stand in
-    :mod:`mmlattn.evaluation.functional.label_sets`.
+    ``mmlattn/evaluation/functional/label_sets.py``.
 
     Args:
         num_classes (int, optional): C. By default that of the data set's ``classes`` or else of ``pred_score``.
-        per_class (bool): Whether to log a table with one row for each class. Defaults to False.
+        per_class (bool): Whether to log a table with one row for each class.
         out_file (str, optional): A ``.csv`` (the table) or ``.json`` (table and summary) to write after each
-            evaluation. An existing file is kept and the new one gets a number. Defaults to None.
-        collect_device (str): ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
-        prefix (str, optional): Instead of ``label-set``.
+            evaluation. An existing file is kept and the new one gets a number.
+        **kwargs: Of mmengine's ``BaseMetric``.
 
     Raises:
         UserError: On a bad option here; later, if a sample lacks a field, a label lies outside the classes, or their
@@ -57,10 +58,9 @@ class LabelSetReport(BaseMetric):
         num_classes: int | None = None,
         per_class: bool = False,
         out_file: str | None = None,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        super().__init__(**kwargs)
         if num_classes is not None:
             check_whole('num_classes', num_classes, 1)
         check_table_file(out_file)
@@ -75,16 +75,17 @@ class LabelSetReport(BaseMetric):
                     'test-time augmentation averages scores and decides on none'
                 )
             num_classes = self._count_classes(sample)
-            labels = read_labels(sample, 'pred_label', num_classes)
+            labels = listed_labels([sample], num_classes, 'pred_label')[0].numpy()
             predicted = np.zeros(num_classes, bool)
             predicted[labels] = True
+            targets = label_matrix([sample], num_classes)
+            check_sets(targets, 'LabelSetReport')
             repeats = bool(predicted.sum() < labels.size)
-            self.results.append((predicted, read_target(sample, num_classes), repeats))
+            self.results.append((predicted, targets[0].numpy().astype(np.int8), repeats))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the report from the results of all processes."""
-        if not results:
-            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
+        check_results(results)
         predicted, targets, repeats = (np.stack(column) for column in zip(*results, strict=True))
         report = label_set_report(predicted, targets)
         shares = report.shares | dict(duplicates=float(repeats.mean()))
@@ -97,16 +98,16 @@ class LabelSetReport(BaseMetric):
         return (self.dataset_meta or {}).get('classes')
 
     def _count_classes(self, sample: Mapping) -> int:
-        told = {'num_classes of LabelSetReport': self.num_classes}
+        counts = {'num_classes of LabelSetReport': self.num_classes}
         if self._classes():
-            told['the classes of the data set'] = len(self._classes())
+            counts['the classes of the data set'] = len(self._classes())
         if 'pred_score' in sample:
-            told['pred_score of the model'] = len(sample['pred_score'])
-        told = {who: count for who, count in told.items() if count is not None}
-        if len(set(told.values())) != 1:
-            said = ', '.join(f'{who} {count}' for who, count in told.items()) or 'nothing says one'
+            counts['pred_score of the model'] = len(sample['pred_score'])
+        counts = {source: count for source, count in counts.items() if count is not None}
+        if len(set(counts.values())) != 1:
+            got = ', '.join(f'{source} {count}' for source, count in counts.items()) or 'nothing says one'
             raise UserError(
-                f'there must be one number of classes, got: {said}. Set num_classes of model.head and of '
+                f'there must be one number of classes, got: {got}. Set num_classes of model.head and of '
                 'data_preprocessor to the number of classes, and num_classes here only if nothing else tells it'
             )
-        return next(iter(told.values()))
+        return next(iter(counts.values()))

@@ -1,85 +1,93 @@
-"""What the metrics of weak localisation share: which evidence, in which frame, of which pairs."""
+"""Metrics of weak localisation: does the model see what it names where it is?"""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from mmlattn.evaluation.functional import SeenInMaps, SeenInRegions, has_area
-from mmlattn.evaluation.functional.checks import as_array
-from mmlattn.utils.arguments import check_choice
+from mmlattn.evaluation.functional.checks import check_results
+from mmlattn.evaluation.functional.localization import (
+    SeenInMaps,
+    SeenInRegions,
+    inside_any,
+    region_overlaps,
+    seen_in,
+)
+from mmlattn.registry import METRICS
+from mmlattn.structures.evidence import EVIDENCE_KINDS, read_places
+from mmlattn.structures.frames import check_frame, true_boxes
+from mmlattn.structures.labels import listed_labels
+from mmlattn.utils.arguments import check_choice, check_number
 from mmlattn.utils.errors import UserError
 
-__all__ = ['EVIDENCE', 'LocalizationMetric', 'check_frame', 'check_truth', 'frame_sizes', 'read_seen']
+__all__ = ['CorLoc', 'LocalizationMetric', 'PointingGame']
 
-EVIDENCE = ('auto', 'attention_maps', 'regions')
+WHOLE_PICTURE = np.array([[0.0, 0.0, 1.0, 1.0]])
 
 
 class LocalizationMetric(BaseMetric):
     """Share of (image, present class) pairs in which the model saw the class in the right place.
 
-    A pair is an image and a class of its ``gt_label`` with at least one box. Boxes without an area are no targets.
-    Subclasses say in :meth:`judge` what the right place is and in ``reference`` what hits are read against.
+    A pair is an image and a class of its ``gt_label`` with at least one box; a true positive is a pair whose class is
+    also in ``pred_label``, the model's own decision. Subclasses say in :meth:`judge` what the right place is, and in
+    ``reference`` what hits are read against. In percent:
+
+    * ``true_positives``: hits among true positives; ``present``: hits among all pairs;
+      ``present_class_mean``: the latter for each class, then averaged, as in the papers.
+    * ``true_positives_<reference>``, ``present_<reference>``: what the reference would score on the same pairs.
+    * ``true_positive_pairs``, ``present_pairs``: how many pairs there are; a share of none is NaN.
+
+    Boxes without an area, also those clipped to nothing at the border of the image, are no targets. Boxes of crowds
+    are targets where their class is in ``gt_label`` (``crowd='label'``, or another object shows it), those of
+    difficult objects if the data set keeps them (``mmlattn.VOCBox(difficult_boxes=True)``). A map that is all zero (a
+    class the decoder never emitted) and a region without an area (it lay outside the picture) miss.
+
+    Each data sample needs ``attention_maps``, or ``regions`` and ``region_scores``; and ``pred_label``, ``gt_label``,
+    ``gt_boxes`` and ``gt_box_labels``. Boxes are in the frame of the original image and evidence in that of the
+    network input, so the test pipeline may resize but neither flip, crop nor pad; ``check_frame`` sees to that.
 
     Args:
         evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the samples carry.
-        threshold (float): Of :func:`mmlattn.evaluation.functional.map_box`, for boxes of attention maps.
-        collect_device (str): ``'cpu'`` or ``'gpu'``.
-        prefix (str, optional): Instead of the metric's own.
+        threshold (float): For boxes of attention maps, see ``map_box``.
+        **kwargs: Of mmengine's ``BaseMetric``.
     """
 
     reference: str
 
-    def __init__(
-        self, evidence: str, threshold: float = 0.2, collect_device: str = 'cpu', prefix: str | None = None
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
-        check_choice('evidence', evidence, EVIDENCE)
+    def __init__(self, evidence: str = 'auto', threshold: float = 0.2, **kwargs) -> None:
+        super().__init__(**kwargs)
+        check_choice('evidence', evidence, EVIDENCE_KINDS)
         self.evidence, self.threshold = evidence, threshold
 
     @abstractmethod
     def judge(self, seen: SeenInMaps | SeenInRegions, label: int, boxes: np.ndarray) -> tuple[bool, float]:
-        """Judge one pair.
-
-        Args:
-            seen (SeenInMaps | SeenInRegions): Where the model saw each class.
-            label (int): The class.
-            boxes (ndarray): (n, 4), its true boxes, at least one, each with an area.
-
-        Returns:
-            tuple: Whether it is a hit, and its reference value in [0, 1].
-        """
+        """Whether a class was seen in one of its true boxes (n, 4), and its reference value in [0, 1]."""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep one (pairs, 4) array for each sample: class, whether predicted, whether hit, reference."""
         for sample in data_samples:
-            seen = read_seen(sample, self.evidence, self.threshold)
-            check_truth(sample)
+            seen = seen_in(read_places(sample, self.evidence), self.threshold)
+            boxes, labels = true_boxes(sample)
             check_frame(sample)
-            self.results.append(self._pairs(seen, sample))
-
-    def _pairs(self, seen: SeenInMaps | SeenInRegions, sample: Mapping) -> np.ndarray:
-        boxes, box_labels = as_array(sample['gt_boxes']), as_array(sample['gt_box_labels'])
-        boxes, box_labels = boxes[has_area(boxes)], box_labels[has_area(boxes)]
-        predicted = set(sample['pred_label'].tolist())
-        rows = [
-            (label, label in predicted, *self.judge(seen, label, boxes[box_labels == label]))
-            for label in sorted(set(sample['gt_label'].tolist()) & set(box_labels.tolist()))
-        ]
-        return np.array(rows, np.float32).reshape(-1, 4)
+            predicted = listed_labels([sample], field='pred_label')[0].tolist()
+            pairs = [
+                (label, label in predicted, *self.judge(seen, label, boxes[labels == label]))
+                for label in np.unique(labels)
+            ]
+            self.results.append(np.array(pairs, np.float32).reshape(-1, 4))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the shares from the pairs of all processes."""
-        if not results:
-            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
+        check_results(results)
         label, predicted, hit, reference = np.concatenate(results).astype(np.float64).T
         true_positive = predicted > 0
+        by_class = np.array([hit[label == c].mean() for c in np.unique(label)])
         return {
             'true_positives': _percent(hit[true_positive]),
             'present': _percent(hit),
-            'present_class_mean': _percent(np.array([hit[label == c].mean() for c in np.unique(label)])),
+            'present_class_mean': _percent(by_class),
             f'true_positives_{self.reference}': _percent(reference[true_positive]),
             f'present_{self.reference}': _percent(reference),
             'true_positive_pairs': int(true_positive.sum()),
@@ -91,127 +99,74 @@ def _percent(values: np.ndarray) -> float:
     return float(100 * values.mean()) if len(values) else float('nan')
 
 
-def read_seen(sample: Mapping, evidence: str = 'auto', threshold: float = 0.2) -> SeenInMaps | SeenInRegions:
-    """Where a data sample says each class was seen.
+@METRICS.register_module()
+class PointingGame(LocalizationMetric):
+    """Share of points looked at that lie in a box of their class (Zhang et al., "Top-down neural attention by
+    excitation backprop", ECCV 2016; there with a tolerance of 15 pixels).
+
+    The point of a class is the peak of its attention map, or the centre of the region with its highest score, the
+    first of equals. Under the prefix ``pointing/`` stand the numbers of :class:`LocalizationMetric`; the reference,
+    ``..._chance``, is a point drawn at random: for maps the mean share of cells whose centre lies in a box, for
+    regions that of the picture inside boxes.
 
     Args:
-        sample (Mapping): A data sample as a dict.
-        evidence (str): One of ``EVIDENCE``.
-        threshold (float): See :class:`SeenInMaps`.
+        tolerance (float): How far outside a box a point still counts, as a fraction of the image's width and height.
+        evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the samples carry.
+        **kwargs: Of mmengine's ``BaseMetric``.
 
     Raises:
-        UserError: If the sample does not carry the evidence, carries both kinds and ``evidence`` does not choose, or
-            the evidence is empty, has other sizes than its parts or the sample's classes ask for, or holds NaN or
-            infinity.
+        UserError: On a bad option here; later, if a sample lacks a field, has both kinds of evidence with ``'auto'``,
+            or its frame has changed.
     """
-    carried = [name for name in EVIDENCE[1:] if name in sample]
-    wanted = EVIDENCE[1:] if evidence == 'auto' else (evidence,)
-    found = [name for name in wanted if name in carried]
-    if not found:
-        raise UserError(
-            f'the data samples carry no {" or ".join(wanted)} but {" and ".join(carried) or "no other evidence"}: '
-            'set model.head.with_evidence=True (--cfg-options model.head.with_evidence=True) for a head that tells '
-            'them'
-        )
-    if len(found) > 1:
-        raise UserError(
-            f'the data samples carry {" and ".join(found)}: choose with '
-            f'{" or ".join(f"evidence={name!r}" for name in found)}'
-        )
-    fields = ('regions', 'region_scores') if found == ['regions'] else ('attention_maps',)
-    if not all(name in sample for name in fields):
-        raise UserError(
-            'the data samples carry regions without region_scores, so no class has one: use a head that scores '
-            'regions, such as mmlattn.STLSTMHead'
-        )
-    arrays = [as_array(sample[name]) for name in fields]
-    _check_sizes(sample, {name: array.shape for name, array in zip(fields, arrays, strict=True)})
-    for name, array in zip(fields, arrays, strict=True):
-        if not np.isfinite(array).all():
-            raise UserError(
-                f'the {name} of {sample.get("img_path", "a sample")} hold NaN or infinity: the model has diverged'
-            )
-    return SeenInRegions(*arrays) if found == ['regions'] else SeenInMaps(*arrays, threshold)
+
+    default_prefix = 'pointing'
+    reference = 'chance'
+
+    def __init__(self, tolerance: float = 0.0, evidence: str = 'auto', **kwargs) -> None:
+        super().__init__(evidence, **kwargs)
+        check_number('tolerance', tolerance, least=0)
+        self.tolerance = tolerance
+
+    def judge(self, seen: SeenInMaps | SeenInRegions, label: int, boxes: np.ndarray) -> tuple[bool, float]:
+        """Whether the point lies in a box, and how often a random one would."""
+        point = seen.point(label)
+        hit = point is not None and inside_any(point[None], boxes, self.tolerance)[0]
+        return hit, seen.chance(boxes, self.tolerance)
 
 
-def _check_sizes(sample: Mapping, sizes: dict[str, tuple[int, ...]]) -> None:
-    regional = 'regions' in sizes
-    classes = sizes['region_scores'][-1] if regional else sizes['attention_maps'][0]
-    if 'pred_score' in sample:
-        classes = len(sample['pred_score'])
-    labels = [
-        label for name in ('gt_label', 'pred_label') for label in as_array(sample.get(name, ())).tolist()
-    ]
-    classes = max([classes, *(int(label) + 1 for label in labels)])
-    if regional:
-        rows = max(sizes['regions'][0], 1)
-        expected = dict(regions=(rows, 4), region_scores=(rows, classes))
-    else:
-        cells = (*sizes['attention_maps'][1:], 1, 1)[:2]
-        expected = dict(attention_maps=(classes, *(max(side, 1) for side in cells)))
-    if sizes != expected:
-        got, wanted = (
-            ' and '.join(f'{name} {size}' for name, size in shapes.items()) for shapes in (sizes, expected)
-        )
-        raise UserError(
-            f'{sample.get("img_path", "a sample")} has {got}, expected {wanted} for the {classes} classes of its '
-            'scores and labels: set model.head.num_classes to the number of classes of the data set, and give '
-            'every region its row of scores'
-        )
+@METRICS.register_module()
+class CorLoc(LocalizationMetric):
+    """Share of present classes whose box overlaps a true one (correct localisation: Deselaers et al., "Weakly
+    supervised localization and learning with generic knowledge", IJCV 2012).
 
-
-def check_truth(sample: Mapping) -> None:
-    """See that a data sample has labels, predicted and true, and true boxes.
-
-    Raises:
-        UserError: If it lacks one.
-    """
-    missing = [name for name in ('pred_label', 'gt_label', 'gt_boxes', 'gt_box_labels') if name not in sample]
-    if missing:
-        raise UserError(
-            f'the data samples lack {", ".join(missing)}: use a data set with boxes, such as mmlattn.COCOMultiLabel, '
-            "mmlattn.VOCBox and mmlattn.CUBBox, and dict(type='PackInputs', algorithm_keys=('gt_boxes', "
-            "'gt_box_labels')) in the test pipeline"
-        )
-
-
-def frame_sizes(sample: Mapping) -> tuple[np.ndarray, np.ndarray]:
-    """(h, w) that the original image was resized to, and that of the network input, in pixels.
-
-    Raises:
-        UserError: If the sample does not tell.
-    """
-    if 'ori_shape' not in sample or 'img_shape' not in sample:
-        raise UserError(
-            'ori_shape and img_shape are needed to compare evidence with the picture: keep them in meta_keys of '
-            'PackInputs'
-        )
-    scale = np.array(sample.get('scale_factor', (1.0, 1.0)))[::-1]  # (w, h) -> (h, w), as the shapes
-    return np.array(sample['ori_shape'][:2]) * scale, np.array(sample['img_shape'][:2])
-
-
-def check_frame(sample: Mapping) -> None:
-    """See that the network input shows the whole original image, unflipped.
-
-    It cannot see rotations or shears, nor padding by the model's ``data_preprocessor``.
+    The box of a class is the region with its highest score, or that round the largest connected part of its attention
+    map (``map_box``). Under the prefix ``corloc/`` stand the numbers of :class:`LocalizationMetric`; the reference,
+    ``..._whole_picture``, is the whole picture as the box of every class. One box is judged for each class and image:
+    neither further objects of the class nor boxes of absent classes count for or against.
 
     Args:
-        sample (Mapping): A data sample with the default ``meta_keys`` of ``PackInputs``.
+        iou (float): Least intersection over union with a true box of the class, in (0, 1].
+        evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the samples carry.
+        threshold (float): Of attention maps, the cells with at least this share of the maximum are looked at, in
+            (0, 1]. Defaults to that of Zhou et al. (CVPR 2016).
+        **kwargs: Of mmengine's ``BaseMetric``.
 
     Raises:
-        UserError: If the image was flipped; if its size is not the original size times ``scale_factor``, to
-            within a pixel, so that something cropped or padded it; or if the sample does not tell.
+        UserError: On a bad option here; later as :class:`PointingGame`.
     """
-    resized, shape = frame_sizes(sample)
-    where = sample.get('img_path', 'a sample')
-    if sample.get('flip'):
-        raise UserError(
-            f'{where} was flipped, but places in it are told in the frame of the original image: remove RandomFlip '
-            'from the test pipeline'
-        )
-    if (np.abs(shape - resized) > 1).any():
-        raise UserError(
-            f'{where}: an original of (h, w) = {tuple(sample["ori_shape"][:2])} was resized to '
-            f'{tuple(resized.tolist())} and shown as {tuple(shape.tolist())}, so the test pipeline crops, pads or '
-            'resizes twice: use a single Resize, so that the evidence and the picture share one frame'
-        )
+
+    default_prefix = 'corloc'
+    reference = 'whole_picture'
+
+    def __init__(self, iou: float = 0.5, evidence: str = 'auto', threshold: float = 0.2, **kwargs) -> None:
+        super().__init__(evidence, threshold, **kwargs)
+        for name, value in dict(iou=iou, threshold=threshold).items():
+            if not 0 < value <= 1:
+                raise UserError(f'{name} must be above 0 and at most 1, got {value}')
+        self.iou = iou
+
+    def judge(self, seen: SeenInMaps | SeenInRegions, label: int, boxes: np.ndarray) -> tuple[bool, float]:
+        """Whether the box fits, and whether the whole picture would."""
+        box = seen.box(label)
+        hit = box is not None and region_overlaps(box[None], boxes)[0][0] >= self.iou
+        return hit, float(region_overlaps(WHOLE_PICTURE, boxes)[0][0] >= self.iou)

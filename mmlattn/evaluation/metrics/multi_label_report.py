@@ -1,6 +1,6 @@
 """One metric for everything a multi-label paper reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,18 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from mmlattn.evaluation.functional import CONVENTIONS, mean_ap_at, multi_label_report
-from mmlattn.evaluation.functional.checks import as_array, check_threshold, check_topk
-from mmlattn.evaluation.metrics.class_table import check_table_file, publish_table
+from mmlattn.evaluation.functional.checks import check_results, check_topk
+from mmlattn.evaluation.functional.multi_label import CONVENTIONS, multi_label_report
+from mmlattn.evaluation.functional.ranking import mean_ap_at
 from mmlattn.registry import METRICS
+from mmlattn.structures.labels import check_sets, label_matrix
+from mmlattn.utils.arguments import check_choice, check_number
+from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
 
-__all__ = ['MultiLabelReport', 'read_labels', 'read_target']
+from .class_table import check_table_file, publish_table
+
+__all__ = ['MultiLabelReport']
 
 
 @METRICS.register_module()
@@ -26,7 +31,7 @@ class MultiLabelReport(BaseMetric):
     ``_top3_thr`` (those of them that also reach the threshold, which is what CSRA's and ML-GCN's code call
     "top-3"); and ``absent_classes``, the number of classes without a positive. Such classes have no AP and no
     recall and stay out of every mean over classes. The definitions and their sources stand in
-    :mod:`mmlattn.evaluation.functional.multi_label`, next to the conventions of other codes.
+    ``mmlattn/evaluation/functional/multi_label.py``, next to the conventions of other codes.
 
     Each data sample needs ``pred_score`` (C,), and ``gt_label`` (indices) or ``gt_score`` (C,) of 1, 0 and -1.
     Labels in ``gt_label_ignore`` or VOC's ``gt_label_difficult`` that are not in ``gt_label`` are ignored; to
@@ -34,18 +39,17 @@ class MultiLabelReport(BaseMetric):
     result is kept for each sample, so that evaluation on several processes is exact.
 
     Args:
-        threshold (float): A label is predicted where its score is at least this. Defaults to 0.5.
-        topk (Sequence[int]): The k of each top-k block. Defaults to (3, ).
+        threshold (float): A label is predicted where its score is at least this.
+        topk (Sequence[int]): The k of each top-k block.
         convention (str): ``'mmlattn'``, or whose numbers to reproduce: ``'csra'``, ``'csra_wider'``,
-            ``'mlgcn'``, ``'mmpretrain'``. Defaults to ``'mmlattn'``.
-        per_class (bool): Whether to log a table with one row for each class. Defaults to False.
+            ``'mlgcn'``, ``'mmpretrain'``.
+        per_class (bool): Whether to log a table with one row for each class.
         out_file (str, optional): A ``.csv`` (the table) or ``.json`` (table and summary) to write after each
-            evaluation. An existing file is kept and the new one gets a number. Defaults to None.
+            evaluation. An existing file is kept and the new one gets a number.
         map_at (Sequence[int]): Each k, such as 10, adds ``mAP10_sample`` and ``mAP10_class``: average precision when
             an image names only its 10 best labels, averaged over images or over classes; see
-            :mod:`mmlattn.evaluation.functional.ranking`. Defaults to ().
-        collect_device (str): ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
-        prefix (str, optional): Instead of ``multi-label``.
+            ``mmlattn/evaluation/functional/ranking.py``.
+        **kwargs: Of mmengine's ``BaseMetric``.
 
     Raises:
         UserError: On a bad option here; later, if a sample lacks a field or a label lies outside the classes.
@@ -61,13 +65,11 @@ class MultiLabelReport(BaseMetric):
         per_class: bool = False,
         out_file: str | None = None,
         map_at: Sequence[int] = (),
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
-        if convention not in CONVENTIONS:
-            raise UserError(f'convention must be one of {sorted(CONVENTIONS)}, got {convention!r}')
-        check_threshold(threshold)
+        super().__init__(**kwargs)
+        check_choice('convention', convention, CONVENTIONS)
+        check_number('threshold', threshold)
         check_topk(topk)
         check_topk(map_at, 'map_at')
         check_table_file(out_file)
@@ -80,15 +82,13 @@ class MultiLabelReport(BaseMetric):
         if any('pred_score' not in sample for sample in data_samples):
             raise UserError('a data sample has no pred_score: the head must predict scores of labels')
         scores = as_array(torch.stack([sample['pred_score'] for sample in data_samples]).float())
-        self.results += [
-            (score, read_target(sample, len(score)))
-            for score, sample in zip(scores, data_samples, strict=True)
-        ]
+        targets = label_matrix(data_samples, scores.shape[1])
+        check_sets(targets, 'MultiLabelReport')
+        self.results += zip(scores, as_array(targets).astype(np.int8), strict=True)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the report from the results of all processes."""
-        if not results:
-            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
+        check_results(results)
         scores, targets = (np.stack(column) for column in zip(*results, strict=True))
         classes = (self.dataset_meta or {}).get('classes') or [str(c) for c in range(scores.shape[1])]
         if len(classes) != scores.shape[1]:
@@ -108,64 +108,3 @@ class MultiLabelReport(BaseMetric):
             )
         publish_table(result.per_class, classes, metrics, self.per_class, self.out_file)
         return metrics
-
-
-def read_target(sample: Mapping, num_classes: int) -> np.ndarray:
-    """What a data sample says about each class.
-
-    Args:
-        sample (Mapping): A data sample as a dict.
-        num_classes (int): C.
-
-    Returns:
-        ndarray: (C,) int8: 1 present, 0 absent, -1 ignored.
-
-    Raises:
-        UserError: If there is no ground truth, or a label is no whole number of ``range(C)``.
-    """
-    target = np.zeros(num_classes, np.int8)
-    for name in ('gt_label_ignore', 'gt_label_difficult'):
-        target[read_labels(sample, name, num_classes)] = -1
-    if 'gt_score' in sample:
-        score = as_array(sample['gt_score'])
-        if score.shape != target.shape or not np.isin(score, (-1, 0, 1)).all():
-            raise UserError(
-                f'gt_score must be ({num_classes},) of 1 (present), 0 (absent) and -1 (ignored), got shape '
-                f'{score.shape} and values {np.unique(score)[:5]}'
-            )
-        target[score != 0] = score[score != 0]
-    elif 'gt_label' in sample:
-        target[read_labels(sample, 'gt_label', num_classes)] = 1
-    else:
-        raise UserError(f'a data sample has neither gt_label nor gt_score: {sample.get("img_path", sample)}')
-    return target
-
-
-def read_labels(sample: Mapping, name: str, num_classes: int) -> np.ndarray:
-    """Labels that a field of a data sample holds.
-
-    Args:
-        sample (Mapping): A data sample as a dict.
-        name (str): The field; one that is missing or None holds none.
-        num_classes (int): C.
-
-    Returns:
-        ndarray: (n,) int64 in [0, C), in the field's order.
-
-    Raises:
-        UserError: If the field holds anything but whole numbers of ``range(C)``.
-    """
-    labels = sample.get(name)
-    given = as_array([] if labels is None else labels)
-    labels = given.astype(np.int64)
-    if given.dtype == bool or (labels != given).any():
-        raise UserError(
-            f'{name} of {sample.get("img_path", "an image")} must hold indices of classes, got {given.tolist()}'
-        )
-    if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
-        raise UserError(
-            f'{name} holds {labels.tolist()} but the model scores {num_classes} classes (0 to '
-            f'{num_classes - 1}): set num_classes of model.head and of data_preprocessor, or mend the '
-            f'annotation of {sample.get("img_path", "this image")}'
-        )
-    return labels

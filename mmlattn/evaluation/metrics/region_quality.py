@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from mmlattn.evaluation.functional import boxes_in_center_crop, has_area, region_overlaps
-from mmlattn.evaluation.functional.checks import as_array
+from mmlattn.evaluation.functional.checks import check_results
+from mmlattn.evaluation.functional.localization import boxes_in_center_crop, region_overlaps
 from mmlattn.registry import METRICS
+from mmlattn.structures.evidence import read_scale_regions
+from mmlattn.structures.frames import check_frame, frame_sizes, true_boxes
 from mmlattn.utils.errors import UserError
-
-from .localization import check_frame, check_truth, frame_sizes
-from .scale_accuracy import check_zooming
 
 __all__ = ['RegionQuality']
 
@@ -42,55 +41,48 @@ class RegionQuality(BaseMetric):
     Args:
         center_crop (bool): Whether the test pipeline ends with ``CenterCrop`` after a resize, as for CUB: true boxes
             are moved into the crop, cut at its borders, and left out if less than 10 % of their area remains. A crop
-            of another place cannot be told from one of the middle. Defaults to False: cropped pictures are refused.
-        collect_device (str): ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
-        prefix (str, optional): Instead of ``regions``.
+            of another place cannot be told from one of the middle. Without it cropped pictures are refused.
+        **kwargs: Of mmengine's ``BaseMetric``.
 
     Raises:
-        UserError: during evaluation, if a sample lacks a field, was flipped, padded or, without
-            ``center_crop``, cropped.
+        UserError: During evaluation, if a sample lacks a field, was flipped, padded or, without ``center_crop``,
+            cropped.
     """
 
     default_prefix = 'regions'
 
-    def __init__(
-        self, center_crop: bool = False, collect_device: str = 'cpu', prefix: str | None = None
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+    def __init__(self, center_crop: bool = False, **kwargs) -> None:
+        super().__init__(**kwargs)
         self.center_crop = center_crop
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep of each sample (2 + K - 1, 3) of IoU, covered share and side, references first, and boxes left out."""
         for sample in data_samples:
-            check_zooming(sample)
-            check_truth(sample)
+            regions = np.concatenate([list(REFERENCES.values()), read_scale_regions(sample)[1:]])
             boxes, left_out = self._true_boxes(sample)
-            regions = np.concatenate([list(REFERENCES.values()), _read_regions(sample)[1:]])
+            quality = np.empty((0, 3))
             if len(boxes):
                 sides = (regions[:, 2:] - regions[:, :2]).mean(axis=1)
                 quality = np.stack([*region_overlaps(regions, boxes), sides], axis=1)
-            else:
-                quality = np.empty((0, 3))
             self.results.append((quality, left_out))
 
     def _true_boxes(self, sample: Mapping) -> tuple[np.ndarray, int]:
         """Boxes of the true class in the frame of the network input, and how many were left out."""
-        boxes, labels = (as_array(sample[name]) for name in ('gt_boxes', 'gt_box_labels'))
-        boxes = boxes[has_area(boxes) & np.isin(labels, as_array(sample['gt_label']))].astype(np.float64)
+        boxes = true_boxes(sample)[0].astype(np.float64)
         resized, shown = frame_sizes(sample)
         if not self.center_crop:
             _refuse_crop(sample, resized, shown)
             check_frame(sample)
             return boxes, 0
         resized = resized.round().astype(int)
-        check_frame(dict(sample, img_shape=np.maximum(resized, shown)))  # as it was before the crop
+        # The frame before the crop.
+        check_frame(dict(sample, img_shape=np.maximum(resized, shown)))
         boxes, left = boxes_in_center_crop(boxes, tuple(resized), tuple(np.minimum(resized, shown)))
         return boxes[left >= LEAST_LEFT], int((left < LEAST_LEFT).sum())
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the means from the qualities of all processes."""
-        if not results:
-            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
+        check_results(results)
         judged = [quality for quality, _ in results if len(quality)]
         if not judged:
             raise UserError(
@@ -116,13 +108,3 @@ def _refuse_crop(sample: Mapping, resized: np.ndarray, shown: np.ndarray) -> Non
             f'{tuple(resized.round().astype(int).tolist())} pixels are shown: set center_crop=True of RegionQuality '
             'if CenterCrop cut it out, else use a single Resize in the test pipeline'
         )
-
-
-def _read_regions(sample: Mapping) -> np.ndarray:
-    regions = as_array(sample['regions'])
-    if regions.ndim != 2 or regions.shape[1] != 4 or not len(regions) or not np.isfinite(regions).all():
-        raise UserError(
-            f'the regions of {sample.get("img_path", "a sample")} must be finite, (K, 4) with K of at least 1, got '
-            f'{regions.shape} from {regions.min(initial=0)} to {regions.max(initial=0)}: has the model diverged?'
-        )
-    return regions

@@ -1,17 +1,18 @@
 """What each look of a model that zooms in is worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from mmlattn.evaluation.functional import class_ranks, scale_accuracy
-from mmlattn.evaluation.functional.checks import as_array, check_topk
+from mmlattn.evaluation.functional.checks import check_results, check_topk
+from mmlattn.evaluation.functional.scales import class_ranks, scale_accuracy
 from mmlattn.registry import METRICS
-from mmlattn.utils.errors import UserError
+from mmlattn.structures.evidence import read_scale_scores
+from mmlattn.structures.labels import true_class
 
-__all__ = ['ScaleAccuracy', 'check_zooming', 'read_label', 'read_scores']
+__all__ = ['ScaleAccuracy']
 
 
 @METRICS.register_module()
@@ -31,35 +32,30 @@ class ScaleAccuracy(BaseMetric):
 
     Args:
         topk (Sequence[int]): Numbers of classes that may be named; those above 1 add ``_top5`` and the like to the
-            names. Defaults to (1, ).
-        collect_device (str): ``'cpu'`` or ``'gpu'``. Defaults to ``'cpu'``.
-        prefix (str, optional): Instead of ``scales``.
+            names.
+        **kwargs: Of mmengine's ``BaseMetric``.
 
     Raises:
-        UserError: On a bad option here; later, a ``UserError`` if a sample lacks a field, or its fields do not fit
-            each other.
+        UserError: On a bad option here; later, if a sample lacks a field, or its fields do not fit each other.
     """
 
     default_prefix = 'scales'
 
-    def __init__(
-        self, topk: Sequence[int] = (1,), collect_device: str = 'cpu', prefix: str | None = None
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+    def __init__(self, topk: Sequence[int] = (1,), **kwargs) -> None:
+        super().__init__(**kwargs)
         check_topk(topk)
         self.topk = tuple(topk)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep ranks of the true class of each sample: output (), scales (K,) and first scales together (K - 1,)."""
         for sample in data_samples:
-            output, scales, fused = read_scores(sample)
-            label = read_label(sample, len(output))
-            self.results.append(tuple(class_ranks(scores, label) for scores in (output, scales, fused)))
+            scored = read_scale_scores(sample)
+            label = true_class(sample, len(scored[0]))
+            self.results.append(tuple(class_ranks(scores, label) for scores in scored))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the accuracies from the ranks of all processes."""
-        if not results:
-            raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
+        check_results(results)
         output, scales, fused = zip(*results, strict=True)
         metrics = {}
         for k in self.topk:
@@ -72,57 +68,3 @@ class ScaleAccuracy(BaseMetric):
         looks = np.array([len(ranks) for ranks in scales])
         counts = {f'scale_{k}_pictures': int((looks >= k).sum()) for k in range(2, looks.max() + 1)}
         return metrics | counts | dict(mean_scales=float(looks.mean()))
-
-
-def check_zooming(sample: Mapping) -> None:
-    """See that a data sample tells of looks that zoom in.
-
-    Raises:
-        UserError: If it does not.
-    """
-    if 'regions' not in sample or 'region_names' not in sample:
-        raise UserError(
-            'the data samples do not tell where the scales of a model that zooms in looked: use mmlattn.RACNN and '
-            'set model.with_evidence=True (--cfg-options model.with_evidence=True)'
-        )
-
-
-def read_scores(sample: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores (C,) of the output, (K, C) of the scales and (K - 1, C) of the first ones together.
-
-    Raises:
-        UserError: If the sample lacks some, they do not fit each other, or hold NaN or infinity.
-    """
-    check_zooming(sample)
-    where = sample.get('img_path', 'a sample')
-    found = {n: as_array(sample[n]) for n in ('pred_score', 'region_scores', 'fused_scores') if n in sample}
-    classes, looks = found.get('pred_score', np.empty(0)).size, len(as_array(sample['regions']))
-    expected = dict(pred_score=(classes,), region_scores=(looks, classes), fused_scores=(looks - 1, classes))
-    if looks == 1:
-        found.setdefault('fused_scores', np.empty((0, classes)))  # there is nothing to be said together
-    if {name: scores.shape for name, scores in found.items()} != expected:
-        got = ', '.join(f'{name} {scores.shape}' for name, scores in found.items()) or 'no scores'
-        wanted = ', '.join(f'{name} {shape}' for name, shape in expected.items())
-        raise UserError(
-            f'{where} has {got}, expected of {looks} looks {wanted}: use the predictions of one model'
-        )
-    for name, scores in found.items():
-        if not np.isfinite(scores).all():
-            raise UserError(f'the {name} of {where} hold NaN or infinity: the model has diverged')
-    return found['pred_score'], found['region_scores'], found['fused_scores']
-
-
-def read_label(sample: Mapping, num_classes: int) -> int:
-    """The true class.
-
-    Raises:
-        UserError: If it is not one, or not of those that the model scores.
-    """
-    labels = as_array(sample.get('gt_label', ())).ravel().tolist()
-    if len(labels) != 1 or labels[0] not in range(num_classes):
-        raise UserError(
-            f'gt_label of {sample.get("img_path", "a sample")} must be one of the {num_classes} classes that the '
-            f'model scores, got {labels}: use a data set of a single label, and set model.head.num_classes to its '
-            'classes'
-        )
-    return int(labels[0])
