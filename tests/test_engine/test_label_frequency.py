@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tiny_run import free_port, run_tool
 
 from mmlattn.engine.hooks.label_frequency import LabelFrequencyHook, count_labels
 from mmlattn.engine.reproducibility import SeededDataset
+from mmlattn.models import CNNRNNHead
 from mmlattn.utils.checkpoint import use_safe_loading
 from mmlattn.utils.errors import UserError
 
@@ -27,29 +29,21 @@ RANK = [3, 1, 2, 4, 0]
 OTHERS_RANK = [0, 4, 2, 1, 3]
 
 
-class RankedHead(torch.nn.Module):
-    """What LabelFrequencyHook asks of a head."""
-
-    def __init__(self, label_freq):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(1))
-        self.register_buffer('label_rank', torch.full((NUM_LABELS,), -1))
-        if label_freq is not None:
-            self.set_label_counts(torch.tensor(label_freq))
-
-    def set_label_counts(self, counts):
-        self.label_rank.copy_(counts.argsort(descending=True, stable=True).argsort())
+def make_head(**settings):
+    return CNNRNNHead(NUM_LABELS, 1, decoder=dict(type='joint', embed_dims=2, hidden_dims=2), **settings)
 
 
 @MODELS.register_module()
 class RankedModel(BaseModel):
+    """Keeps the ranks of its head and moves its weights."""
+
     def __init__(self, label_freq=None, pretrained=None):
         super().__init__(init_cfg=pretrained and dict(type='Pretrained', checkpoint=pretrained))
-        self.head = RankedHead(label_freq)
+        self.head = make_head(label_freq=label_freq)
 
     def forward(self, data_samples, mode):
         assert (self.head.label_rank >= 0).all()  # before the first loss
-        return dict(loss=(self.head.weight - len(data_samples)).square().sum())
+        return dict(loss=sum((p - len(data_samples)).square().sum() for p in self.head.parameters()))
 
 
 @DATASETS.register_module()
@@ -191,7 +185,7 @@ GIVEN = dict(type='RankedModel', label_freq=[1, 2, 3, 4, 5])
 CASES = {
     # What the run has, and whose ranks it ends with. Its data is always the other data set.
     'resumed': (dict(resume=True, train_cfg=TWO), RANK),
-    'resumed though given': (dict(resume=True, train_cfg=TWO, model=GIVEN), RANK),
+    'resumed though given': (dict(resume=True, train_cfg=TWO, model=GIVEN), [4, 3, 2, 1, 0]),
     'new with weights': (dict(), OTHERS_RANK),
     'new with weights, given': (dict(model=GIVEN), [4, 3, 2, 1, 0]),
     'new with init_cfg': (dict(load_from=None, model='pretrained'), OTHERS_RANK),
@@ -233,13 +227,23 @@ def test_two_processes_agree_even_if_their_data_does_not(data, tmp_path):
         assert state['module.head.label_rank'].tolist() == RANK
 
 
-def test_other_models_are_left_alone(data):
-    class Run:
-        model = torch.nn.Linear(2, 2)
-
-    hook = LabelFrequencyHook()
-    hook.before_run(Run)
-    hook.before_train(Run)  # without asking for any data
+@pytest.mark.parametrize(
+    'model',
+    [
+        torch.nn.Linear(2, 2),
+        make_head(order='given'),
+        make_head(order='random'),
+        make_head(order='random_fixed'),
+        make_head(align='pla'),
+        make_head(label_freq=[1, 2, 3, 4, 5]),
+    ],
+    ids=['no head', 'given', 'random', 'random_fixed', 'pla', 'label_freq'],
+)
+def test_what_needs_no_counts_is_left_alone(model):
+    """Without asking for any data."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    LabelFrequencyHook().before_train(SimpleNamespace(model=model))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_data_that_cannot_tell_is_refused(data, tmp_path):

@@ -48,10 +48,12 @@ class LabelConstraintsHook(Hook):
 
     def _begin(self, model: nn.Module, dataset: Dataset) -> None:
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-        self._known = self._run.enter_context(constrained(model, self.file, classes))
-        self._pictures, self._unused = self._known.match(_paths(dataset)) if self._known.images else ({}, '')
-        if self._known.images and not self._pictures:
-            raise UserError(f'{self._unused}. Name the pictures of the data by file name or path')
+        known = self._run.enter_context(constrained(model, self.file, classes))
+        self._rules, self._pictures, self._unused = known.rules, {}, ''
+        if known.images:
+            self._pictures, self._unused = known.match(_paths(dataset))
+            if not self._pictures:
+                raise UserError(f'{self._unused}. Name the pictures of the data by file name or path')
 
     def before_val_iter(self, runner, batch_idx: int, data_batch: dict) -> None:
         """Write what is known to the data samples of a batch."""
@@ -61,7 +63,7 @@ class LabelConstraintsHook(Hook):
                     'the data samples do not tell their img_path, by which constraints are found: add it to '
                     'meta_keys of PackInputs'
                 )
-            set_known_labels(sample, self._pictures.get(str(sample.get('img_path')), self._known.rules))
+            set_known_labels(sample, self._pictures.get(str(sample.get('img_path')), self._rules))
 
     before_test_iter = before_val_iter
 
@@ -78,31 +80,16 @@ class LabelConstraintsHook(Hook):
 def constrained(
     model: nn.Module, content: Mapping | str | Path, classes: Sequence[str] | None = None
 ) -> Iterator[KnownLabels]:
-    """Constrain the decoder of a model for a while.
+    """Constrain the decoder of a model for a while; ``content`` and ``classes`` as for ``read_known_labels``.
 
-    Args:
-        model (nn.Module): A classifier with ``head.rules``; one wrapped for several processes or for test-time
-            augmentation is unwrapped.
-        content (Mapping | str | Path): See ``mmlattn.structures.read_known_labels``.
-        classes (Sequence[str], optional): Class names.
+    The model, inside of any wrapper, must be a classifier whose head has ``rules``.
 
     Yields:
-        KnownLabels: What the data samples are still to be told.
+        KnownLabels: What is still to be written to the data samples.
 
     Raises:
         UserError: If the model takes no constraints, or they do not fit it.
     """
-    head = _decoding_head(model)
-    before = head.rules
-    known = read_known_labels(content, head.num_classes, classes, before)
-    head.rules = known.rules
-    try:
-        yield known
-    finally:
-        head.rules = before
-
-
-def _decoding_head(model: nn.Module) -> nn.Module:
     model = network(model)
     head = getattr(model, 'head', None)
     if not hasattr(head, 'rules'):
@@ -114,11 +101,17 @@ def _decoding_head(model: nn.Module) -> nn.Module:
         raise UserError(
             'constraints say what is in a picture, not in crops of it: set crops=None in the model'
         )
-    return head
+    before = head.rules
+    known = read_known_labels(content, head.num_classes, classes, before)
+    head.rules = known.rules
+    try:
+        yield known
+    finally:
+        head.rules = before
 
 
 def _paths(dataset: Dataset) -> list[str]:
-    """Of the pictures of a data set, for those that come from files."""
+    """Where the pictures of a data set are, those that come from files."""
     if not hasattr(dataset, 'get_data_info'):
         raise UserError(
             f'{type(dataset).__name__} does not tell the files of its pictures (get_data_info), by which constraints '

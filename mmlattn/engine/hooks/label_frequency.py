@@ -1,13 +1,12 @@
-"""How frequent each label is, told to heads that put labels in order."""
+"""How frequent each label is in the training data, for heads that put labels in order."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 import torch
 from mmengine.dataset import RepeatDataset
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from mmlattn.engine.reproducibility import SeededDataset
@@ -21,41 +20,31 @@ __all__ = ['LabelFrequencyHook', 'count_labels']
 class LabelFrequencyHook(Hook):
     """Counts the labels of the training data once, before training, for heads such as ``CNNRNNHead``.
 
-    A head that wants to know has a buffer ``label_rank``, shape (C,), of -1 until it knows, and a method
-    ``set_label_counts(counts)``; the hook finds it anywhere in the model and leaves other models alone. The rank is
-    saved with the weights. Which one holds:
-
-    * a resumed run goes on with the rank it had, even if the data has changed since;
-    * a new training has the frequencies the config gives the head, if any, and else those of its data; the rank that
-      came with pretrained weights (``load_from``, ``init_cfg``) belongs to other data and is replaced.
+    Finds any head in the model with ``needs_label_counts`` true, tells it by ``set_label_counts(counts)``,
+    and leaves other models alone. A head keeps its ranking, shape (C,), in the buffer ``label_rank``, -1 until it
+    knows. A resumed run goes on with the ranking it had, even if the data has changed since; one that came with
+    pretrained weights (``load_from``, ``init_cfg``) belongs to other data and is replaced.
     """
 
-    def __init__(self) -> None:
-        self._given = {}
-        self._resumed = False
-
-    def before_run(self, runner) -> None:
-        """Keep what the config gave, before weights are loaded over it."""
-        self._given = {head: head.label_rank.clone() for head in _heads(runner.model) if _knows_ranks(head)}
+    _resumed = False
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Tell a run that goes on from one that starts with someone's weights."""
         self._resumed = runner._resume
 
     def before_train(self, runner) -> None:
-        """Give each head its ranks.
+        """Count, and tell each head.
 
         Raises:
             UserError: If the training data cannot tell its labels, or has one that the head does not know.
         """
-        for head in _heads(runner.model):
-            if self._resumed and _knows_ranks(head):
+        for head in runner.model.modules():
+            if not getattr(head, 'needs_label_counts', False):
                 continue
-            if head in self._given:
-                head.label_rank.copy_(self._given[head])
+            if self._resumed and (head.label_rank >= 0).all():
                 continue
             # Every process counts, so that an error stops all of them; but one is right, where their data differs.
-            counts = count_labels(runner.train_dataloader.dataset, head.label_rank.numel())
+            counts = count_labels(runner.train_dataloader.dataset, head.num_classes)
             broadcast(counts)
             head.set_label_counts(counts)
             runner.logger.info(
@@ -103,12 +92,3 @@ def _labels_of(dataset, index: int) -> set[int]:
             f'{error!r}. Use a data set of labelled images such as mmpretrain.MultiLabelDataset, or give the head '
             'label_freq=[images with each label]'
         ) from error
-
-
-def _heads(model: nn.Module) -> Iterator[nn.Module]:
-    """What wants to know, under any wrapper."""
-    return (module for module in model.modules() if hasattr(module, 'set_label_counts'))
-
-
-def _knows_ranks(head: nn.Module) -> bool:
-    return bool((head.label_rank >= 0).all())

@@ -9,13 +9,35 @@ every step for all labels that are still missing. B is the number of pictures, T
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmlattn.models.layers.precision import widen
 
-from .paths import IGNORE
+from .paths import IGNORE, decode_freely, path_log_probs
 
-__all__ = ['align_mla', 'align_pla', 'fuse_steps', 'multi_order_loss']
+__all__ = ['align_mla', 'align_pla', 'fuse_steps', 'multi_order_loss', 'orderless_loss']
+
+
+def orderless_loss(decoder: nn.Module, context, labels: Tensor, align: str, num_steps: int) -> Tensor:
+    """Let a decoder run freely and learn from its own path.
+
+    Args:
+        decoder (nn.Module): See ``paths.py``.
+        context: Of the decoder.
+        labels (Tensor): Which labels a picture has, shape (B, C) bool.
+        align (str): 'mla', 'pla' or 'multi'.
+        num_steps (int): T of 'multi'; the others take one more than the most labels of a picture.
+    """
+    steps = num_steps if align == 'multi' else int(labels.sum(dim=1).max()) + 1
+    run = decode_freely(decoder, context, labels.shape[1], steps)
+    if align == 'multi':
+        return multi_order_loss(run.logits[..., :-1], labels, run.before)
+    log_probs = path_log_probs(run.logits, run.before)
+    if align == 'mla':
+        targets = align_mla(log_probs, labels)
+    else:
+        targets = align_pla(log_probs, run.emitted, labels)
+    return F.nll_loss(log_probs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
 
 
 def align_mla(log_probs: Tensor, labels: Tensor) -> Tensor:

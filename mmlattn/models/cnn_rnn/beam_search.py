@@ -41,11 +41,18 @@ class Beams(NamedTuple):
 
 
 class _Live(NamedTuple):
-    """Paths that have not ended: ids (B, W, t) after START, log P (B, W), labels used (B, W, C)."""
+    """Paths that have not ended: START and ids (B, W, t), log P (B, W), labels used (B, W, C)."""
 
     paths: Tensor
     log_probs: Tensor
     used: Tensor
+
+
+class _Finished(NamedTuple):
+    """Paths that have ended: START, ids and END (B, M, t), and log P (B, M), best first."""
+
+    paths: Tensor
+    log_probs: Tensor
 
 
 def beam_search(
@@ -103,14 +110,14 @@ def beam_search(
         log_probs = path_log_probs(logits, live.used, may_end=t >= min_len)
         totals = _condition(live.log_probs[..., None] + log_probs, constraints, live.used, last - t)
         if end_mode == 'always':
-            finished = _keep_best(finished, live.paths, totals[..., -1], t, num_labels)
+            finished = _keep_best(finished, live.paths, totals[..., -1], num_labels)
             totals = totals[..., :-1]
         best, parents, tokens = _extend(totals, width, banks, constraints)
         state = tuple(_pick(part, parents) for part in state)
         live = _append(live, parents, tokens, best)
         if end_mode == 'compete':
             ended = tokens == num_labels
-            finished = _keep_best(finished, live.paths, best.masked_fill(~ended, DEAD), t, num_labels)
+            finished = _keep_best(finished, live.paths, best.masked_fill(~ended, DEAD), num_labels)
             live = live._replace(log_probs=best.masked_fill(ended, DEAD))
         look = t % CHECK_EVERY == CHECK_EVERY - 1 and not is_traced()
         if look and _decided(live.log_probs, finished):
@@ -120,7 +127,7 @@ def beam_search(
         log_probs = live.log_probs
         if constraints is not None:
             log_probs = log_probs.masked_fill(~allowed(constraints, live.used, 0)[1], DEAD)
-        finished = _keep_best(finished, live.paths, log_probs, last, num_labels)
+        finished = _keep_best(finished, live.paths, log_probs, num_labels)
     return _result(finished, num_labels, last)
 
 
@@ -143,13 +150,11 @@ def _check(num_labels: int, width: int, min_len: int, max_len: int | None, end_m
     return most
 
 
-def _start(tokens: Tensor, num_labels: int, width: int) -> tuple[_Live, Beams]:
-    """One empty path, with START before it, and no finished ones."""
+def _start(tokens: Tensor, num_labels: int, width: int) -> tuple[_Live, _Finished]:
+    """One empty path, and no finished ones."""
     paths, alive = tokens[..., None], torch.zeros_like(tokens, dtype=torch.float32)
     used = torch.zeros_like(paths, dtype=torch.bool).expand(-1, -1, num_labels)
-    none = (alive + DEAD).expand(-1, width)
-    finished = Beams(paths.expand(-1, width, -1), torch.zeros_like(none, dtype=torch.long), none, None)
-    return _Live(paths, alive, used), finished
+    return _Live(paths, alive, used), _Finished(paths.expand(-1, width, -1), (alive + DEAD).expand(-1, width))
 
 
 def _condition(totals: Tensor, constraints: LabelConstraints | None, used: Tensor, room: int) -> Tensor:
@@ -216,26 +221,25 @@ def _append(live: _Live, parents: Tensor, tokens: Tensor, log_probs: Tensor) -> 
     return _Live(paths, log_probs, _pick(live.used, parents) | emitted)
 
 
-def _keep_best(finished: Beams, paths: Tensor, log_probs: Tensor, length: int, end: int) -> Beams:
-    """The best of what is finished and of ``paths``, which have ``length`` labels."""
-    count = finished.log_probs.shape[1]
+def _keep_best(finished: _Finished, paths: Tensor, log_probs: Tensor, end: int) -> _Finished:
+    """The best of the finished paths and of ``paths``, which end here."""
     old = F.pad(finished.paths, (0, paths.shape[-1] - finished.paths.shape[-1]), value=end)
-    lengths = torch.cat([finished.lengths, torch.full_like(log_probs, length, dtype=torch.long)], dim=1)
-    log_probs, index = torch.cat([finished.log_probs, log_probs], dim=1).topk(count)
-    return Beams(_pick(torch.cat([old, paths], dim=1), index), lengths.gather(1, index), log_probs, None)
+    together = torch.cat([finished.log_probs, log_probs], dim=1)
+    best, index = together.topk(finished.log_probs.shape[1])
+    return _Finished(_pick(torch.cat([old, paths], dim=1), index), best)
 
 
-def _decided(live: Tensor, finished: Beams) -> Tensor:
+def _decided(live: Tensor, finished: _Finished) -> Tensor:
     """Whether no live path of any picture, log P (B, W), can get among the finished."""
     best = live.amax(dim=1)
     return ((best < finished.log_probs.amin(dim=1)) | (best < ALIVE)).all()
 
 
-def _result(finished: Beams, end: int, last: int) -> Beams:
-    """Without START, at full length, dead paths empty, and the labels as sets."""
+def _result(finished: _Finished, end: int, last: int) -> Beams:
+    """Without START, at full length, dead paths empty, with the labels as sets."""
     dead = finished.log_probs < ALIVE
     paths = F.pad(finished.paths, (0, last + 1 - finished.paths.shape[-1]), value=end)[..., 1:]
     paths = paths.masked_fill(dead[..., None], end)
     counts = torch.zeros_like(finished.log_probs[..., None].expand(-1, -1, end + 1), dtype=torch.long)
     labels = counts.scatter(2, paths, torch.ones_like(paths))[..., :-1] > 0
-    return Beams(paths, finished.lengths.masked_fill(dead, 0), finished.log_probs, labels)
+    return Beams(paths, (paths < end).sum(dim=-1), finished.log_probs, labels)

@@ -1,6 +1,6 @@
 """``test_cfg`` of ``CNNRNNHead``: how label paths are searched, and which labels and scores are read from them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from mmlattn.utils.errors import UserError
 from .alignment import fuse_steps
 from .beam_search import END_MODES, Beams, beam_search, is_traced
 from .constraints import LabelConstraints
-from .paths import decode_freely, emitted_before, follow_paths, path_inputs, path_log_probs, start_tokens
+from .paths import decode_freely, path_inputs, start_tokens, steps_along
 from .scores import first_scores, marginals, noisy_or_scores, step_max_scores
 
 __all__ = ['Decoded', 'Decoding']
@@ -138,16 +138,15 @@ class Decoding:
         if not is_traced():
             paths = paths[:, : int((paths < num_labels).any(dim=0).sum()) + 1]
         tokens = path_inputs(paths, num_labels)
-        scores = self._scores(decoder, context, beams, tokens)
+        scores = self._scores(beams, lambda: steps_along(decoder, tokens, context, num_labels))
         if constraints is not None:
             scores = scores.masked_fill(constraints.absent, 0).masked_fill(constraints.present, 1)
         return Decoded(scores, paths, beams.log_probs[:, 0], paths, tokens)
 
-    def _scores(self, decoder: nn.Module, context, beams: Beams, tokens: Tensor) -> Tensor:
+    def _scores(self, beams: Beams, follow_best: Callable[[], Tensor]) -> Tensor:
         if self.score == 'marginal' and not self.fallback:
             return marginals(beams)
-        logits, lengths = follow_paths(decoder, tokens, context), beams.lengths[:, 0]
-        steps = path_log_probs(logits, emitted_before(tokens, logits.shape[-1] - 1))
+        steps, lengths = follow_best(), beams.lengths[:, 0]
         if self.score == 'first':
             return first_scores(steps)
         if self.score == 'noisy_or':

@@ -23,25 +23,12 @@ from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
 
-from .alignment import align_mla, align_pla, multi_order_loss
+from .alignment import orderless_loss
 from .attention_decoder import AttentionDecoder
 from .constraints import LabelConstraints, implied
 from .decoding import Decoded, Decoding
 from .joint_decoder import JointDecoder
-from .paths import (
-    ALIVE,
-    IGNORE,
-    decode_freely,
-    emitted_before,
-    follow_paths,
-    frequency_rank,
-    label_attention,
-    listed_keys,
-    path_attention,
-    path_inputs,
-    path_log_probs,
-    path_targets,
-)
+from .paths import ALIVE, frequency_rank, label_attention, listed_keys, path_attention, path_loss
 
 __all__ = ['CNNRNNHead']
 
@@ -179,34 +166,15 @@ class CNNRNNHead(StoredSettings, BaseModule):
         check_sets(targets, 'CNNRNNHead')
         labels, context = targets > 0, self.decoder.context(features)
         if self.align is None:
-            losses = dict(loss_path=self._path_loss(context, labels, self._order_keys(labels, data_samples)))
+            loss = path_loss(self.decoder, context, labels, self._order_keys(labels, data_samples))
         else:
-            losses = dict(loss_path=self._orderless_loss(context, labels))
+            loss = orderless_loss(self.decoder, context, labels, self.align, self.num_steps)
+        losses = dict(loss_path=loss)
         if self.aux is not None:
             pooled = features.mean(dim=(2, 3)) if features.dim() == 4 else features
             bce = F.binary_cross_entropy_with_logits(self.aux(pooled).float(), labels.float())
             losses['loss_aux'] = self.aux_bce * bce
         return losses
-
-    def _path_loss(self, context, labels: Tensor, keys: Tensor) -> Tensor:
-        """Mean of -log P(l_t | I, l_1 ... l_t-1) over all steps of the batch, the decoder reading the true labels."""
-        targets = path_targets(labels, keys)
-        tokens = path_inputs(targets, self.num_classes)
-        logits = follow_paths(self.decoder, tokens, context)
-        log_probs = path_log_probs(logits, emitted_before(tokens, self.num_classes))
-        return F.nll_loss(log_probs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
-
-    def _orderless_loss(self, context, labels: Tensor) -> Tensor:
-        steps = self.num_steps if self.align == 'multi' else int(labels.sum(dim=1).max()) + 1
-        run = decode_freely(self.decoder, context, self.num_classes, steps)
-        if self.align == 'multi':
-            return multi_order_loss(run.logits[..., :-1], labels, run.before)
-        log_probs = path_log_probs(run.logits, run.before)
-        if self.align == 'mla':
-            targets = align_mla(log_probs.detach(), labels)
-        else:
-            targets = align_pla(log_probs.detach(), run.emitted, labels)
-        return F.nll_loss(log_probs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
 
     def _order_keys(self, labels: Tensor, data_samples: list[DataSample]) -> Tensor:
         """By what the labels of each picture are sorted, ascending: (C,) or (B, C)."""

@@ -16,8 +16,8 @@ from mmlattn.models.layers.precision import widen
 
 __all__ = [
     'ALIVE', 'DEAD', 'IGNORE', 'FreeRun', 'decode_freely', 'emitted_before', 'follow_paths', 'frequency_rank',
-    'label_attention', 'listed_keys', 'path_attention', 'path_inputs', 'path_log_probs', 'path_targets',
-    'start_tokens',
+    'label_attention', 'listed_keys', 'path_attention', 'path_inputs', 'path_log_probs', 'path_loss', 'path_targets',
+    'start_tokens', 'steps_along',
 ]  # fmt: skip
 
 IGNORE = -100
@@ -118,6 +118,21 @@ def follow_paths(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
         scores, state = decoder.step(token, state, context)
         logits.append(scores)
     return widen(torch.cat(logits, dim=1))
+
+
+def steps_along(decoder: nn.Module, tokens: Tensor, context, num_labels: int) -> Tensor:
+    """``path_log_probs`` of each step when a decoder reads ``tokens`` (B, T): (B, T, C + 1)."""
+    return path_log_probs(follow_paths(decoder, tokens, context), emitted_before(tokens, num_labels))
+
+
+def path_loss(decoder: nn.Module, context, labels: Tensor, keys: Tensor) -> Tensor:
+    """The paper's loss: the mean of -log P(l_t | I, l_1 ... l_t-1) over all steps of the batch.
+
+    The decoder reads the true path, whatever it would emit itself. ``labels`` and ``keys`` as for ``path_targets``.
+    """
+    targets = path_targets(labels, keys)
+    log_probs = steps_along(decoder, path_inputs(targets, labels.shape[1]), context, labels.shape[1])
+    return F.nll_loss(log_probs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
 
 
 class FreeRun(NamedTuple):
