@@ -16,7 +16,7 @@ from PIL import Image
 from test_tools.test_fashion_mnist import SPLITS, idx
 from tiny_run import run_tool
 
-from mmlattn.datasets.noisy_labels import flip_labels, symmetric_transition
+from mmlattn.datasets.label_flips import flip_labels, symmetric_transition
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 

@@ -3,38 +3,41 @@
 import os
 import reprlib
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container
+from functools import partial
 
 import numpy as np
 from mmengine.fileio import join_path
 from mmpretrain.datasets import MultiLabelDataset
 
-from mmlattn.datasets.annotation_checks import (
+from mmlattn.registry import DATASETS
+from mmlattn.utils.arguments import check_choice
+from mmlattn.utils.errors import UserError
+
+from .annotation_files import (
     check_classes,
     check_images,
+    checked,
     is_number,
     is_whole,
     keep_labelled,
     load_json,
-    missing_key,
-    refuse,
+    relative_boxes,
 )
-from mmlattn.registry import DATASETS
-from mmlattn.utils.errors import UserError
 
 __all__ = ['COCOMultiLabel']
-
-CROWD_POLICIES = ('label', 'ignore', 'drop')
 
 
 @DATASETS.register_module()
 class COCOMultiLabel(MultiLabelDataset):
     """Label sets of images from a COCO ``instances`` json, of 2014, 2017 or one's own.
 
-    The json is read without pycocotools. Each item has ``img_path``, ``img_id``, the ``width`` and ``height`` that
-    the json says, ``gt_label`` (sorted class
-    indices, maybe none), ``gt_label_ignore`` (likewise; see ``crowd``), ``gt_boxes`` (K, 4) float32 xyxy in
-    [0, 1] of the original image and ``gt_box_labels`` (K,) int64. The whole file is checked while loading.
+    The json is read without pycocotools, and checked as a whole. Each item has
+
+    * ``img_path``, ``img_id``, and the ``width`` and ``height`` that the json says;
+    * ``gt_label`` and ``gt_label_ignore``, sorted class indices, maybe none (see ``crowd``);
+    * ``gt_boxes`` (K, 4) float32 xyxy in [0, 1] of the original image, and ``gt_box_labels`` (K,) int64.
+
     A list of images and labels without boxes is read by :class:`mmlattn.PlainMultiLabel`.
 
     Args:
@@ -55,20 +58,12 @@ class COCOMultiLabel(MultiLabelDataset):
         UserError: on an unknown option, or naming the file, the entry and what to mend:
             broken json, missing key, unknown category or image, duplicate id or file, ids that are not whole
             numbers, a malformed box, missing pictures, a class name that the json does not have, no image left.
-
-    Examples:
-        >>> COCOMultiLabel(
-        ...     data_root='data/coco/',
-        ...     ann_file='annotations/instances_val2017.json',
-        ...     data_prefix='val2017',
-        ...     metainfo=dict(classes=('cat', 'dog')))
     """
 
     def __init__(
         self, ann_file: str, *args, crowd: str = 'label', filter_empty: bool = False, **kwargs
     ) -> None:
-        if crowd not in CROWD_POLICIES:
-            raise UserError(f'crowd must be one of {CROWD_POLICIES}, got {crowd!r}')
+        check_choice('crowd', crowd, ('label', 'ignore', 'drop'))
         if kwargs.get('filter_cfg'):
             raise UserError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
         self.crowd, self.filter_empty = crowd, filter_empty
@@ -81,84 +76,67 @@ class COCOMultiLabel(MultiLabelDataset):
             list[dict]: One item for each image, in the order of the file.
         """
         content = load_json(self.ann_file, dict(images=list, annotations=list, categories=list))
-        category_ids = self._read_categories(content['categories'])
+        labels = self._read_categories(content['categories'])
         images = self._read_images(content['images'])
-        annotations = self._read_annotations(content['annotations'], images, category_ids)
+        annotations = self._read_annotations(content['annotations'], images, labels)
         items = [self._item(image, annotations[image_id]) for image_id, image in images.items()]
         check_images((item['img_path'] for item in items), self.ann_file)
-        return items
-
-    def filter_data(self) -> list[dict]:
-        """Leave out images without a label, if asked to.
-
-        Raises:
-            UserError: If no image is left.
-        """
         settings = f'classes={reprlib.repr(self.CLASSES)}, crowd={self.crowd!r}'
-        return keep_labelled(self.data_list, self.filter_empty, self.ann_file, settings, 'ann_file')
+        return keep_labelled(items, self.filter_empty, self.ann_file, settings)
 
-    def _read_categories(self, categories: Sequence[dict]) -> dict[int, int | None]:
+    def _read_categories(self, categories: list) -> dict[int, int | None]:
         """Class index of each category id, None for a category that is not selected; sets ``classes``."""
         ids: dict[str, int] = {}
-        for i, category in enumerate(categories):
-            problem = missing_key(category, ('id', 'name')) or _category_problem(category, ids)
-            if problem:
-                refuse(self.ann_file, f'categories[{i}]', problem)
+        problem = partial(_category_problem, seen=ids)
+        for category in checked(self.ann_file, 'categories', categories, ('id', 'name'), problem):
             ids[category['name']] = category['id']
         classes = self._metainfo.get('classes', sorted(ids, key=ids.get))
-        self._metainfo['classes'] = check_classes(classes, ids, self.ann_file)
-        index = {name: i for i, name in enumerate(self._metainfo['classes'])}
-        return {identity: index.get(name) for name, identity in ids.items()}
+        self._metainfo['classes'] = check_classes(classes, self.ann_file, known=ids)
+        index = self.class_to_idx
+        return {category_id: index.get(name) for name, category_id in ids.items()}
 
-    def _read_images(self, images: Sequence[dict]) -> dict[int | str, dict]:
+    def _read_images(self, images: list) -> dict[int | str, dict]:
         """Images by id, in the order of the file."""
         by_id: dict[int | str, dict] = {}
         names: set[str] = set()
-        for i, image in enumerate(images):
-            problem = missing_key(image, ('id', 'file_name', 'width', 'height')) or _image_problem(
-                image, by_id, names
-            )
-            if problem:
-                refuse(self.ann_file, f'images[{i}]', problem)
+        keys, problem = (
+            ('id', 'file_name', 'width', 'height'),
+            partial(_image_problem, seen=by_id, names=names),
+        )
+        for image in checked(self.ann_file, 'images', images, keys, problem):
             by_id[image['id']] = image
             names.add(os.path.normpath(image['file_name']))
         return by_id
 
     def _read_annotations(
-        self, annotations: Sequence[dict], images: Container, category_ids: dict[int, int | None]
+        self, annotations: list, images: Container, labels: dict[int, int | None]
     ) -> dict[int | str, list[tuple[int, bool, list | None]]]:
         """(class index, is crowd, box) of each annotation of a selected class, by image id."""
-        by_image = defaultdict(list)
-        seen: set = set()
-        for i, annotation in enumerate(annotations):
-            problem = missing_key(annotation, ('image_id', 'category_id')) or _annotation_problem(
-                annotation, images, category_ids, seen
-            )
-            if problem:
-                refuse(self.ann_file, f'annotations[{i}]', problem)
+        by_image, seen = defaultdict(list), set()
+        keys = ('image_id', 'category_id')
+        problem = partial(_annotation_problem, images=images, categories=labels, seen=seen)
+        for annotation in checked(self.ann_file, 'annotations', annotations, keys, problem):
             seen.add(annotation.get('id'))
             is_crowd = bool(annotation.get('iscrowd'))
-            label = category_ids[annotation['category_id']]
+            label = labels[annotation['category_id']]
             if label is not None and not (is_crowd and self.crowd == 'drop'):
                 by_image[annotation['image_id']].append((label, is_crowd, annotation.get('bbox')))
         return by_image
 
     def _item(self, image: dict, annotations: list[tuple[int, bool, list | None]]) -> dict:
-        sure = {label for label, is_crowd, _ in annotations if not is_crowd or self.crowd == 'label'}
+        name = image['file_name']
+        present = {label for label, is_crowd, _ in annotations if not is_crowd or self.crowd == 'label'}
         boxes = [(label, box) for label, _, box in annotations if box is not None]
         xywh = np.array([box for _, box in boxes], float).reshape(-1, 4)
         xyxy = np.hstack((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]))
-        size = np.array([image['width'], image['height']] * 2)
         return dict(
-            img_path=join_path(self.img_prefix, image['file_name'])
-            if self.img_prefix
-            else image['file_name'],
+            img_path=join_path(self.img_prefix, name) if self.img_prefix else name,
             img_id=image['id'],
             width=image['width'],
             height=image['height'],
-            gt_label=sorted(sure),
-            gt_label_ignore=sorted({label for label, _, _ in annotations} - sure),
-            gt_boxes=np.clip(xyxy / size, 0, 1).astype(np.float32),
+            gt_label=sorted(present),
+            gt_label_ignore=sorted({label for label, _, _ in annotations} - present),
+            gt_boxes=relative_boxes(xyxy, image['width'], image['height']),
             gt_box_labels=np.array([label for label, _ in boxes], np.int64),
         )
 
@@ -171,24 +149,24 @@ class COCOMultiLabel(MultiLabelDataset):
         ]
 
 
-def _category_problem(category: dict, known: dict[str, int]) -> str | None:
+def _category_problem(category: dict, seen: dict[str, int]) -> str | None:
     identity, name = category['id'], category['name']
     if not is_whole(identity):
         return f'id must be a whole number, got {identity!r}'
-    if identity in known.values():
+    if identity in seen.values():
         return f'id {identity} is there twice'
     if not isinstance(name, str):
         return f'name must be a string, got {name!r}'
-    if name in known:
+    if name in seen:
         return f'the name {name!r} is there twice'
     return None
 
 
-def _image_problem(image: dict, known: Container, names: Container[str]) -> str | None:
+def _image_problem(image: dict, seen: Container, names: Container[str]) -> str | None:
     identity, name, size = image['id'], image['file_name'], (image['width'], image['height'])
     if not is_whole(identity) and not isinstance(identity, str):
         return f'id must be a whole number or a string, got {identity!r}'
-    if identity in known:
+    if identity in seen:
         return f'id {identity!r} is there twice'
     if not isinstance(name, str):
         return f'file_name must be a string, got {name!r}'

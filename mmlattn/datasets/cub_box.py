@@ -2,8 +2,10 @@
 
 from mmpretrain.datasets import CUB
 
-from mmlattn.datasets.cub_layout import check_split, read_pictures, relative_boxes, split_items
 from mmlattn.registry import DATASETS
+from mmlattn.utils.arguments import check_choice
+
+from .cub_layout import add_relative_box, read_pictures, split_items
 
 __all__ = ['CUBBox']
 
@@ -13,9 +15,8 @@ class CUBBox(CUB):
     """mmpretrain's ``CUB`` with boxes, whose text files are checked while loading.
 
     Each item has ``img_path``, ``gt_label`` (0 to 199), ``width`` and ``height`` of the picture, ``gt_boxes`` (1, 4)
-    float32 xyxy in [0, 1] of the original image and ``gt_box_labels`` (1,) int64, as :class:`mmlattn.VOCBox`. The
-    size is read from the header of the picture when the item is asked for. Published: 5,994 pictures for training and
-    5,794 for test ::
+    float32 xyxy in [0, 1] of the original image and ``gt_box_labels`` (1,) int64. Size and box are read when the item
+    is asked for. Published: 5,994 pictures for training and 5,794 for test ::
 
         CUB_200_2011
         ├── images                   001.Black_footed_Albatross/*.jpg ...
@@ -30,32 +31,25 @@ class CUBBox(CUB):
         **kwargs: As of ``CUB``.
 
     Raises:
-        UserError: naming the file, the line and what to mend: a missing file, a damaged line, ids
-            that differ between the files, a class or a split there is not, a box without area, missing pictures. A
-            box outside its picture is found when the item is asked for.
-
-    Examples:
-        >>> CUBBox('data/CUB_200_2011', split='test', test_mode=True)
+        UserError: naming the file, the line and what to mend: a missing file, a damaged line, ids that differ between
+            the files, a class or a split there is not, a box without area, missing pictures. A box outside its
+            picture is found when the item is asked for.
     """
 
     def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
-        check_split(split)
+        check_choice('split', split, ('train', 'test'))
         super().__init__(data_root, split, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read and check the text files.
-
-        Returns:
-            list[dict]: One item for each picture of the split, in the order of ``images.txt``.
-        """
+        """Read and check the text files; returns an item for each picture of the split, in the order of the files."""
         count = len(self.CLASSES)
-        pictures = read_pictures(self.data_root, range(1, count + 1), f'1 to {count}', with_boxes=True)
         labels = {number: number - 1 for number in range(1, count + 1)}
+        pictures = read_pictures(self.data_root, labels, f'1 to {count}', with_boxes=True)
         return split_items(pictures, self.split, self.img_prefix, labels, self.ann_file)
 
     def get_data_info(self, idx: int) -> dict:
         """One item, before the pipeline."""
-        return relative_boxes(super().get_data_info(idx))
+        return add_relative_box(super().get_data_info(idx))
 
     def extra_repr(self) -> list[str]:
         """Lines on the split, for ``repr``."""

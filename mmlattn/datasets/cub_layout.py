@@ -1,24 +1,21 @@
 """The text files of CUB-200-2011, whose layout NABirds shares: a line for each picture that starts with its id.
 
-The boxes are in pixels but no file says how large a picture is. :func:`relative_boxes` therefore reads the size
-from the header of the picture when an item is asked for, where training reads the same file next: no wait at the
-start, and every worker process looks at its own pictures only.
+The boxes are in pixels but no file says how large a picture is. So :func:`add_relative_box` reads the size from the
+header of the picture when an item is asked for, where training reads the same file next: no wait at the start, and
+every worker process looks at its own pictures only.
 """
 
 import math
-from collections.abc import Container
-from typing import NamedTuple
+from collections.abc import Container, Mapping
+from typing import NamedTuple, NoReturn
 
 import numpy as np
-from mmengine.fileio import get_file_backend, get_text, join_path
+from mmengine.fileio import get_file_backend, join_path
 from PIL import Image
 
-from mmlattn.datasets.annotation_checks import check_images, refuse
 from mmlattn.utils.errors import UserError
 
-__all__ = ['Picture', 'Table', 'check_split', 'read_pictures', 'relative_boxes', 'split_items']
-
-SPLITS = ('train', 'test')
+from .annotation_files import check_images, read_text, refuse, relative_boxes
 
 
 class Picture(NamedTuple):
@@ -50,35 +47,22 @@ class Table:
         self.path = join_path(root, name)
         self.rows: dict[str, list[str]] = {}
         self._lines: dict[str, int] = {}
-        for number, line in enumerate(self._read().splitlines(), start=1):
+        text = read_text(
+            self.path, 'set data_root of the data set to the unpacked archive, or unpack it again'
+        )
+        for number, line in enumerate(text.splitlines(), start=1):
             key, *values = line.split(maxsplit=len(columns) - 1) or ['']
-            if len(values) != len(columns) - 1:
-                refuse(
-                    self.path,
-                    f'line {number}',
-                    f'expected {", ".join(columns)}, got {line!r}: the file is damaged, unpack it again',
-                )
             key = key.replace('-', '')
-            if key in self.rows:
-                refuse(
-                    self.path,
-                    f'line {number}',
-                    f'id {key} is already in line {self._lines[key]}: remove one of them',
-                )
+            problem = None
+            if len(values) != len(columns) - 1:
+                problem = f'expected {", ".join(columns)}, got {line!r}: the file is damaged, unpack it again'
+            elif key in self.rows:
+                problem = f'id {key} is already in line {self._lines[key]}: remove one of them'
+            if problem:
+                refuse(self.path, f'line {number}', problem)
             self.rows[key], self._lines[key] = values, number
 
-    def _read(self) -> str:
-        try:
-            return get_text(self.path)
-        except FileNotFoundError as error:
-            raise UserError(
-                f'{self.path}: no such file: set data_root of the data set to the unpacked archive, or '
-                'unpack it again'
-            ) from error
-        except UnicodeDecodeError as error:
-            raise UserError(f'{self.path}: not text in UTF-8 ({error}): unpack it again') from error
-
-    def refuse(self, key: str, problem: str) -> None:
+    def refuse(self, key: str, problem: str) -> NoReturn:
         """Raises ``UserError`` with the line of an id."""
         refuse(self.path, f'line {self._lines[key]}', f'{problem}: mend the line, or unpack the file again')
 
@@ -87,44 +71,34 @@ class Table:
         for table, against in ((self, other), (other, self)):
             for key, line in table._lines.items():
                 if key not in against.rows:
-                    refuse(
-                        table.path,
-                        f'line {line}',
-                        f'id {key} is not in {against.path}: take both files from the same download',
-                    )
+                    problem = f'id {key} is not in {against.path}: take both files from the same download'
+                    refuse(table.path, f'line {line}', problem)
 
-    def whole_number(self, key: str, known: Container[int], expected: str) -> int:
-        """The value of an id as one of the whole numbers in ``known``, else ``UserError``."""
+    def whole_number(self, key: str, allowed: Container[int], expected: str) -> int:
+        """The value of an id as one of the whole numbers ``allowed``, else ``UserError``."""
         text = self.rows[key][0]
-        if not text.isascii() or not text.isdigit() or int(text) not in known:
+        if not text.isascii() or not text.isdigit() or int(text) not in allowed:
             self.refuse(key, f'expected {expected}, got {text!r}')
         return int(text)
 
     def box(self, key: str) -> tuple[float, ...]:
         """X, y, width and height of an id as xyxy, else ``UserError``."""
+        text = ' '.join(self.rows[key])
         try:
-            x, y, width, height = map(float, ' '.join(self.rows[key]).split())
+            x, y, width, height = map(float, text.split())
         except ValueError:
             x = y = width = height = math.nan
         if not all(map(math.isfinite, (x, y, width, height))) or min(width, height) <= 0:
-            self.refuse(
-                key, f'expected x, y, width and height, both above 0, got {" ".join(self.rows[key])!r}'
-            )
+            self.refuse(key, f'expected x, y, width and height, both above 0, got {text!r}')
         return x, y, x + width, y + height
 
 
-def check_split(split: str) -> None:
-    """Raises ``UserError`` for anything but 'train' and 'test'."""
-    if split not in SPLITS:
-        raise UserError(f"split must be 'train' or 'test', got {split!r}")
-
-
-def read_pictures(root: str, known_classes: Container[int], classes: str, with_boxes: bool) -> list[Picture]:
+def read_pictures(root: str, class_ids: Container[int], classes: str, with_boxes: bool) -> list[Picture]:
     """Read and check what the files say of every picture, in the order of ``images.txt``.
 
     Args:
         root (str): Folder of the data set.
-        known_classes (Container[int]): Ids of the classes there are.
+        class_ids (Container[int]): Ids of the classes there are.
         classes (str): The same in words, for messages.
         with_boxes (bool): Whether ``bounding_boxes.txt`` is read.
 
@@ -143,7 +117,7 @@ def read_pictures(root: str, known_classes: Container[int], classes: str, with_b
     return [
         Picture(
             file=file,
-            class_id=labels.whole_number(key, known_classes, f'a class number, {classes}'),
+            class_id=labels.whole_number(key, class_ids, f'a class number, {classes}'),
             in_train=bool(splits.whole_number(key, (0, 1), '1 for training or 0 for test')),
             box=boxes.box(key) if with_boxes else None,
         )
@@ -152,66 +126,58 @@ def read_pictures(root: str, known_classes: Container[int], classes: str, with_b
 
 
 def split_items(
-    pictures: list[Picture], split: str, images: str, labels: dict[int, int], ann_file: str
+    pictures: list[Picture], split: str, images: str, labels: Mapping[int, int], ann_file: str
 ) -> list[dict]:
-    """Make the items of a split, with ``pixel_boxes`` where there are boxes.
+    """The items of a split, each with a ``pixel_box`` where there are boxes.
 
     Args:
         pictures (list[Picture]): Of all splits.
         split (str): 'train' or 'test'.
         images (str): Folder of the pictures.
-        labels (dict[int, int]): Label of each class id.
+        labels (Mapping[int, int]): Label of each class id.
         ann_file (str): What messages name.
 
     Raises:
         UserError: If a picture of the split is missing, or it has none.
     """
-    chosen = [picture for picture in pictures if picture.in_train == (split == 'train')]
-    if not chosen:
+    items = []
+    for picture in pictures:
+        if picture.in_train == (split == 'train'):
+            item = dict(img_path=join_path(images, picture.file), gt_label=labels[picture.class_id])
+            items.append(item if picture.box is None else dict(item, pixel_box=picture.box))
+    if not items:
         raise UserError(
             f'{ann_file}: none of its {len(pictures)} images is in split {split!r}: unpack the data again'
         )
-    paths = [join_path(images, picture.file) for picture in chosen]
-    check_images(paths, ann_file)
-    items = [
-        dict(img_path=path, gt_label=labels[picture.class_id])
-        for path, picture in zip(paths, chosen, strict=True)
-    ]
-    for item, picture in zip(items, chosen, strict=True):
-        if picture.box is not None:
-            item['pixel_boxes'] = [picture.box]
+    check_images((item['img_path'] for item in items), ann_file)
     return items
 
 
-def relative_boxes(item: dict) -> dict:
-    """Replace ``pixel_boxes`` of an item, if it has them, by ``gt_boxes`` and what belongs to them.
+def add_relative_box(item: dict) -> dict:
+    """Replace the ``pixel_box`` of an item, if it has one.
 
     Returns:
-        dict: The item with ``width`` and ``height`` of the picture, ``gt_boxes`` (K, 4) float32 xyxy in [0, 1] of it
-        (what lies outside is cut off) and ``gt_box_labels`` (K,) int64, all of the picture's class.
+        dict: The item with ``width`` and ``height`` of the picture, ``gt_boxes`` (1, 4) float32 xyxy in [0, 1] of it
+        (what lies outside is cut off) and ``gt_box_labels`` (1,) int64, the picture's class.
 
     Raises:
-        UserError: If the header of the picture can't be read, or a box lies outside the picture.
+        UserError: If the header of the picture can't be read, or the box lies outside the picture.
     """
-    if 'pixel_boxes' not in item:
+    if 'pixel_box' not in item:
         return item
-    pixels = np.array(item.pop('pixel_boxes'), float)
-    width, height = _picture_size(item['img_path'])
-    boxes = np.clip(pixels / [width, height, width, height], 0, 1).astype(np.float32)
-    if (boxes[:, 2:] <= boxes[:, :2]).any():
-        raise UserError(
-            f'{item["img_path"]}: is {width} x {height} pixels but its box runs from {pixels[0, :2].tolist()} to '
-            f'{pixels[0, 2:].tolist()}: picture and box are not of the same download'
-        )
-    labels = np.full(len(boxes), item['gt_label'], np.int64)
-    return item | dict(width=width, height=height, gt_boxes=boxes, gt_box_labels=labels)
-
-
-def _picture_size(path: str) -> tuple[int, int]:
-    """Width and height; PIL reads no more than the header."""
+    path, box = item['img_path'], item.pop('pixel_box')
     backend = get_file_backend(path, enable_singleton=True)
     try:
+        # PIL reads no more than the header.
         with backend.get_local_path(path) as local, Image.open(local) as picture:
-            return picture.size
+            width, height = picture.size
     except OSError as error:
         raise UserError(f'{path}: no picture that can be opened ({error}): unpack it again') from error
+    boxes = relative_boxes([box], width, height)
+    if (boxes[:, 2:] <= boxes[:, :2]).any():
+        raise UserError(
+            f'{path}: is {width} x {height} pixels but its box runs from {list(box[:2])} to {list(box[2:])}: '
+            'picture and box are not of the same download'
+        )
+    labels = np.array([item['gt_label']], np.int64)
+    return item | dict(width=width, height=height, gt_boxes=boxes, gt_box_labels=labels)

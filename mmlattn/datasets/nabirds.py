@@ -2,9 +2,11 @@
 
 from mmpretrain.datasets import BaseDataset
 
-from mmlattn.datasets.annotation_checks import check_same_classes
-from mmlattn.datasets.cub_layout import Table, check_split, read_pictures, relative_boxes, split_items
 from mmlattn.registry import DATASETS
+from mmlattn.utils.arguments import check_choice
+
+from .annotation_files import check_same_classes
+from .cub_layout import Table, add_relative_box, read_pictures, split_items
 
 __all__ = ['NABirds']
 
@@ -34,22 +36,15 @@ class NABirds(BaseDataset):
 
     Raises:
         UserError: naming the file, the line and what to mend, as :class:`mmlattn.CUBBox` does.
-
-    Examples:
-        >>> NABirds('data/nabirds', split='test', with_boxes=True, test_mode=True)
     """
 
     def __init__(self, data_root: str, split: str = 'train', with_boxes: bool = False, **kwargs) -> None:
-        check_split(split)
+        check_choice('split', split, ('train', 'test'))
         self.split, self.with_boxes = split, with_boxes
         super().__init__(ann_file='images.txt', data_root=data_root, data_prefix='images', **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read and check the text files.
-
-        Returns:
-            list[dict]: One item for each picture of the split, in the order of ``images.txt``.
-        """
+        """Read and check the text files; returns an item for each picture of the split, in the order of the files."""
         table = Table(self.data_root, 'classes.txt', 'class number', 'name')
         names = {}
         for key, (name,) in table.rows.items():
@@ -57,21 +52,18 @@ class NABirds(BaseDataset):
                 table.refuse(key, f'the class number must be a whole number, got {key!r}')
             names[int(key)] = name
         pictures = read_pictures(self.data_root, names, f'one of {table.path}', self.with_boxes)
-        visual = sorted({picture.class_id for picture in pictures})
-        labels = {class_id: label for label, class_id in enumerate(visual)}
-        classes = tuple(names[class_id] for class_id in visual)
+        class_ids = sorted({picture.class_id for picture in pictures})
+        labels = {class_id: label for label, class_id in enumerate(class_ids)}
+        classes = tuple(names[class_id] for class_id in class_ids)
         check_same_classes(classes, self._metainfo.get('classes'), table.path, 'names')
         self._metainfo['classes'] = classes
         return split_items(pictures, self.split, self.img_prefix, labels, self.ann_file)
 
     def get_data_info(self, idx: int) -> dict:
         """One item, before the pipeline."""
-        return relative_boxes(super().get_data_info(idx))
+        return add_relative_box(super().get_data_info(idx))
 
     def extra_repr(self) -> list[str]:
         """Lines on the settings, for ``repr``."""
-        return [
-            f'Root of dataset: \t{self.data_root}',
-            f'Split: \t{self.split}',
-            f'Boxes: \t{self.with_boxes}',
-        ]
+        root = f'Root of dataset: \t{self.data_root}'
+        return [root, f'Split: \t{self.split}', f'Boxes: \t{self.with_boxes}']

@@ -8,7 +8,7 @@ from mmengine.fileio import get_file_backend, join_path
 from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 
-from mmlattn.datasets.annotation_checks import check_same_classes, missing_images
+from mmlattn.datasets.annotation_files import check_same_classes, missing_images
 from mmlattn.datasets.nus_wide_layout import (
     COUNTS,
     draw_150k,

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from mmengine.fileio import exists, get, join_path
 
-from mmlattn.datasets.annotation_checks import check_classes, refuse
+from mmlattn.datasets.annotation_files import check_classes, refuse
 from mmlattn.utils.errors import UserError
 
 __all__ = [
@@ -38,7 +38,7 @@ def read_concepts(root: str) -> tuple[str, ...]:
             f'{paths[0]}: no such file, nor is {paths[1]}: set data_root to the folder with Flickr, ImageList, '
             'ConceptsList and Groundtruth'
         )
-    return check_classes([line.strip() for line in _read_text(path).splitlines()], None, path)
+    return check_classes([line.strip() for line in _read_text(path).splitlines()], path)
 
 
 def read_pictures(path: str) -> dict[str, int]:

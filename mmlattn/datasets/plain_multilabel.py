@@ -1,19 +1,21 @@
 """The plain list of images and labels that mmpretrain's ``MultiLabelDataset`` reads, checked while loading."""
 
 import os
+from functools import partial
 
 from mmpretrain.datasets import MultiLabelDataset
 
-from mmlattn.datasets.annotation_checks import (
+from mmlattn.registry import DATASETS
+
+from .annotation_files import (
     check_classes,
     check_images,
     check_same_classes,
+    checked,
     is_whole,
     load_json,
-    missing_key,
     refuse,
 )
-from mmlattn.registry import DATASETS
 
 __all__ = ['PlainMultiLabel']
 
@@ -29,8 +31,7 @@ class PlainMultiLabel(MultiLabelDataset):
                        {"img_path": "b.jpg", "gt_label": [], "gt_label_ignore": [1]}]}
 
     mmpretrain trains on a wrong file without a word: a label written twice becomes a target of 2, a one-hot vector
-    is taken for indices, a float is cut off. Here each is an error. This is a class of its own, beside
-    :class:`mmlattn.COCOMultiLabel`, because a plain list has no crowds and no boxes to have policies for.
+    is taken for indices, a float is cut off. Here each is an error.
 
     Args:
         ann_file (str): The json. ``gt_label`` and the optional ``gt_label_ignore`` and ``gt_label_difficult`` (whose
@@ -40,47 +41,37 @@ class PlainMultiLabel(MultiLabelDataset):
             the file are never reordered.
 
     Raises:
-        UserError: naming the file, the entry and what to mend: broken json, missing key,
-            a label that is not a whole number, is out of range or is there twice (which catches one-hot vectors
-            of three classes or more), a label both present and ignored, an image listed
-            twice, missing pictures, an empty list, classes other than the file's.
+        UserError: naming the file, the entry and what to mend: broken json, missing key, a label that is not a whole
+            number, is out of range or is there twice (which catches one-hot vectors of three classes or more), a
+            label both present and ignored, an image listed twice, missing pictures, an empty list, classes other
+            than the file's.
     """
 
     def load_data_list(self) -> list[dict]:
-        """Read and check the annotation file.
-
-        Returns:
-            list[dict]: The items of mmpretrain's ``MultiLabelDataset``.
-        """
+        """Read and check the annotation file; returns the items of mmpretrain's ``MultiLabelDataset``."""
         content = load_json(self.ann_file, dict(metainfo=dict, data_list=list))
         self._read_metainfo(content['metainfo'])
         if not content['data_list']:
             refuse(self.ann_file, 'data_list', 'is empty')
         first: dict[str, int] = {}
-        for i, item in enumerate(content['data_list']):
-            problem = missing_key(item, ('img_path', 'gt_label')) or _item_problem(
-                item, len(self._metainfo['classes']), first
-            )
-            if problem:
-                refuse(self.ann_file, f'data_list[{i}]', problem)
-            first[os.path.normpath(item['img_path'])] = i
+        problem = partial(_item_problem, num_classes=len(self._metainfo['classes']), first=first)
+        keys = ('img_path', 'gt_label')
+        for item in checked(self.ann_file, 'data_list', content['data_list'], keys, problem):
+            first[os.path.normpath(item['img_path'])] = len(first)
         items = [self.parse_data_info(item) for item in content['data_list']]
         check_images((item['img_path'] for item in items), self.ann_file)
         return items
 
     def _read_metainfo(self, written: dict) -> None:
         """Merge the file's metainfo with that of the config; ``classes`` are needed once and must agree."""
-        named = [
-            check_classes(classes, None, self.ann_file)
-            for classes in (written.get('classes'), self._metainfo.get('classes'))
-            if classes is not None
-        ]
-        if not named:
+        found = [info['classes'] for info in (written, self._metainfo) if info.get('classes') is not None]
+        if not found:
             refuse(
                 self.ann_file, 'metainfo', 'classes is missing: list the names in the order of the indices'
             )
-        check_same_classes(named[0], named[-1], self.ann_file, 'metainfo')
-        self._metainfo = {**written, **self._metainfo, 'classes': named[0]}
+        classes = check_classes(found[0], self.ann_file)
+        check_same_classes(classes, found[-1], self.ann_file, 'metainfo')
+        self._metainfo = {**written, **self._metainfo, 'classes': classes}
 
 
 def _item_problem(item: dict, num_classes: int, first: dict[str, int]) -> str | None:

@@ -1,20 +1,18 @@
 """Stanford Dogs: 120 breeds, with pictures and boxes from ImageNet."""
 
 import io
-import struct
-import zlib
 
-import mat4py
 import numpy as np
-from mat4py.loadmat import ParseError
-from mmengine.fileio import get, join_path
+from mmengine.fileio import join_path
 from mmpretrain.datasets import BaseDataset
+from scipy.io import loadmat
 
-from mmlattn.datasets.annotation_checks import check_images, check_same_classes, refuse
-from mmlattn.datasets.cub_layout import check_split
-from mmlattn.datasets.voc_xml import box_corners, picture_size, read_xml
 from mmlattn.registry import DATASETS
+from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
+
+from .annotation_files import check_images, check_same_classes, read_bytes, refuse, relative_boxes
+from .voc_xml import box_corners, picture_size, read_xml
 
 __all__ = ['StanfordDogs']
 
@@ -49,22 +47,15 @@ class StanfordDogs(BaseDataset):
         UserError: naming the file, the entry and what to mend: a missing or damaged list or
             annotation, columns of different lengths, labels with gaps, a folder with two labels or a label with two
             folders, missing pictures, a picture without a box, a box without area.
-
-    Examples:
-        >>> StanfordDogs('data/stanford_dogs', split='test', with_boxes=True, test_mode=True)
     """
 
     def __init__(self, data_root: str, split: str = 'train', with_boxes: bool = False, **kwargs) -> None:
-        check_split(split)
+        check_choice('split', split, ('train', 'test'))
         self.split, self.with_boxes = split, with_boxes
         super().__init__(ann_file=f'{split}_list.mat', data_root=data_root, data_prefix='Images', **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read and check the list, and with boxes the annotation of each picture.
-
-        Returns:
-            list[dict]: One item for each picture, in the order of the list.
-        """
+        """Read and check the list, and with boxes the annotation of each picture; returns an item for each."""
         files, annotations, numbers = _read_list(self.ann_file)
         classes = _class_names(files, numbers, self.ann_file)
         check_same_classes(classes, self._metainfo.get('classes'), self.ann_file, 'file_list')
@@ -81,89 +72,71 @@ class StanfordDogs(BaseDataset):
 
     def extra_repr(self) -> list[str]:
         """Lines on the settings, for ``repr``."""
-        return [
-            f'Root of dataset: \t{self.data_root}',
-            f'Split: \t{self.split}',
-            f'Boxes: \t{self.with_boxes}',
-        ]
+        root = f'Root of dataset: \t{self.data_root}'
+        return [root, f'Split: \t{self.split}', f'Boxes: \t{self.with_boxes}']
 
 
 def _read_list(path: str) -> tuple[list[str], list[str], list[int]]:
     """Names of pictures and annotations below their folders, and labels from 1."""
+    content = read_bytes(path, 'unpack lists.tar there, or set data_root of the data set')
     try:
-        content = mat4py.loadmat(io.BytesIO(get(path)))
-    except FileNotFoundError as error:
-        raise UserError(
-            f'{path}: no such file: unpack lists.tar there, or set data_root of the data set'
-        ) from error
-    # What mat4py's parser stumbles over in a file that is cut off or something else.
-    except (ParseError, ValueError, IndexError, KeyError, TypeError, struct.error, zlib.error) as error:
+        content = loadmat(io.BytesIO(content), simplify_cells=True)
+    # A file that is cut off or something else makes the reader stumble in many ways.
+    except Exception as error:
         raise UserError(f'{path}: not a MATLAB file that can be read ({error}): {_AGAIN}') from error
     columns = []
     for name, kind in (('file_list', str), ('annotation_list', str), ('labels', (int, float))):
-        column = _flat(content.get(name, []))
-        wrong = next((n for n, value in enumerate(column) if not isinstance(value, kind)), None)
-        if wrong is not None:
-            refuse(
-                path,
-                f'{name}, entry {wrong + 1}',
-                f'{column[wrong]!r} is out of place: {_AGAIN}',
-            )
-        columns.append(column)
+        # A single value comes bare.
+        columns.append(np.ravel(content.get(name, [])).tolist())
+        for number, value in enumerate(columns[-1], start=1):
+            if not isinstance(value, kind):
+                refuse(path, f'{name}, entry {number}', f'{value!r} is out of place: {_AGAIN}')
     files, annotations, labels = columns
     if not len(files) == len(annotations) == len(labels) > 0:
         raise UserError(
             f'{path}: file_list, annotation_list and labels must be equally long, got {len(files)}, '
             f'{len(annotations)} and {len(labels)} entries: {_AGAIN}'
         )
-    for n, label in enumerate(labels, start=1):
-        if label < 1 or label != int(label):
-            refuse(path, f'labels, entry {n}', f'expected a whole number from 1, got {label:g}: {_AGAIN}')
+    for number, label in enumerate(labels, start=1):
+        if not label >= 1 or label % 1:
+            wrong = f'expected a whole number from 1, got {label:g}: {_AGAIN}'
+            refuse(path, f'labels, entry {number}', wrong)
     return files, annotations, [int(label) for label in labels]
-
-
-def _flat(value) -> list:
-    """The column of a MATLAB variable; mat4py gives nested lists, and a single value bare."""
-    return [leaf for row in value for leaf in _flat(row)] if isinstance(value, list) else [value]
 
 
 def _class_names(files: list[str], numbers: list[int], path: str) -> tuple[str, ...]:
     """Name of each class, from the folders of its pictures."""
     folders, labels = {}, {}
-    for n, (file, number) in enumerate(zip(files, numbers, strict=True), start=1):
+    for entry, (file, number) in enumerate(zip(files, numbers, strict=True), start=1):
         folder = file.partition('/')[0]
+        problem = None
         if folders.setdefault(number, folder) != folder:
-            refuse(path, f'entry {n}', f'{file} has the label {number} of {folders[number]}: {_AGAIN}')
-        if labels.setdefault(folder, number) != number:
-            refuse(
-                path, f'entry {n}', f'{file} has label {number} but its folder has {labels[folder]}: {_AGAIN}'
-            )
-    if sorted(folders) != list(range(1, len(folders) + 1)):
-        gap = next(number for number in range(1, len(folders) + 1) if number not in folders)
-        refuse(path, 'labels', f'there is no picture of class {gap} of {max(folders)}: {_AGAIN}')
+            problem = f'{file} has the label {number} of {folders[number]}'
+        elif labels.setdefault(folder, number) != number:
+            problem = f'{file} has label {number} but its folder has {labels[folder]}'
+        if problem:
+            refuse(path, f'entry {entry}', f'{problem}: {_AGAIN}')
+    gaps = [number for number in range(1, max(folders)) if number not in folders]
+    if gaps:
+        refuse(path, 'labels', f'there is no picture of class {gaps[0]} of {max(folders)}: {_AGAIN}')
     return tuple(folders[number].partition('-')[2] or folders[number] for number in sorted(folders))
 
 
 def _boxes(path: str, label: int) -> dict:
     """Size and boxes in an annotation."""
     root = read_xml(path)
+    mend = 'mend the file, or set with_boxes=False'
     try:
         width, height = picture_size(root, path)
-        corners = [
-            box_corners(entry, path, f'object {n}') for n, entry in enumerate(root.findall('object'), start=1)
-        ]
+        objects = enumerate(root.findall('object'), start=1)
+        corners = [box_corners(entry, path, f'object {number}') for number, entry in objects]
     except UserError as error:
-        raise UserError(f'{error}: mend the file, or set with_boxes=False') from error
-    boxes = np.clip(np.array(corners, float).reshape(-1, 4) / [width, height, width, height], 0, 1)
-    boxes = boxes.astype(np.float32)
+        raise UserError(f'{error}: {mend}') from error
+    boxes = relative_boxes(corners, width, height)
     if not len(boxes) or (boxes[:, 2:] <= boxes[:, :2]).any():
         raise UserError(
             f'{path}: must have objects, each with a box inside the {width:g} x {height:g} picture, got {corners}: '
-            'mend the file, or set with_boxes=False'
+            f'{mend}'
         )
-    return dict(
-        width=int(width),
-        height=int(height),
-        gt_boxes=boxes,
-        gt_box_labels=np.full(len(boxes), label, np.int64),
-    )
+    labels = np.full(len(boxes), label, np.int64)
+    return dict(width=int(width), height=int(height), gt_boxes=boxes, gt_box_labels=labels)

@@ -4,23 +4,16 @@ import math
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from mmengine.fileio import get
-
-from mmlattn.datasets.annotation_checks import refuse
 from mmlattn.utils.errors import UserError
 
-__all__ = ['box_corners', 'picture_size', 'read_xml']
+from .annotation_files import read_bytes, refuse
 
 
 def read_xml(path: str) -> ElementTree.Element:
     """Read the annotation of a picture, else ``UserError``."""
+    mend = 'finish the download (VOC has a test set with annotations and one without), or set data_root'
     try:
-        return ElementTree.fromstring(get(path))
-    except FileNotFoundError as error:
-        raise UserError(
-            f'{path}: no such file: finish the download (VOC has a test set with annotations and one without), or '
-            'set data_root'
-        ) from error
+        return ElementTree.fromstring(read_bytes(path, mend))
     except ElementTree.ParseError as error:
         raise UserError(
             f'{path}: not valid xml ({error}): the file is damaged or only partly downloaded'
@@ -39,11 +32,8 @@ def box_corners(entry: ElementTree.Element, path: str, where: str) -> tuple[floa
     """Xyxy of an object as they stand in the file, else ``UserError``."""
     left, top, right, bottom = _numbers(entry, path, where, 'bndbox', ('xmin', 'ymin', 'xmax', 'ymax'))
     if left > right or top > bottom:
-        refuse(
-            path,
-            where,
-            f'the box runs from {left:g}, {top:g} to {right:g}, {bottom:g}: min and max are swapped',
-        )
+        runs = f'runs from {left:g}, {top:g} to {right:g}, {bottom:g}'
+        refuse(path, where, f'the box {runs}: min and max are swapped')
     return left, top, right, bottom
 
 

@@ -103,5 +103,5 @@ def test_boxes_are_cut_off_at_the_picture_and_must_meet_it(tmp_path):
 
 
 def test_other_splits_are_refused(cub_root):
-    with pytest.raises(UserError, match="split must be 'train' or 'test', got 'val'"):
+    with pytest.raises(UserError, match="split must be one of 'train', 'test', got 'val'"):
         CUBBox(str(cub_root), 'val')

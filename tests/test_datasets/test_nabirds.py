@@ -85,7 +85,7 @@ def test_bad_files_are_named(name, tmp_path):
 
 
 def test_other_arguments_are_refused(birds_root):
-    with pytest.raises(UserError, match="split must be 'train' or 'test', got 'all'"):
+    with pytest.raises(UserError, match="split must be one of 'train', 'test', got 'all'"):
         NABirds(str(birds_root), 'all')
     with pytest.raises(UserError, match=r'classes\.txt: names: its classes .* not reordered'):
         NABirds(str(birds_root), classes=['a', 'b', 'c', 'd'])

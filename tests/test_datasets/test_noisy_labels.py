@@ -15,7 +15,7 @@ from tiny_run import run_tool, write_tiny_run
 from torch.utils.data import DataLoader
 
 from mmlattn.datasets import NoisyLabels
-from mmlattn.datasets.noisy_labels import flip_labels, pair_transition, symmetric_transition
+from mmlattn.datasets.label_flips import flip_labels, pair_transition, symmetric_transition
 from mmlattn.engine import SeededDataset
 from mmlattn.utils.checkpoint import load_weights_only
 

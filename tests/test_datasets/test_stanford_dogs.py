@@ -142,7 +142,7 @@ def test_bad_files_are_named(name, tmp_path):
 
 
 def test_other_arguments_are_refused(dogs_root):
-    with pytest.raises(UserError, match="split must be 'train' or 'test', got 'val'"):
+    with pytest.raises(UserError, match="split must be one of 'train', 'test', got 'val'"):
         StanfordDogs(str(dogs_root), 'val')
     with pytest.raises(UserError, match=r'train_list\.mat: file_list: its classes .* not reordered'):
         StanfordDogs(str(dogs_root), classes=['a', 'b'])

@@ -1,0 +1,199 @@
+"""Reading annotation files: what each must pass before training starts, and words that say what to mend."""
+
+import json
+import os
+import reprlib
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from mmengine.fileio import LocalBackend, get, get_file_backend
+
+from mmlattn.utils.errors import UserError
+
+
+def refuse(ann_file: str, entry: str, problem: str) -> NoReturn:
+    """Refuse an entry of an annotation file, with a ``UserError`` that names file, entry and problem."""
+    raise UserError(f'{ann_file}: {entry}: {problem}')
+
+
+def read_bytes(path: str, mend: str) -> bytes:
+    """The content of a file; ``mend`` says what to do where there is no such file.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    try:
+        return get(path)
+    except FileNotFoundError as error:
+        raise UserError(f'{path}: no such file: {mend}') from error
+
+
+def read_text(path: str, mend: str) -> str:
+    """As :func:`read_bytes`, the text of a file in UTF-8.
+
+    Raises:
+        UserError: If there is no such file, or it is no text.
+    """
+    try:
+        return read_bytes(path, mend).decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path}: not text in UTF-8 ({error}): unpack it again') from error
+
+
+def load_json(ann_file: str, sections: Mapping[str, type]) -> dict:
+    """Read a json object that has all ``sections``, each a ``list`` or a ``dict``.
+
+    Raises:
+        UserError: If the file is missing, is no json in UTF-8, or lacks a section.
+    """
+    content = read_bytes(ann_file, 'set data_root and ann_file of the data set')
+    try:
+        content = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f'{ann_file}: line {error.lineno}, column {error.colno}: not valid json ({error.msg}): the file is '
+            'damaged or only partly downloaded'
+        ) from error
+    except ValueError as error:  # other bytes than UTF-8, or a number of more digits than Python reads
+        raise UserError(f'{ann_file}: not json in UTF-8 ({error}): save it as UTF-8') from error
+    if not isinstance(content, dict) or not content.keys() >= sections.keys():
+        found = sorted(content) if isinstance(content, dict) else f'a {type(content).__name__}'
+        raise UserError(f'{ann_file}: expected an object with {", ".join(sections)}, found {found}')
+    for name, kind in sections.items():
+        if not isinstance(content[name], kind):
+            wanted = 'a list' if kind is list else 'an object'
+            refuse(ann_file, name, f'must be {wanted}, got {reprlib.repr(content[name])}')
+    return content
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a json value is a whole number; neither true nor 3.0 is one."""
+    return type(value) is int
+
+
+def is_number(value: Any) -> bool:
+    """Whether a json value is a number that fits in a float."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def checked(
+    ann_file: str, section: str, entries: Sequence, keys: Sequence[str], problem: Callable[[dict], str | None]
+) -> Iterator[dict]:
+    """The entries of a section of a json, each checked when it is asked for.
+
+    Args:
+        keys (Sequence[str]): What every entry must have.
+        problem (Callable): What else is wrong with an entry, or None.
+
+    Raises:
+        UserError: At the first entry with a problem.
+    """
+    for number, entry in enumerate(entries):
+        where = f'{section}[{number}]'
+        if not isinstance(entry, dict):
+            refuse(ann_file, where, f'must be an object, got {entry!r}')
+        missing = [key for key in keys if key not in entry]
+        found = f'{", ".join(missing)} is missing' if missing else problem(entry)
+        if found:
+            refuse(ann_file, where, found)
+        yield entry
+
+
+def check_classes(
+    classes: Sequence[str], ann_file: str, known: Iterable[str] | None = None
+) -> tuple[str, ...]:
+    """See that class names are a list of different strings, and all of them ``known`` unless that is None.
+
+    Raises:
+        UserError: Naming the classes that are not.
+    """
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise UserError(f'{ann_file}: classes must be a list of names, got {classes!r}')
+    names = tuple(classes)
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong or not names:
+        raise UserError(f'{ann_file}: class names must be strings, at least one, got {wrong or names}')
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f'{ann_file}: classes named twice: {", ".join(twice)}')
+    unknown = [] if known is None else sorted(set(names) - set(known))
+    if unknown:
+        raise UserError(
+            f'{ann_file}: no category is called {", ".join(unknown)}: metainfo.classes (or classes) may name '
+            f'{", ".join(sorted(known))}'
+        )
+    return names
+
+
+def check_same_classes(
+    in_file: tuple[str, ...], in_config: Sequence[str] | None, ann_file: str, entry: str
+) -> None:
+    """See that the classes of the config, if it names any, are those of the annotation file.
+
+    Raises:
+        UserError: If they are not.
+    """
+    if in_config is not None and check_classes(in_config, ann_file) != in_file:
+        refuse(
+            ann_file,
+            entry,
+            f'its classes are {reprlib.repr(in_file)} but metainfo.classes of the data set are '
+            f'{reprlib.repr(tuple(in_config))}: labels are indices and are not reordered, so leave metainfo.classes '
+            'out or make the two agree',
+        )
+
+
+def check_images(paths: Iterable[str], ann_file: str) -> None:
+    """See that every image file exists.
+
+    Raises:
+        UserError: With the number of missing files, and the first of them.
+    """
+    paths = list(paths)
+    missing = missing_images(paths)
+    if missing:
+        raise UserError(
+            f'{ann_file}: {len(missing)} of {len(paths)} images are missing, first {missing[0]}: set data_root and '
+            'data_prefix of the data set to the folder with the pictures, or finish the download'
+        )
+
+
+def missing_images(paths: Iterable[str]) -> list[str]:
+    """The image files that do not exist; those outside the local file system are not looked for."""
+    # One directory listing for each folder is much faster than a stat for each file.
+    folders = defaultdict(list)
+    for path in paths:
+        folder, name = os.path.split(path)
+        folders[folder].append((name, path))
+    missing = []
+    for folder, files in folders.items():
+        if folder and not isinstance(get_file_backend(folder, enable_singleton=True), LocalBackend):
+            continue
+        there = {entry.name for entry in os.scandir(folder or '.')} if Path(folder).is_dir() else set()
+        missing += [path for name, path in files if name not in there]
+    return missing
+
+
+def keep_labelled(items: list[dict], filter_empty: bool, ann_file: str, settings: str) -> list[dict]:
+    """The items that have a ``gt_label``, or all of them unless ``filter_empty``.
+
+    Raises:
+        UserError: If none is left; ``settings`` says what else decides which labels there are.
+    """
+    kept = [item for item in items if item['gt_label'] or not filter_empty]
+    if not kept:
+        raise UserError(
+            f'{ann_file}: none of its {len(items)} images is left with {settings} and filter_empty={filter_empty}: '
+            'change these, or take another file'
+        )
+    return kept
+
+
+def relative_boxes(xyxy: Sequence, width: float, height: float) -> np.ndarray:
+    """Boxes in pixels as (K, 4) float32 in [0, 1] of the picture; what lies outside is cut off."""
+    pixels = np.array(xyxy, float).reshape(-1, 4)
+    return np.clip(pixels / [width, height, width, height], 0, 1).astype(np.float32)
