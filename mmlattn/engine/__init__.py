@@ -8,11 +8,10 @@ from .hooks.label_constraints import LabelConstraintsHook
 from .hooks.label_frequency import LabelFrequencyHook
 from .hooks.racnn_phase import RACNNPhaseHook
 from .hooks.region_diagnostics import RegionDiagnosticsHook
-from .phase_schedule import PhaseSchedule
 from .reproducibility import ReproducibilityHook, SeededDataset, StreamSampler, StreamTrainLoop
 
 __all__ = [
     'ClassNamesHook', 'CollectDirHook', 'CompleteWeightsHook', 'EvidenceVisualizationHook', 'LabelConstraintsHook',
-    'LabelFrequencyHook', 'PhaseSchedule', 'RACNNPhaseHook', 'RegionDiagnosticsHook', 'ReproducibilityHook',
+    'LabelFrequencyHook', 'RACNNPhaseHook', 'RegionDiagnosticsHook', 'ReproducibilityHook',
     'SeededDataset', 'StreamSampler', 'StreamTrainLoop',
 ]  # fmt: skip

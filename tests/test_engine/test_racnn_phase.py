@@ -24,7 +24,7 @@ from mmlattn.engine.hooks.racnn_phase import RunningLoss
 from mmlattn.models import ActivationLocalizer
 from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import make_reproducible
+from mmlattn.utils.launch.config import make_reproducible
 
 # Stages of two epochs, of three steps each: one of every kind, and the final one.
 SCHEDULE = dict(warmup=2, pretrain_apn=2, cls=2, apn=2, final=2, max_cycles=1, tolerance=None)
@@ -40,7 +40,7 @@ model = dict(
     head=dict(
         type='StackedLinearClsHead', num_classes=3, in_channels=32, mid_channels=[8], dropout_rate=0.3,
         loss=dict(type='CrossEntropyLoss', use_soft=True)),
-    localizer=dict(type='mmlattn.APN', in_channels=32, form='fc', spatial=2, hidden=8),
+    localizer=dict(type='mmlattn.APN', in_channels=32, form='light', spatial=2),
     crop=dict(size=16), train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)))
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=0.01))
 train_cfg = dict(max_epochs=10, val_interval=10)
@@ -366,8 +366,8 @@ def test_ddp_must_look_for_what_rests(runners, monkeypatch, tmp_path):
 def test_the_parameterless_localizer_trains_without_its_phases(config, tmp_path):
     options = {
         'model.localizer': 'activation',
-        f'{HOOK}.pretrain_apn': 0,
-        f'{HOOK}.apn': 0,
+        'phases.pretrain_apn': 0,
+        'phases.apn': 0,
         'train_cfg.max_epochs': 1,
     }
     log, steps = train(config, tmp_path, options)
@@ -408,3 +408,15 @@ def test_weights_of_another_run_begin_the_schedule_anew(config, tmp_path, by_ite
 def test_wrong_arguments_are_refused(beta):
     with pytest.raises(ValueError, match='beta'):
         RACNNPhaseHook(beta=beta)
+
+
+def test_phases_of_the_config_have_the_last_word():
+    """By name, where the arguments of the hook lie in a list; whatever is not there stays."""
+    hook = RACNNPhaseHook(**SCHEDULE)
+    hook.before_run(SimpleNamespace(cfg=Config(dict(phases=dict(apn=7, warmup=0)))))
+    assert [stage.length for stage in hook.schedule.stages] == [2, 2, 7, 2] and hook.schedule.tolerance is None
+    hook.before_run(SimpleNamespace(cfg=Config()))
+    assert [stage.length for stage in hook.schedule.stages] == [2] * 5
+    for wrong in (dict(apm=0), dict(apn=-1)):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            hook.before_run(SimpleNamespace(cfg=Config(dict(phases=wrong))))

@@ -1,4 +1,10 @@
-"""The order in which RA-CNN's networks and attention proposals learn, as a state machine without torch."""
+"""The order in which RA-CNN's networks and attention proposals learn: change this file for another one.
+
+First the networks learn to classify ('cls'), then the attention proposal networks to find the highest response
+('pretrain_apn'). Then networks ('cls') and proposals ('apn') alternate in cycles, until neither loss changes. At last
+the networks learn once more, with proposals at rest. The order is the paper's (Fu, Zheng and Mei, CVPR 2017); its
+lengths and thresholds are not public, so the default lengths and the stop rule are ours.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +21,7 @@ class Stage(NamedTuple):
 
     Attributes:
         name: 'warm-up', 'pre-training', 'cycle 1' ... or 'final'.
-        phase: What learns: 'cls', 'pretrain_apn' or 'apn'.
+        phase: What learns, a phase of ``RACNN``.
         length: Units it takes at most.
         cycle: Number of its cycle, from 1; 0 outside the cycles.
     """
@@ -50,22 +56,15 @@ class PhaseEnd(NamedTuple):
 
 
 class PhaseSchedule:
-    """Warm-up, pre-training of the attention proposals, alternation, and a final stage (RA-CNN, CVPR 2017).
+    """Which stage of the training it is, and when it ends, counted in epochs or iterations: units.
 
-    First the networks learn to classify ('cls'), then the attention proposal networks to find the highest response
-    ('pretrain_apn'). Then networks ('cls') and proposals ('apn') alternate in cycles, until neither loss changes.
-    At last the networks learn once more, with proposals at rest. Lengths are in units, which the caller defines as
-    epochs or iterations; a length of 0 leaves the stage out.
-
-    The order is the paper's, which alternates until neither loss changes any more. Lengths and thresholds of it are
-    not public, so the default lengths and the stop rule are ours. Every ``patience`` units a stage compares its loss
-    with what it was ``patience`` units before, and ends if that improved by less than ``tolerance`` of it, so after
-    ``2 * patience`` units at the earliest. The cycles end once the loss at the end of each of their phases changed by
-    less than ``tolerance`` of what it was a cycle before. The rule holds for all stages but the final one, which
-    always takes its whole length. A loss that is not finite never counts as settled.
+    The stop rule: every ``patience`` units a stage compares its loss with what it was ``patience`` units before, and
+    ends if that improved by less than ``tolerance`` of it, so after ``2 * patience`` units at the earliest. The cycles
+    end once the loss at the end of each of their phases changed by less than ``tolerance`` of what it was a cycle
+    before. The final stage always takes its whole length. A loss that is not finite never counts as settled.
 
     Args:
-        warmup (int): Units of the first 'cls'.
+        warmup (int): Units of the first 'cls'. A length of 0 leaves a stage out.
         pretrain_apn (int): Units of 'pretrain_apn'.
         cls (int): Units of 'cls' in each cycle, at most.
         apn (int): Units of 'apn' in each cycle, at most.
@@ -75,7 +74,7 @@ class PhaseSchedule:
         patience (int): Units between two looks at the loss.
 
     Raises:
-        UserError: On a wrong argument, or if all lengths are 0.
+        UserError: For a wrong argument, or if all lengths are 0.
     """
 
     def __init__(
@@ -106,14 +105,10 @@ class PhaseSchedule:
         self.stages = tuple(stage for stage in stages if stage.length)
         if not self.stages:
             raise UserError(f'a schedule needs a length above 0, got {lengths} with max_cycles={max_cycles}')
-        self.tolerance = tolerance
-        self.patience = patience
-        self._position = 0
-        self._units = 0
-        self._reference = math.nan
-        self._losses = {
-            f'{phase}_loss{when}': math.nan for phase in ('cls', 'apn') for when in ('', '_before')
-        }
+        self.tolerance, self.patience = tolerance, patience
+        self._position, self.units, self._reference = 0, 0, math.nan
+        # At the ends of this cycle's phases and of those of the cycle before.
+        self._losses = dict.fromkeys(('cls_loss', 'cls_loss_before', 'apn_loss', 'apn_loss_before'), math.nan)
 
     def __str__(self) -> str:
         """The lengths, by which a stored state is known to fit."""
@@ -121,18 +116,14 @@ class PhaseSchedule:
 
     @property
     def stage(self) -> Stage | None:
-        """The stage at hand; None when the schedule is complete."""
+        """The stage at hand, of which ``units`` are done; None when the schedule is complete."""
         return self.stages[self._position] if self._position < len(self.stages) else None
-
-    @property
-    def units(self) -> int:
-        """Units done of the stage at hand."""
-        return self._units
 
     def remaining(self) -> list[tuple[Stage, int]]:
         """The stages from here on with the units they still take at most."""
+        done = [self.units] + [0] * len(self.stages)
         stages = self.stages[self._position :]
-        return [(stage, stage.length - (0 if index else self._units)) for index, stage in enumerate(stages)]
+        return [(stage, stage.length - units) for stage, units in zip(stages, done, strict=False)]
 
     def advance(self, loss: Callable[[], float]) -> PhaseEnd | None:
         """Count one unit of the stage at hand.
@@ -149,17 +140,42 @@ class PhaseSchedule:
         stage = self.stage
         if stage is None:
             raise UserError('the schedule is complete: there is nothing left to advance')
-        self._units += 1
-        full = self._units == stage.length
-        looks = self._may_settle(stage) and self._units % self.patience == 0
+        self.units += 1
+        full = self.units == stage.length
+        looks = self.tolerance is not None and stage.name != 'final' and self.units % self.patience == 0
         if not (full or looks):
             return None
-        value = float(loss())
-        settled = looks and not full and _improved_little(self._reference, value, self.tolerance)
+        now = float(loss())
+        settled = looks and not full and self._is_little(self._reference - now, self._reference)
         if full or settled:
-            return self._end(stage, settled, value)
-        self._reference = value
+            return self._end(stage, settled, now)
+        self._reference = now
         return None
+
+    def _end(self, stage: Stage, settled: bool, loss: float) -> PhaseEnd:
+        before, cycles_settled = math.nan, False
+        rest = self.stages[self._position + 1 :]
+        if stage.cycle:
+            before = self._losses[f'{stage.phase}_loss']
+            self._losses |= {f'{stage.phase}_loss': loss, f'{stage.phase}_loss_before': before}
+            cycles_settled = bool(rest) and rest[0].cycle == stage.cycle + 1 and self._cycle_changed_little()
+        end = PhaseEnd(stage, self.units, settled, loss, before, cycles_settled)
+        skipped = sum(stage.cycle > 0 for stage in rest) if cycles_settled else 0
+        self._position, self.units, self._reference = self._position + 1 + skipped, 0, math.nan
+        return end
+
+    def _cycle_changed_little(self) -> bool:
+        pairs = [
+            (self._losses[f'{phase}_loss_before'], self._losses[f'{phase}_loss'])
+            for phase in {stage.phase for stage in self.stages if stage.cycle}
+        ]
+        return all(self._is_little(abs(now - before), before) for before, now in pairs)
+
+    def _is_little(self, change: float, loss: float) -> bool:
+        """Whether a loss changed by less than ``tolerance`` of itself, or not at all."""
+        if self.tolerance is None or not math.isfinite(change):
+            return False
+        return change <= 0 or change < self.tolerance * abs(loss)
 
     def state_dict(self) -> dict[str, str | int | float]:
         """Everything that decides the rest of the course, and in words where it stands."""
@@ -168,7 +184,7 @@ class PhaseSchedule:
             stage=str(self.stage or 'complete'),
             cycle=self.stage.cycle if self.stage else 0,
             position=self._position,
-            units=self._units,
+            units=self.units,
             reference=self._reference,
             **self._losses,
         )
@@ -181,44 +197,5 @@ class PhaseSchedule:
         """
         if state['schedule'] != str(self):
             raise UserError(f'the state is of the schedule {state["schedule"]}, but this one is {self}')
-        self._position, self._units = state['position'], state['units']
-        self._reference = state['reference']
+        self._position, self.units, self._reference = (state[k] for k in ('position', 'units', 'reference'))
         self._losses = {name: state[name] for name in self._losses}
-
-    def _may_settle(self, stage: Stage) -> bool:
-        return self.tolerance is not None and stage.name != 'final'
-
-    def _end(self, stage: Stage, settled: bool, loss: float) -> PhaseEnd:
-        before = math.nan
-        if stage.cycle:
-            before = self._losses[f'{stage.phase}_loss']
-            self._losses |= {f'{stage.phase}_loss': loss, f'{stage.phase}_loss_before': before}
-        following = self._position + 1
-        rest = self.stages[following:]
-        cycles_settled = (
-            bool(stage.cycle and rest and rest[0].cycle == stage.cycle + 1) and self._cycle_changed_little()
-        )
-        if cycles_settled:
-            following += sum(stage.cycle > 0 for stage in rest)
-        end = PhaseEnd(stage, self._units, settled, loss, before, cycles_settled)
-        self._position, self._units, self._reference = following, 0, math.nan
-        return end
-
-    def _cycle_changed_little(self) -> bool:
-        phases = {stage.phase for stage in self.stages if stage.cycle}
-        return self.tolerance is not None and all(
-            _changed_little(self._losses[f'{p}_loss_before'], self._losses[f'{p}_loss'], self.tolerance)
-            for p in phases
-        )
-
-
-def _improved_little(before: float, now: float, tolerance: float) -> bool:
-    """Whether a loss fell by less than a share ``tolerance`` of itself, or not at all."""
-    fallen = before - now
-    return math.isfinite(fallen) and (fallen <= 0 or fallen < tolerance * abs(before))
-
-
-def _changed_little(before: float, now: float, tolerance: float) -> bool:
-    """Whether a loss fell or rose by less than a share ``tolerance`` of itself, or not at all."""
-    change = abs(now - before)
-    return math.isfinite(change) and (change == 0 or change < tolerance * abs(before))
