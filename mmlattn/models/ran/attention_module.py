@@ -1,7 +1,7 @@
 """The residual attention module: trunk T, soft mask M and their fusion.
 
 Wang et al., "Residual Attention Network for Image Classification", CVPR 2017, https://arxiv.org/abs/1704.06904,
-section 3 and figure 2. Trunk, mask and output have one shape, (B, C, h, w).
+section 3 and figure 2. Trunk, mask and output have one shape, (B, C, h, w). ``learning`` is a key of ``FUSIONS``.
 """
 
 import torch
@@ -53,19 +53,11 @@ class _ResidualFusion(torch.autograd.Function):
 
 
 class AttentionModule(nn.Module):
-    """p units, then t units beside the mask, then their fusion, then p units.
+    """p units, then t units, the trunk, beside the mask, then their fusion, then p units.
 
-        x = pre(x)
-        H = (1 + M(x)) T(x)
-        post(H)
-
-    Args:
-        channels (int): C.
-        p (int): Units before the split and after the fusion.
-        t (int): Units of the trunk.
-        mask (SoftMask): M.
-        unit (Callable): Makes a residual unit from C_in to C channels.
-        learning (str): Key of ``FUSIONS``.
+    x = pre(x)
+    H = (1 + M(x)) T(x)
+    post(H)
     """
 
     def __init__(
@@ -87,14 +79,8 @@ class AttentionModule(nn.Module):
 class AttendedStage(nn.Module):
     """A stage of another network whose first blocks are ``pre`` and whose other blocks are the trunk.
 
-    The blocks keep their names, so that the stage's weights load as before; the mask is one more child. It is no
-    ``nn.Sequential`` any more: whoever took the last item of the stage for its output would miss the fusion.
-
-    Args:
-        blocks (nn.Sequential): The stage, at least ``pre`` + 1 blocks.
-        mask (SoftMask): M, for the channels of the stage.
-        pre (int): Blocks before the split: those that change channels or resolution.
-        learning (str): Key of ``FUSIONS``.
+    The blocks, at least ``pre`` + 1, keep their names, so that the stage's weights load as before; the mask is one
+    more child. The stage is no ``nn.Sequential`` any more: who takes its last item for its output misses the fusion.
     """
 
     def __init__(self, blocks: nn.Sequential, *, mask: SoftMask, pre: int = 1, learning: str = 'arl') -> None:

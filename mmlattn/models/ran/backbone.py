@@ -21,7 +21,7 @@ from mmlattn.utils.init_cfg import loads_weights
 from mmlattn.utils.stored_settings import StoredSettings
 
 from .attention_module import FUSIONS, AttentionModule
-from .residual_units import InceptionUnit, PreActUnit, ResNeXtUnit
+from .residual_units import InceptionUnit, Norm, PreActUnit, ResidualUnit, ResNeXtUnit, Unit
 from .soft_mask import MASK_ACTIVATIONS, MaskHead, SoftMask, pooling
 
 __all__ = ['HE_INIT', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'make_norm', 'make_unit']
@@ -140,7 +140,7 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
         self.frozen_stages = frozen_stages
 
         norm = partial(make_norm, norm_cfg)
-        unit = make_unit(unit, norm=norm, with_cp=with_cp)
+        unit = make_unit(unit, norm)
         preactivation = unit.func.preactivation
         if out_norm and not preactivation:
             raise UserError(
@@ -160,6 +160,9 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
         ]
         for i in self._normed:
             self.add_module(f'norm{i}', nn.Sequential(norm(self.channels[i]), nn.ReLU(inplace=True)))
+        for module in self.modules():
+            if isinstance(module, ResidualUnit):
+                module.with_cp = with_cp
         self.store_settings(
             learning=learning, attention=attention, mask_skip=mask_skip, pool_style=pool_style,
             align_corners=bool(align_corners),
@@ -168,9 +171,8 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
 
     def _make_stem(self, in_channels: int, channels: int, norm, pool_style: str) -> nn.Sequential:
         conv = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
-        return nn.Sequential(
-            OrderedDict(conv=conv, norm=norm(channels), relu=nn.ReLU(inplace=True), pool=pooling(pool_style))
-        )
+        layers = dict(conv=conv, norm=norm(channels), relu=nn.ReLU(inplace=True), pool=pooling(pool_style))
+        return nn.Sequential(OrderedDict(layers))
 
     def init_weights(self) -> None:
         """He initialisation; with ``mask_init='zero'`` each mask starts as 0.5, unless weights were loaded."""
@@ -183,14 +185,10 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
                 module.init_logits(zero=self.mask_init == 'zero')
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Features of the stages in ``out_indices``.
+        """Features of the stages in ``out_indices``, from pictures of shape (B, in_channels, H, W).
 
-        Args:
-            x (Tensor): Pictures, shape (B, in_channels, H, W).
-
-        Returns:
-            tuple[Tensor]: Shape (B, channels[i], H / s, W / s) with s = 4, 8, 16, 32 for stage i (1, 2, 4 in the
-            CIFAR family); what odd sizes are rounded to is up to ``pool_style``.
+        Stage i gives (B, channels[i], H / s, W / s) with s = 4, 8, 16, 32 (1, 2, 4 in the CIFAR family); what odd
+        sizes are rounded to is up to ``pool_style``.
         """
         x = self.stem(x)
         outs = []
@@ -203,18 +201,14 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """For learning rates that decay by layer: a transition, attention module or unit is a layer.
 
-        Args:
-            param_name (str): Name of a parameter.
-            prefix (str): What precedes the backbone's own names.
-
         Returns:
-            tuple[int, int]: Depth of the layer, 0 for the stem, and their number, all that follows counted as one.
+            tuple[int, int]: Depth of the parameter's layer, 0 for the stem, and the number of layers, all that
+            follows the stages counted as one. ``prefix`` is what precedes the backbone's names.
         """
-        parts = [name for name, _ in self.named_children() if name.startswith('stage')]
-        layers = [
-            'stem',
-            *(f'{part}.{child}' for part in parts for child, _ in getattr(self, part).named_children()),
-        ]
+        layers = ['stem']
+        for stage, module in self.named_children():
+            if stage.startswith('stage'):
+                layers += [f'{stage}.{child}' for child, _ in module.named_children()]
         name = param_name.removeprefix(prefix)
         depth = next((i for i, layer in enumerate(layers) if name.startswith(f'{layer}.')), len(layers))
         return depth, len(layers) + 1
@@ -247,12 +241,7 @@ class ResidualAttentionNet_CIFAR(ResidualAttentionNet):  # noqa: N801 (the name 
     As the ImageNet network but for a stem of one 3x3 convolution without pooling, three stages of 64, 128 and 256
     channels, the same number m of attention modules in each, and one residual unit after them: 36 m + 20 weighted
     trunk layers. The paper gives no layer plan; this one is inferred from its rules and the sizes it reports
-    (docs/ran.md).
-
-    Args:
-        arch (str | dict): ``'56'``, ``'92'``, ``'128'``, ``'164'``, ``'236'``, ``'452'``, or a dict as for
-            :class:`ResidualAttentionNet`; missing keys are Attention-56's.
-        **kwargs: As for :class:`ResidualAttentionNet`.
+    (docs/ran.md). ``arch`` is ``'56'``, ``'92'``, ``'128'``, ``'164'``, ``'236'``, ``'452'``, or a dict.
     """
 
     arch_settings = {
@@ -308,9 +297,7 @@ def _make_plan(arch: str | Mapping, presets: Mapping, defaults: Mapping, **chang
     return plan
 
 
-def _make_stage(
-    c_in: int, i: int, plan: dict, unit: Callable, mask: Callable, learning: str
-) -> nn.Sequential:
+def _make_stage(c_in: int, i: int, plan: dict, unit: Unit, mask: Callable, learning: str) -> nn.Sequential:
     """Transition to the channels of stage ``i``, its attention modules, its closing units."""
     channels, (p, t, _) = plan['channels'][i], plan['ptr']
     stage = OrderedDict(transition=unit(c_in, channels, plan['strides'][i]))
@@ -327,16 +314,16 @@ def make_norm(norm_cfg: dict, channels: int) -> nn.Module:
     return build_norm_layer(norm_cfg, channels)[1]
 
 
-def make_unit(unit: str | dict, **kwargs) -> partial:
+def make_unit(unit: str | dict, norm: Norm) -> partial:
     """What makes residual units, from their name or from a dict of ``type`` and further arguments."""
     options = dict(unit) if isinstance(unit, dict) else dict(type=unit)
     name = options.pop('type', None)
     check_choice('unit', name, RESIDUAL_UNITS)
     parameters = inspect.signature(RESIDUAL_UNITS[name]).parameters.keys()
-    free = parameters - {'in_channels', 'channels', 'stride', 'norm', 'with_cp'}
+    free = parameters - {'in_channels', 'channels', 'stride', 'norm'}
     if unknown := options.keys() - free:
         raise UserError(f'unit={name!r} takes no {sorted(unknown)}, only {sorted(free) or "its name"}')
-    return partial(RESIDUAL_UNITS[name], **options, **kwargs)
+    return partial(RESIDUAL_UNITS[name], norm=norm, **options)
 
 
 def _stage_indices(out_indices: Sequence[int], stages: int) -> tuple[int, ...]:

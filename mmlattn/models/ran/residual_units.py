@@ -7,8 +7,8 @@ The widths, the places of normalisation and stride and the projections are those
 No convolution has a bias, and a unit has a projection only where shapes differ, so no parameter is ever unused.
 
 Every unit takes x of shape (B, C_in, h, w) to (B, C, h / stride, w / stride), rounded up. Its arguments are
-``in_channels``, C_in; ``channels``, C; ``stride``; ``norm``, which makes a normalisation layer for a number of
-channels; and ``with_cp``.
+``in_channels``, C_in; ``channels``, C; ``stride``; and ``norm``, which makes a normalisation layer for a number of
+channels.
 """
 
 from abc import ABC, abstractmethod
@@ -38,20 +38,17 @@ def stack(unit: Unit, channels: int, count: int) -> nn.Sequential:
 
 
 class ResidualUnit(nn.Module, ABC):
-    """x -> residual(x) + shortcut(x).
-
-    Args:
-        with_cp (bool): Recompute the unit in the backward pass instead of keeping what it computed. Outputs,
-            gradients and running statistics stay the same to the last bit. Without effect under torch.compile,
-            which decides by itself what to keep.
-    """
+    """x -> residual(x) + shortcut(x)."""
 
     preactivation: bool
     """Whether the unit normalises and rectifies its input by itself and leaves its output a plain sum."""
 
-    def __init__(self, with_cp: bool = False) -> None:
-        super().__init__()
-        self.with_cp = with_cp
+    with_cp = False
+    """Whether the unit is computed anew in the backward pass, in place of keeping what it computed.
+
+    Outputs, gradients and running statistics stay the same to the last bit. Without effect under torch.compile, which
+    decides by itself what to keep.
+    """
 
     @abstractmethod
     def transform(self, x: Tensor) -> Tensor:
@@ -66,8 +63,7 @@ class ResidualUnit(nn.Module, ABC):
         """``channels * part / whole``."""
         if channels < whole or channels % whole:
             raise UserError(
-                f'{type(self).__name__} splits its channels in {whole} parts, got channels={channels}: choose a '
-                'multiple'
+                f'{type(self).__name__} splits its channels in {whole} parts, got channels={channels}: change it'
             )
         return channels * part // whole
 
@@ -87,21 +83,16 @@ class PreActUnit(ResidualUnit):
     preactivation = True
 
     def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int = 1,
-        *,
-        norm: Norm = nn.BatchNorm2d,
-        with_cp: bool = False,
+        self, in_channels: int, channels: int, stride: int = 1, *, norm: Norm = nn.BatchNorm2d
     ) -> None:
-        super().__init__(with_cp)
+        super().__init__()
         width = self._share(channels, 1, 4)
         self.norm1, self.conv1 = norm(in_channels), _conv(in_channels, width, 1)
         self.norm2, self.conv2 = norm(width), _conv(width, width, 3, stride)
         self.norm3, self.conv3 = norm(width), _conv(width, channels, 1)
-        same = in_channels == channels and stride == 1
-        self.projection = None if same else _conv(in_channels, channels, 1, stride)
+        self.projection = None
+        if in_channels != channels or stride != 1:
+            self.projection = _conv(in_channels, channels, 1, stride)
         self.relu = nn.ReLU(inplace=True)
 
     def transform(self, x: Tensor) -> Tensor:
@@ -118,12 +109,11 @@ class _PostActUnit(ResidualUnit):
 
     preactivation = False
 
-    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm, with_cp: bool) -> None:
-        super().__init__(with_cp)
-        same = in_channels == channels and stride == 1
-        self.projection = (
-            None if same else nn.Sequential(_conv(in_channels, channels, 1, stride), norm(channels))
-        )
+    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.projection = None
+        if in_channels != channels or stride != 1:
+            self.projection = nn.Sequential(_conv(in_channels, channels, 1, stride), norm(channels))
         self.relu = nn.ReLU(inplace=True)
 
     @abstractmethod
@@ -150,9 +140,8 @@ class ResNeXtUnit(_PostActUnit):
         *,
         groups: int = 32,
         norm: Norm = nn.BatchNorm2d,
-        with_cp: bool = False,
     ) -> None:
-        super().__init__(in_channels, channels, stride, norm, with_cp)
+        super().__init__(in_channels, channels, stride, norm)
         width = self._share(channels, 1, 2)
         check_whole('groups', groups, 1)
         if width % groups:
@@ -180,15 +169,9 @@ class InceptionUnit(_PostActUnit):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        stride: int = 1,
-        *,
-        norm: Norm = nn.BatchNorm2d,
-        with_cp: bool = False,
+        self, in_channels: int, channels: int, stride: int = 1, *, norm: Norm = nn.BatchNorm2d
     ) -> None:
-        super().__init__(in_channels, channels, stride, norm, with_cp)
+        super().__init__(in_channels, channels, stride, norm)
         narrow, single, wide = (self._share(channels, part, 64) for part in (4, 9, 8))
 
         def cell(c_in: int, c_out: int, kernel: int, cell_stride: int = 1) -> nn.Sequential:
@@ -196,9 +179,8 @@ class InceptionUnit(_PostActUnit):
 
         self.branch1 = cell(in_channels, single, 1, stride)
         self.branch2 = nn.Sequential(cell(in_channels, wide, 1), cell(wide, wide, 3, stride))
-        self.branch3 = nn.Sequential(
-            cell(in_channels, narrow, 1), cell(narrow, wide, 3), cell(wide, wide, 3, stride)
-        )
+        deep = cell(in_channels, narrow, 1), cell(narrow, wide, 3), cell(wide, wide, 3, stride)
+        self.branch3 = nn.Sequential(*deep)
         self.expand = nn.Sequential(_conv(single + 2 * wide, channels, 1), norm(channels))
 
     def branch(self, x: Tensor) -> Tensor:

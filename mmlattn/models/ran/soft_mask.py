@@ -13,7 +13,8 @@ residual-attention-network @ bc207a8). With n poolings, e_0 = x and r residual u
 last one: some ports add the encoder feature in every step and T at the end, having read Caffe's second input of the
 interpolation as a summand. ``skip='port'`` does as they do, for the weights trained so.
 
-Shapes: x, T and M have (B, C, h, w).
+Shapes: x, T and M have (B, C, h, w). Arguments that recur: ``unit`` makes a residual unit from C_in to C channels,
+``norm`` a normalisation layer for a number of channels, and ``depth`` is n.
 """
 
 import torch.nn.functional as F
@@ -64,14 +65,8 @@ def pooling(style: str) -> nn.MaxPool2d:
 class EncoderDecoder(nn.Module):
     """Units at ever lower resolutions and back: everything of the mask but its head.
 
-    Args:
-        channels (int): Of every level.
-        depth (int): n, number of poolings; 0 keeps the resolution and has the bottom's units alone.
-        r (int): Units between one pooling and the next.
-        unit (Callable): Makes a residual unit from C_in to C channels.
-        pool_style (str): See :func:`pooling`.
-        align_corners (bool): Convention of the bilinear interpolation; the authors' is True.
-        skip (str): ``'official'``, or ``'port'`` to add e_l itself as well.
+    A ``depth`` of 0 keeps the resolution and has the bottom's units alone. ``skip='port'`` adds e_l itself as well.
+    The authors align the corners of the bilinear interpolation.
     """
 
     def __init__(
@@ -105,14 +100,10 @@ class EncoderDecoder(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Two 1x1 convolutions to mask logits, with BN and ReLU between them.
+    """Two 1x1 convolutions from the width of the branch to mask logits, with BN and ReLU between them.
 
-    Args:
-        width (int): Channels of the branch.
-        channels (int): Channels of the mask.
-        norm (Callable): Makes a normalisation layer for a number of channels.
-        preactivation (bool): BN and ReLU before the first convolution too, as pre-activated units need.
-        bias (float, optional): Gives the last convolution a bias that starts at this value.
+    ``preactivation`` puts BN and ReLU before the first convolution too, as pre-activated units need; ``bias`` gives
+    the last one a bias that starts at this value.
     """
 
     def __init__(
@@ -148,8 +139,8 @@ class SoftMask(nn.Module):
         channels (int): C.
         depth (int): Poolings of the encoder; the paper's rule is until 7x7 at an input of 224.
         r (int): Units between one pooling and the next.
-        unit (Callable): Makes a residual unit from C_in to C channels.
-        norm (Callable): Makes a normalisation layer for a number of channels.
+        unit (Unit): What the branch is made of.
+        norm (Norm): Normalisation of the head.
         preactivation (bool): Whether the units leave their output unnormalised.
         attention (str): Key of ``MASK_ACTIVATIONS``.
         structure (str): ``'encdec'``, or ``'conv'`` for three units without any sampling.

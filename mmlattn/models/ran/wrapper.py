@@ -32,7 +32,7 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
     The first blocks of a stage, which change resolution and channels, stay before the split; the others become the
     trunk T of an attention module, and a mask branch M beside them makes the stage's output (1 + M) T. Works where
     stages are ``nn.Sequential`` of blocks on (B, C, h, w): ResNet, ResNeXt, SE-ResNet, RegNet, Res2Net, ConvNeXt and
-    others. The backbone's own weights load as before, since its blocks keep their names.
+    others. The backbone's weights load as before, since its blocks keep their names.
 
     Args:
         backbone (dict): Config of the backbone, its ``init_cfg`` included; scope it, e.g. ``mmpretrain.ResNet``.
@@ -50,7 +50,7 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         attention (str): Mask activation, ``'mixed'``, ``'channel'`` or ``'spatial'``.
         norm_cfg (dict): Normalisation of the masks.
         init_cfg (dict, optional): ``dict(type='Pretrained', ...)`` for weights of the whole wrapper. Without, the
-            masks get He initialisation and the backbone its own ``init_cfg``.
+            masks get He initialisation and the backbone what its ``init_cfg`` says.
 
     Raises:
         UserError: For a stage that does not exist, has too few blocks or is frozen, or on loading weights that
@@ -95,8 +95,9 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         self.backbone = MODELS.build(backbone)
         self.mask_init = mask_init
         norm = partial(make_norm, norm_cfg)
-        unit = make_unit(unit, norm=norm)
-        self._attended: list[AttendedStage] = []  # a list, so that they are no second time children
+        unit = make_unit(unit, norm)
+        # A list, so that they are not children a second time.
+        self._attended: list[AttendedStage] = []
         depths = dict(stages) if isinstance(stages, Mapping) else dict.fromkeys(stages, 1)
         for name, depth in depths.items():
             blocks = self._blocks(name, pre)
@@ -114,13 +115,11 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
 
     def _blocks(self, name: str, pre: int) -> nn.Sequential:
         """The stage of that name, after checks."""
-        try:
-            blocks = self.backbone.get_submodule(name)
-        except AttributeError:
-            names = [n for n, module in self.backbone.named_modules() if isinstance(module, nn.Sequential)]
-            raise UserError(
-                f'{type(self.backbone).__name__} has no stage {name!r}; it has {names[:20]}'
-            ) from None
+        modules = dict(self.backbone.named_modules())
+        blocks = modules.get(name)
+        if blocks is None:
+            names = [n for n, module in modules.items() if isinstance(module, nn.Sequential)]
+            raise UserError(f'{type(self.backbone).__name__} has no stage {name!r}; it has {names[:20]}')
         if not isinstance(blocks, nn.Sequential):
             raise UserError(
                 f'{name!r} is a {type(blocks).__name__}; a stage must be an nn.Sequential of blocks'

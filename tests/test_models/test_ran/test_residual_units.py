@@ -115,7 +115,8 @@ def test_recomputation_happens_and_only_where_it_saves(kind):
     """The backward pass runs the unit again, and what is kept for it is the input."""
     counts, kept = {}, {}
     for with_cp in (False, True):
-        unit = make(kind, 64, 64, with_cp=with_cp)
+        unit = make(kind, 64, 64)
+        unit.with_cp = with_cp
         first = next(m for m in unit.modules() if isinstance(m, nn.Conv2d))
         calls, saved = [], []
         first.register_forward_hook(lambda *_, calls=calls: calls.append(1))
@@ -154,7 +155,8 @@ def test_a_recomputed_unit_can_be_walked_twice(create_graph):
     """Several losses over one graph, or a gradient penalty, as without recomputation."""
     torch.manual_seed(0)
     plain = PreActUnit(8, 8).double()
-    again = PreActUnit(8, 8, with_cp=True).double()
+    again = PreActUnit(8, 8).double()
+    again.with_cp = True
     again.load_state_dict(plain.state_dict())
     results = []
     for unit in (plain, again):
