@@ -4,11 +4,11 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-Usage: bash tools/demo.sh [--photos] [--seed N] [--out DIR]
+Usage: bash tools/demo.sh [--photos] [--seed N] [--out-dir DIR]
 
   --photos    photo cut-outs and an ImageNet MobileNetV2 instead of handwritten digits (Debian/Ubuntu)
   --seed N    seed of the scenes and of the training (default 0)
-  --out DIR   folder of this run (default: a new one under work_dirs/)
+  --out-dir DIR  folder of this run (default: a new one under work_dirs/)
   -h, --help  this text
 
 Sets everything up in .venv on its first run. No GPU and no account needed. Nothing of an earlier run is touched.

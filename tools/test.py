@@ -4,8 +4,17 @@ import argparse
 import os.path as osp
 from copy import deepcopy
 
-from mmlattn.utils import launch
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import (
+    add_hook,
+    drop_hook,
+    load_config,
+    merge_common,
+    merge_options,
+    set_dataloader_defaults,
+)
+from mmlattn.utils.launch.explain import explain_missing_data, run_tool
+from mmlattn.utils.launch.flags import add_common_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,17 +45,14 @@ def parse_args() -> argparse.Namespace:
         '"absent": [...], "exclusive": [[...]], "parents": {...}, "count": n}, "images": {"a.jpg": {"present": '
         '[...], "absent": [...], "count": n}}}',
     )
-    launch.add_common_arguments(parser)
+    add_common_arguments(parser)
     args = parser.parse_args()
     if args.out is None and args.out_item is not None:
         parser.error('--out-item needs --out')
-    if args.out and args.out_item != 'metrics' and not args.out.endswith(('.pkl', '.pickle')):
+    pickles, texts = ('.pkl', '.pickle'), ('.json', '.yaml', '.yml')
+    if args.out and args.out_item != 'metrics' and not args.out.endswith(pickles):
         parser.error(f'predictions are written as .pkl, got --out {args.out}; --out-item metrics takes .json')
-    if (
-        args.out
-        and args.out_item == 'metrics'
-        and not args.out.endswith(('.json', '.yaml', '.yml', '.pkl', '.pickle'))
-    ):
+    if args.out and not args.out.endswith(pickles + texts):
         parser.error(f'metrics are written as .json, .yaml or .pkl, got --out {args.out}')
     if args.out and osp.exists(args.out):
         parser.error(f'--out {args.out} exists already: give another name, or remove it')
@@ -57,7 +63,7 @@ def parse_args() -> argparse.Namespace:
 
 def merge_args(cfg, args: argparse.Namespace) -> None:
     """Write the command line into the config; ``--cfg-options`` has the last word."""
-    launch.merge_common(cfg, args)
+    merge_common(cfg, args)
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.amp:
@@ -65,13 +71,13 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
     if args.show or args.show_dir is not None:
         draw_predictions(cfg, args)
     if args.constraints:
-        launch.drop_hook(cfg, 'LabelConstraintsHook')
+        drop_hook(cfg, 'LabelConstraintsHook')
         hook = dict(type='mmlattn.LabelConstraintsHook', file=args.constraints)
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     if args.tta:
         augment_test(cfg)
-    launch.set_dataloader_defaults(cfg, ['test_dataloader'], args)
-    launch.merge_options(cfg, args.cfg_options, ['test_dataloader'])
+    set_dataloader_defaults(cfg, ['test_dataloader'], args)
+    merge_options(cfg, args.cfg_options, ['test_dataloader'])
     if args.tta:
         test_averaged_weights(cfg)
 
@@ -123,7 +129,7 @@ def test_averaged_weights(cfg) -> None:
     Raises:
         UserError: If the hook is to test other weights than the averaged.
     """
-    for hook in launch.drop_hook(cfg, 'EMAHook'):
+    for hook in drop_hook(cfg, 'EMAHook'):
         if hook.get('evaluate_on_ema') is False or hook.get('evaluate_on_origin'):
             raise UserError(
                 '--tta tests the averaged weights of EMAHook only: leave evaluate_on_ema and evaluate_on_origin of '
@@ -134,7 +140,7 @@ def test_averaged_weights(cfg) -> None:
 def main() -> None:
     """Evaluate."""
     args = parse_args()
-    cfg = launch.load_config(args.config)
+    cfg = load_config(args.config)
     merge_args(cfg, args)
 
     import mmengine
@@ -142,17 +148,18 @@ def main() -> None:
     from mmengine.evaluator import DumpResults
 
     from mmlattn.utils.checkpoint import use_safe_loading
+    from mmlattn.utils.launch.runner import build_runner, process_group, run
 
     use_safe_loading(trust=args.trust_checkpoint)
-    launch.add_hook(cfg, 'mmlattn.CompleteWeightsHook')  # or random weights would get a score
-    with launch.process_group(cfg), launch.explain_missing_data(cfg, ('test',)):
-        runner = launch.build_runner(cfg, 'test_loop')
+    add_hook(cfg, 'mmlattn.CompleteWeightsHook')  # or random weights would get a score
+    with process_group(cfg), explain_missing_data(cfg, ('test',)):
+        runner = build_runner(cfg, 'test_loop')
         if args.out and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-        metrics = runner.test()
+        metrics = run(runner, 'test')
         if args.out and args.out_item == 'metrics' and is_main_process():
             mmengine.dump(metrics, args.out)
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    run_tool(main)

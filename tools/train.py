@@ -2,8 +2,16 @@
 
 import argparse
 
-from mmlattn.utils import launch
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import (
+    load_config,
+    make_reproducible,
+    merge_common,
+    merge_options,
+    set_dataloader_defaults,
+)
+from mmlattn.utils.launch.explain import explain_missing_data, run_tool
+from mmlattn.utils.launch.flags import add_common_arguments
 
 LOADERS = ['train_dataloader', 'val_dataloader', 'test_dataloader']
 
@@ -33,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='start the workers of data loaders anew each epoch',
     )
-    launch.add_common_arguments(parser)
+    add_common_arguments(parser)
     return parser.parse_args()
 
 
@@ -41,7 +49,7 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
     """Write the command line into the config; ``--cfg-options`` has the last word."""
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    launch.merge_common(cfg, args)
+    merge_common(cfg, args)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -50,12 +58,12 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
         cfg.auto_scale_lr = {**(cfg.get('auto_scale_lr') or {}), 'enable': True}
-    launch.set_dataloader_defaults(cfg, LOADERS, args, persistent_workers=True)
-    launch.merge_options(cfg, args.cfg_options, LOADERS)
+    set_dataloader_defaults(cfg, LOADERS, args, persistent_workers=True)
+    merge_options(cfg, args.cfg_options, LOADERS)
     scaling = cfg.get('auto_scale_lr') or {}
     if scaling.get('enable') and 'base_batch_size' not in scaling:
         raise UserError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
-    launch.make_reproducible(cfg)
+    make_reproducible(cfg)
 
 
 def check_amp(cfg) -> None:
@@ -76,16 +84,17 @@ def check_amp(cfg) -> None:
 def main() -> None:
     """Train."""
     args = parse_args()
-    cfg = launch.load_config(args.config)
+    cfg = load_config(args.config)
     merge_args(cfg, args)
     check_amp(cfg)
 
     from mmlattn.utils.checkpoint import use_safe_loading
+    from mmlattn.utils.launch.runner import build_runner, process_group, run
 
     use_safe_loading(trust=args.trust_checkpoint, run_dir=cfg.work_dir if cfg.get('resume') else None)
-    with launch.process_group(cfg), launch.explain_missing_data(cfg, ('train', 'val')):
-        launch.build_runner(cfg, 'train_loop', 'val_loop').train()
+    with process_group(cfg), explain_missing_data(cfg, ('train', 'val')):
+        run(build_runner(cfg, 'train_loop', 'val_loop'), 'train')
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    run_tool(main)

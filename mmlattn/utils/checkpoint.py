@@ -151,8 +151,8 @@ class SafeLoader:
             if not self._trusts(file if isinstance(file, str) else None):
                 raise UserError(
                     f'refused to open {name}: it {error}, and opening more than weights can run any code. '
-                    'If you know who made it, add --trust-checkpoint. To continue your own training, resume it in its '
-                    'own working directory: --work-dir DIR --resume'
+                    'If you know who made it, add --trust-checkpoint. To continue your own training, resume it in '
+                    'its own working directory: --work-dir DIR --resume'
                 ) from error
             print_log(f'{name} {error}: opened all the same, as it is trusted.', 'current', level=30)
         if isinstance(file, BytesIO):

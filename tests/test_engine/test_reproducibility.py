@@ -16,7 +16,7 @@ from tiny_run import BY_ITERATION, differing, final_state, write_tiny_run
 
 from mmlattn.engine.reproducibility import SeededDataset
 from mmlattn.utils.checkpoint import use_safe_loading
-from mmlattn.utils.launch import make_reproducible
+from mmlattn.utils.launch.config import make_reproducible
 
 _names = itertools.count()
 

@@ -37,7 +37,7 @@ def test_loops_see_the_same(benchmark):
 
 def test_table(tmp_path):
     """Times are for people to read."""
-    sizes = ['--batch-size', '2', '--size', '16', '--crop-size', '8', '--runs', '1']
+    sizes = ['--batch-size', '2', '--size', '16', '--crop-size', '8', '--repeats', '1']
     done = run_tool('analysis_tools/benchmark_attention_crop.py', *sizes, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = dict(re.findall(r'^\| (\w.*?) \| (.*) \|$', done.stdout, flags=re.M))

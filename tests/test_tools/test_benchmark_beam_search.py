@@ -35,7 +35,7 @@ def test_searches_find_the_same(benchmark):
 def test_table(tmp_path):
     """Times are for people to read; the best path has all the labels it may."""
     sizes = dict(
-        zip(['batch-size', 'width', 'labels', 'steps', 'hidden-dims', 'runs'], '327481', strict=True)
+        zip(['batch-size', 'width', 'num-classes', 'steps', 'hidden-dims', 'repeats'], '327481', strict=True)
     )
     options = [f'--{name}={size}' for name, size in sizes.items()]
     done = run_tool('analysis_tools/benchmark_beam_search.py', *options, cwd=tmp_path)

@@ -20,11 +20,11 @@ def test_multiply_adds_are_those_of_the_papers(monkeypatch):
 @pytest.mark.slow
 def test_table(tmp_path):
     args = [
-        '--batch',
+        '--batch-size',
         '2',
         '--size',
         '64',
-        '--rounds',
+        '--repeats',
         '1',
         '--threads',
         '1',

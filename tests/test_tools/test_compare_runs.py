@@ -26,7 +26,7 @@ def compare(config, out, *args):
         TOOLS / 'analysis_tools/compare_runs.py',
         config,
         *args,
-        '--out',
+        '--out-dir',
         out,
     ]
     return subprocess.run(

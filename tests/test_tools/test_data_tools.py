@@ -94,7 +94,7 @@ def test_check_dataset_says_what_is_wrong_with_a_config(repo_root, tmp_path, tex
 
 @pytest.mark.slow
 def test_benchmark_report(repo_root):
-    result = run(repo_root, 'benchmark_report.py', '--images', 3000, '--classes', 5, '--repeats', 3)
+    result = run(repo_root, 'benchmark_report.py', '--num-images', 3000, '--num-classes', 5, '--repeats', 3)
     assert result.returncode == 0, result.stderr
     theirs, ours = map(float, re.findall(r'mAP (\S+)', result.stdout))
     assert theirs == pytest.approx(ours, rel=1e-5)

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest, chisquare
 
+from mmlattn.utils import UserError, scenes
+
 CONVERTERS = Path(__file__).resolve().parents[2] / 'tools' / 'dataset_converters'
 
 
@@ -19,17 +21,14 @@ def modules(monkeypatch):
     """The converters, importable as when they run."""
     monkeypatch.syspath_prepend(str(CONVERTERS))
     import multi_digits
-    import scenes
     import stamp_scenes
 
-    return scenes, multi_digits, stamp_scenes
+    return multi_digits, stamp_scenes
 
 
 @pytest.fixture
 def label_sets(modules):
-    import label_sets
-
-    return label_sets
+    return modules[0]
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ TEXTURE = np.zeros((80, 90), np.uint8)
 
 
 def test_scenes_have_tight_disjoint_boxes_of_held_apart_digits(modules, digits):
-    _, multi_digits, _ = modules
+    multi_digits, _ = modules
     style = multi_digits.SceneStyle(clutter=0)
     train, val = multi_digits.make_splits(*digits, [TEXTURE], style, dict(train=60, val=60), seed=3)
     inks = {}
@@ -68,7 +67,7 @@ def test_scenes_have_tight_disjoint_boxes_of_held_apart_digits(modules, digits):
 
 
 def test_clutter_has_no_box(modules, digits):
-    _, multi_digits, _ = modules
+    multi_digits, _ = modules
     style = multi_digits.SceneStyle(clutter=5)
     scene = multi_digits.make_splits(*digits, [TEXTURE], style, dict(train=1, val=1), 0)[0].compose(0)
     outside = scene.image.copy()
@@ -87,7 +86,7 @@ FIRST_RELEASE = [
 
 
 def test_scenes_and_recipes_of_the_first_release_stay(modules, digits):
-    _, multi_digits, _ = modules
+    multi_digits, _ = modules
     style, lengths = multi_digits.SceneStyle(), dict(train=2, val=2)
     splits = multi_digits.make_splits(*digits, [TEXTURE], style, lengths, seed=5)
     scenes = [split.compose(index) for split in splits for index in range(2)]
@@ -134,7 +133,7 @@ def test_table_is_described(label_sets):
 
 
 def test_scenes_show_one_of_the_sets_all_equally_often(modules, label_sets, digits):
-    _, multi_digits, _ = modules
+    multi_digits, _ = modules
     table = label_sets.draw_label_sets(np.random.default_rng(0), 20, 10, 5)
     style = multi_digits.SceneStyle(label_sets=table, clutter=0)
     for split in multi_digits.make_splits(*digits, [TEXTURE], style, dict(train=300, val=300), seed=0):
@@ -155,7 +154,7 @@ def halves_covered(ink):
 
 
 def test_hidden_digits_are_faint_or_half_covered_and_stay_where_they_are(modules, digits):
-    _, multi_digits, _ = modules
+    multi_digits, _ = modules
 
     def scenes(hide):
         style = multi_digits.SceneStyle(label_sets=((0, 1, 2), (1, 3)), clutter=0, hide=hide)
@@ -181,7 +180,7 @@ def test_hidden_digits_are_faint_or_half_covered_and_stay_where_they_are(modules
 
 
 def write(modules, out, digits, seed=0, length=4):
-    scenes, multi_digits, _ = modules
+    multi_digits, _ = modules
     lengths = dict(train=length, val=2)
 
     def splits():
@@ -229,8 +228,7 @@ def test_nothing_is_made_twice_or_overwritten(modules, digits, tmp_path):
     assert contents(tmp_path / 'mine') == {'notes.txt': b'keep'}
 
 
-def test_interrupted_writing_leaves_no_data_set(modules, tmp_path):
-    scenes, *_ = modules
+def test_interrupted_writing_leaves_no_data_set(tmp_path):
 
     def fail(index):
         raise RuntimeError('power cut')
@@ -241,7 +239,7 @@ def test_interrupted_writing_leaves_no_data_set(modules, tmp_path):
 
 
 def test_stamps_overlap_little_and_boxes_are_tight(modules):
-    scenes, _, stamp_scenes = modules
+    _, stamp_scenes = modules
     stamps, labels = [], np.repeat(np.arange(12), 4)
     for i in range(48):
         rgba = np.zeros((60, 80, 4), np.uint8)
@@ -257,16 +255,16 @@ def test_stamps_overlap_little_and_boxes_are_tight(modules):
             x, y, width, height = box
             assert x >= 0 and y >= 0 and x + width <= 224 and y + height <= 224
             assert max(width, height) <= 0.5 * 224 + 1
-            assert all(scenes._overlap(box, other) <= 0.15 for other in scene.boxes[:i])
+            assert all(scenes.overlap(box, other) <= 0.15 for other in scene.boxes[:i])
         if len(scene.boxes) == 1:
             x, y, width, height = scene.boxes[0]
             assert scenes.tight_box(scene.image[..., 1] > 128)[2:] == pytest.approx((width, height), abs=2)
 
 
 def test_says_what_the_photo_tier_needs(modules, tmp_path, monkeypatch):
-    _, _, stamp_scenes = modules
+    _, stamp_scenes = modules
     monkeypatch.setenv('PATH', str(tmp_path))
-    with pytest.raises(RuntimeError, match='Debian or Ubuntu with apt-get and dpkg-deb'):
+    with pytest.raises(UserError, match='Debian or Ubuntu with apt-get and dpkg-deb'):
         stamp_scenes.fetch_stamps(tmp_path / 'cache')
 
 
@@ -275,14 +273,14 @@ def test_says_what_the_photo_tier_needs(modules, tmp_path, monkeypatch):
 )
 def test_impossible_styles_are_refused(modules, wrong):
     with pytest.raises(ValueError, match='got'):
-        modules[1].SceneStyle(**wrong)
+        modules[0].SceneStyle(**wrong)
 
 
 @pytest.mark.slow
 def test_real_digits(tmp_path):
     """Downloads the two wheels, as a user's first run does."""
     command = [sys.executable, CONVERTERS / 'multi_digits.py', '--cache', tmp_path / 'cache']
-    command += ['--train', '20', '--val', '10', '--out', tmp_path / 'digits']
+    command += ['--train', '20', '--val', '10', '--out-dir', tmp_path / 'digits']
     for said in ('written', 'are there already'):
         result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
@@ -290,7 +288,16 @@ def test_real_digits(tmp_path):
     assert len(list((tmp_path / 'digits/train').iterdir())) == 20
     refused = subprocess.run([*command, '--seed', '1'], capture_output=True, text=True)
     assert refused.returncode == 1 and 'other settings (seed)' in refused.stderr
-    by_rule = ['--label-sets', '20', '--max-digits', '5', '--hide', '0.3', '--out', tmp_path / 'digit-sets']
+    by_rule = [
+        '--label-sets',
+        '20',
+        '--max-digits',
+        '5',
+        '--hide',
+        '0.3',
+        '--out-dir',
+        tmp_path / 'digit-sets',
+    ]
     result = subprocess.run([*command, *by_rule], capture_output=True, text=True)
     assert result.returncode == 0 and 'of 45 pairs occur' in result.stdout, result.stderr
     recipe = json.loads((tmp_path / 'digit-sets/recipe.json').read_text())

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import DictAction
 
+from mmlattn.utils import UserError
+
 REPO = Path(__file__).resolve().parents[2]
 
 
@@ -53,7 +55,7 @@ def test_failure_shows_the_log_and_stops_the_others_children(demo, tmp_path):
     child = f'import pathlib, time\nwhile True: {path}.write_text(str(time.time())); time.sleep(.05)'
     parent = f'import subprocess, sys; subprocess.run([sys.executable, "-c", {child!r}])'
     failing = f"import pathlib, time\nwhile not {path}.exists(): time.sleep(.05)\nraise SystemExit('no data')"
-    with pytest.raises(RuntimeError, match=r'bad failed[\s\S]*no data'):
+    with pytest.raises(UserError, match=r'bad failed[\s\S]*no data'):
         jobs.run_jobs(
             [python_job(jobs, tmp_path, 'bad', failing), python_job(jobs, tmp_path, 'long', parent)],
             'running',

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import mmengine
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.apis import get_model
 from PIL import Image
-from tiny_run import TOOLS, run_tool, write_tiny_run
+from tiny_run import run_tool, write_tiny_run
 from torch.utils.flop_counter import FlopCounterMode
 
 TOOL = 'analysis_tools/exit_curve.py'
@@ -25,14 +24,6 @@ test_dataloader['dataset']['pipeline'][1]['scale'] = 96
 test_evaluator = dict(type='mmlattn.ScaleAccuracy')
 """
 FIRST, FINER, LAST = 96, 64, 2 * 2 * 32  # sides of the pictures, elements of the last map of a finer one
-
-
-@pytest.fixture(autouse=True)
-def import_beside(monkeypatch):
-    """As when the file itself is started."""
-    monkeypatch.syspath_prepend(str(TOOLS / 'analysis_tools'))
-    yield
-    sys.modules.pop('get_flops', None)
 
 
 @pytest.fixture(scope='module')

@@ -129,7 +129,7 @@ def test_true_labels_are_boxed_as_by_hand(run, of_truth, by_hand):
 def test_predicted_labels_are_boxed_as_by_hand(run, by_hand):
     scores = sorted(score for score, _ in by_hand.values())
     middle = (scores[len(scores) // 2 - 1] + scores[len(scores) // 2]) / 2
-    content = export(run, run.folder / 'predicted.json', '--score-thr', middle)
+    content = export(run, run.folder / 'predicted.json', '--threshold', middle)
     check(content, {key: value for key, value in by_hand.items() if value[0] >= middle})
 
 
@@ -167,7 +167,7 @@ def test_regions_are_boxes_as_by_hand(run, tmp_path):
                 box += [(right - left) * image['width'], (bottom - top) * image['height']]
                 found[image['file_name'], name] = sample.pred_score[c].item(), box
     assert len(steps) > 1
-    check(export(regional, tmp_path / 'regions.json', '--score-thr', 0), found)
+    check(export(regional, tmp_path / 'regions.json', '--threshold', 0), found)
 
 
 def test_file_is_read_back(run, of_truth):

@@ -47,7 +47,7 @@ def make_package(cache, change=lambda name, content: content):
 
 
 def run(tmp_path):
-    command = [sys.executable, TOOL, '--cache', tmp_path / 'cache', '--out', tmp_path / 'data set']
+    command = [sys.executable, TOOL, '--cache', tmp_path / 'cache', '--out-dir', tmp_path / 'data set']
     return subprocess.run(command, capture_output=True, text=True)
 
 

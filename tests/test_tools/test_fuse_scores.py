@@ -208,8 +208,10 @@ def test_a_file_that_runs_code_is_refused_unless_trusted(two, tmp_path):
     done = run(tmp_path, config, two[0], 'evil.pkl')
     assert done.returncode == 1 and not marker.exists()
     (line,) = done.stderr.strip().splitlines()
-    assert re.match(r'error: refused to open evil\.pkl: it asks for \w+\.open, .*add --trust$', line)
-    done = run(tmp_path, config, two[0], 'evil.pkl', '--trust')
+    assert re.match(
+        r'error: refused to open evil\.pkl: it asks for \w+\.open, .*add --trust-checkpoint$', line
+    )
+    done = run(tmp_path, config, two[0], 'evil.pkl', '--trust-checkpoint')
     assert done.returncode == 0 and marker.exists(), done.stderr
 
 

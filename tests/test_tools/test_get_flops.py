@@ -6,7 +6,6 @@ CIFAR networks, for which there are none, are held to the figures in that page.
 
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -20,17 +19,12 @@ from mmpretrain.apis import get_model
 from mmpretrain.registry import MODELS, TRANSFORMS
 from tiny_run import run_tool
 
+from mmlattn.apis.flops import count, input_size
 from mmlattn.models.ran.attention_module import AttentionModule
 from mmlattn.models.ran.residual_units import ResidualUnit
 
 TOOL = 'tools/analysis_tools/get_flops.py'
 CONFIGS = Path(__file__).parents[2] / 'configs'
-
-
-@pytest.fixture(scope='module')
-def count(repo_root):
-    """The tool's function."""
-    return runpy.run_path(str(repo_root / TOOL))['count']
 
 
 def build(config, **backbone):
@@ -51,9 +45,7 @@ def build(config, **backbone):
         ('ran_attentioninception56_in1k', '56', None, None, 31_787_440, 31_872_952, None),
     ],
 )
-def test_released_networks(
-    count, config, arch, convolutions, backbone, parameters, with_statistics, multiply_adds
-):
+def test_released_networks(config, arch, convolutions, backbone, parameters, with_statistics, multiply_adds):
     costs = count(build(config, arch=arch), 224, 224)
     whole = costs['']
     assert (whole.parameters, whole.parameters + whole.statistics) == (parameters, with_statistics)
@@ -77,14 +69,14 @@ def test_released_networks(
         ('56', 'resnext', (800, 1333), 137.0),
     ],
 )
-def test_other_sizes(count, arch, unit, size, giga):
+def test_other_sizes(arch, unit, size, giga):
     digits = 3 if size == (299, 299) else 2 if size == (320, 320) else 1
     model = build('ran_attention56_in1k', arch=arch, unit=unit)
     assert round(count(model, *size)[''].multiply_adds / 1e9, digits) == giga
 
 
 @pytest.mark.parametrize('arch', ['56', '92'])
-def test_attention_modules_of_each_stage(count, arch):
+def test_attention_modules_of_each_stage(arch):
     """12, 9 and 6 units; parameters and multiply-adds in units of 1e6 and 1e9, equal in both networks."""
     model = build('ran_attention56_in1k', arch=arch)
     costs = count(model, 224, 224)
@@ -109,13 +101,13 @@ def test_attention_modules_of_each_stage(count, arch):
         ('452', 10_181_242, 0.984),
     ],
 )
-def test_cifar_networks(count, arch, parameters, giga):
+def test_cifar_networks(arch, parameters, giga):
     whole = count(build('ran_attention92_cifar10', arch=arch), 32, 32)['']
     assert whole.parameters == parameters
     assert round(whole.multiply_adds / 1e9, 3) == giga
 
 
-def test_attention_products_and_heads_without_neck_count(count):
+def test_attention_products_and_heads_without_neck_count():
     """ViT-L/16 with CSRA: 24 blocks of 12 d^2 N + 2 N^2 d over N = 28^2 + 1 tokens, patches, head maps and sums."""
     cfg = Config.fromfile(CONFIGS / 'csra_vit-l16_coco.py')
     costs = count(get_model(cfg), 448, 448)
@@ -128,14 +120,14 @@ def test_attention_products_and_heads_without_neck_count(count):
 
 
 @pytest.mark.parametrize('shared', [False, True])
-def test_every_scale_counts_once(count, shared):
+def test_every_scale_counts_once(shared):
     """Networks that are looked into, never called whole, have the cost of their parts."""
     cfg = dict(
         type='mmlattn.RACNN',
         backbone=dict(type='mmpretrain.ResNet', depth=18),
         neck=dict(type='mmpretrain.GlobalAveragePooling'),
         head=dict(type='mmpretrain.LinearClsHead', num_classes=7, in_channels=512),
-        localizer=dict(type='mmlattn.APN', form='light', spatial=2, hidden=16, mid_channels=8),
+        localizer=dict(type='mmlattn.APN', form='light', spatial=2),
         crop=dict(size=64),
         shared=shared,
     )
@@ -143,14 +135,14 @@ def test_every_scale_counts_once(count, shared):
     # torchvision's ResNet-18 at 224 x 224 has 1,814,073,344 with its FC of 1000 classes; all maps are 7 / 2 as wide.
     network = (1_814_073_344 - 512 * 1000) * 4 // 49
     nets = [6 * network + 3 * 512 * 7] if shared else [n * network + 512 * 7 for n in (4, 1, 1)]
-    first, second = (cells * 512 * 8 + 2 * 2 * 8 * 16 + 16 * 3 for cells in (16, 4))
+    first, second = (cells * 512 * 64 + 2 * 2 * 64 * 128 + 128 * 3 for cells in (16, 4))
     assert [costs[f'nets.{i}'].multiply_adds for i in range(len(nets))] == nets
     assert [costs[f'localizers.{i}'].multiply_adds for i in (0, 1)] == [first, second]
     fusion = 3 * 512 * 7  # the first two alone say nothing here
     assert costs[''].multiply_adds == sum(nets) + first + second + fusion
 
 
-def test_frozen_parameters_and_one_channel_count(count):
+def test_frozen_parameters_and_one_channel_count():
     whole = count(build('ran_attention56_in1k', frozen_stages=4, in_channels=1), 224, 224)['']
     assert whole.parameters == 31_810_728 - 2 * 64 * 7 * 7
     assert whole.multiply_adds == 6_270_836_736 - 2 * 64 * 7 * 7 * 112 * 112
@@ -165,8 +157,7 @@ def test_frozen_parameters_and_one_channel_count(count):
         ('ran_attention92_cifar10', (32, 32), 'CIFAR10'),
     ],
 )
-def test_size_is_that_of_the_test_pipeline(repo_root, config, size, origin):
-    input_size = runpy.run_path(str(repo_root / TOOL))['input_size']
+def test_size_is_that_of_the_test_pipeline(config, size, origin):
     *found, why = input_size(Config.fromfile(CONFIGS / f'{config}.py'))
     assert tuple(found) == size and origin in why
 
@@ -179,9 +170,8 @@ def test_size_is_that_of_the_test_pipeline(repo_root, config, size, origin):
         (dict(type='Albumentations'), (224, 224)),
     ],
 )
-def test_size_has_the_order_of_the_transform(repo_root, transform, size):
+def test_size_has_the_order_of_the_transform(transform, size):
     """And sizes of the transform are those that it gives."""
-    input_size = runpy.run_path(str(repo_root / TOOL))['input_size']
     pipeline = [transform, dict(type='PackInputs')]
     cfg = Config(dict(test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=pipeline))))
     assert input_size(cfg)[:2] == size

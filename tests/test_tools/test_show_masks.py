@@ -105,7 +105,7 @@ def test_paths_are_checked_before_the_checkpoint_is_read(tmp_path, tool, picture
         said = 'text.png exists already' if out == 'text.png' else said
         arguments = ['ran.py', '--images', picture, '--checkpoints', 'none.pth', '--out', out]
     elif 'show_masks' in tool:
-        arguments = ['ran.py', picture, '--checkpoint', 'none.pth', '--out', out]
+        arguments = ['ran.py', picture, '--checkpoint', 'none.pth', '--out-dir', out]
     else:
         arguments = ['ran.py', 'none.pth', picture, '--out-dir', out]
         # It takes folders, but this one is empty.
@@ -125,7 +125,7 @@ def test_command_line(repo_root, tmp_path):
         pictures.append(tmp_path / f'{name}.png')
         mmcv.imwrite(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), str(pictures[-1]))
     torch.save(dict(state_dict=load_model(cfg).state_dict()), tmp_path / 'ran.pth')
-    command = [TOOL, tmp_path / 'ran.py', *pictures, '--out', tmp_path / 'shown', '--no-crop']
+    command = [TOOL, tmp_path / 'ran.py', *pictures, '--out-dir', tmp_path / 'shown', '--no-crop']
 
     nothing = run_tool(*command, cwd=tmp_path)
     assert nothing.returncode == 2 and '--random-weights' in nothing.stderr
@@ -136,7 +136,7 @@ def test_command_line(repo_root, tmp_path):
     again = run_tool(*command, '--random-weights', cwd=tmp_path)
     assert again.returncode == 1 and 'exists already' in again.stderr and 'Traceback' not in again.stderr
     assert {path.name: path.read_bytes() for path in (tmp_path / 'shown').iterdir()} == drawn
-    other = [*command[:-3], '--out', tmp_path / 'random', '--no-crop', '--random-weights']
+    other = [*command[:-3], '--out-dir', tmp_path / 'random', '--no-crop', '--random-weights']
     assert run_tool(*other, cwd=tmp_path).returncode == 0
     plain = run_tool(
         *[*other[:-3], tmp_path / 'plain'],

@@ -9,7 +9,9 @@ from mmengine.config import Config
 from mmpretrain.datasets import StanfordCars
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import DictAction, apply_options, explain_config, explain_missing_data, load_config
+from mmlattn.utils.launch.config import apply_options, load_config
+from mmlattn.utils.launch.explain import explain_config, explain_missing_data
+from mmlattn.utils.launch.flags import DictAction
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ are medians over the runs, so that what else the machine does meets all of them.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
@@ -16,11 +15,14 @@ from torch import Tensor
 
 from mmlattn.models.racnn.crop import CROP_GRADIENTS, attention_crop
 from mmlattn.models.racnn.squares import place_squares, squares_to_boxes, squares_to_theta
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.timing import clock
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument('--batch-size', type=int, default=64, help='pictures (default %(default)s)')
     parser.add_argument(
         '--size', type=int, default=448, help='side of a picture, in pixels (default %(default)s)'
@@ -28,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--crop-size', type=int, default=224, help='side of a crop (default %(default)s)')
     parser.add_argument('--grad', choices=CROP_GRADIENTS, nargs='+', default=list(CROP_GRADIENTS))
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default %(default)s)')
-    parser.add_argument('--runs', type=int, default=11, help='timed runs of each (default %(default)s)')
+    parser.add_argument('--repeats', type=int, default=11, help='timed runs of each (default %(default)s)')
     parser.add_argument('--device', default='cpu')
     return parser.parse_args()
 
@@ -68,13 +70,6 @@ def seconds(
     return [times[1] - times[0], times[2] - times[1], times[2] - times[0]]
 
 
-def clock(device: torch.device) -> float:
-    """Now, with nothing under way on the device."""
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 def main() -> None:
     """Take turns and print the table."""
     args = parse_args()
@@ -92,14 +87,14 @@ def main() -> None:
     crops['loop of slices'] = lambda x, squares: slices(x, squares, args.crop_size)
     crops['loop of grid_sample'] = lambda x, squares: sampler_loop(x, squares, args.crop_size)
     times = {name: [] for name in crops}
-    for run in range(args.runs + 2):
+    for run in range(args.repeats + 2):
         for name, crop in crops.items():
             taken = seconds(crop, x, raw, upstream)
             if run >= 2:
                 times[name].append(taken)
     print(
         f'{args.batch_size} pictures, {args.size} to {args.crop_size} pixels, {args.device}, {args.threads} '
-        f'thread(s), torch {torch.__version__}, medians of {args.runs}\n'
+        f'thread(s), torch {torch.__version__}, medians of {args.repeats}\n'
         '| | forward | backward | step | / loop of slices | / loop of grid_sample |\n|---|---|---|---|---|---|'
     )
     for name, taken in times.items():
@@ -111,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

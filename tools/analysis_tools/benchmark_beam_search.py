@@ -8,25 +8,27 @@ the runs, so that what else the machine does meets all of them. Every run checks
 import argparse
 import heapq
 import statistics
-import time
 
 import torch
 from torch import Tensor
 
 from mmlattn.models.cnn_rnn.beam_search import beam_search
 from mmlattn.models.cnn_rnn.joint_decoder import JointDecoder
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.timing import clock
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument('--batch-size', type=int, default=64, help='images (default %(default)s)')
     parser.add_argument('--width', type=int, default=5, help='beams (default %(default)s)')
-    parser.add_argument('--labels', type=int, default=80, help='labels (default %(default)s)')
+    parser.add_argument('--num-classes', type=int, default=80, help='labels (default %(default)s)')
     parser.add_argument('--steps', type=int, default=18, help='most labels on a path (default %(default)s)')
     parser.add_argument('--hidden-dims', type=int, default=512, help='of the LSTM (default %(default)s)')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads (default %(default)s)')
-    parser.add_argument('--runs', type=int, default=5, help='timed runs of each (default %(default)s)')
+    parser.add_argument('--repeats', type=int, default=5, help='timed runs of each (default %(default)s)')
     parser.add_argument('--device', default='cpu')
     return parser.parse_args()
 
@@ -99,13 +101,6 @@ def call_per_path(decoder: JointDecoder, context: Tensor, width: int, steps: int
     return found
 
 
-def clock(device: torch.device) -> float:
-    """Now, with nothing under way on the device."""
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 SEARCHES = {
     'beam_search': batched,
     'one call per image and step': call_per_image,
@@ -119,9 +114,9 @@ def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    decoder = make_decoder(args.labels, args.hidden_dims).to(args.device)
+    decoder = make_decoder(args.num_classes, args.hidden_dims).to(args.device)
     times = {name: [] for name in SEARCHES}
-    for run in range(args.runs + 1):
+    for run in range(args.repeats + 1):
         context = decoder.context(torch.randn(args.batch_size, 64, device=args.device))
         paths = {}
         for name, search in SEARCHES.items():
@@ -133,8 +128,8 @@ def main() -> None:
             raise RuntimeError('the searches do not agree on the best paths')
     steps = statistics.mean(map(len, paths['beam_search']))
     print(
-        f'{args.batch_size} images, width {args.width}, {args.labels} labels, {steps:g} labels on the best path, '
-        f'{args.device}, {args.threads} thread(s), torch {torch.__version__}, medians of {args.runs}\n'
+        f'{args.batch_size} images, width {args.width}, {args.num_classes} labels, {steps:g} labels on the best '
+        f'path, {args.device}, {args.threads} thread(s), torch {torch.__version__}, medians of {args.repeats}\n'
         '| | time | / beam_search |\n|---|---|---|'
     )
     for name, taken in times.items():
@@ -143,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

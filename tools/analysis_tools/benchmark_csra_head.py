@@ -7,8 +7,8 @@ that each must keep.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,29 +16,30 @@ from mmpretrain.models.heads import CSRAClsHead
 from torch import Tensor
 
 from mmlattn.models import CSRAHead
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.timing import clock, take_turns
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--heads', type=int, default=6, choices=(1, 2, 4, 6, 8))
-    parser.add_argument('--classes', type=int, default=80)
-    parser.add_argument('--channels', type=int, default=2048)
+    parser = make_parser(__doc__)
+    parser.add_argument('--num-heads', type=int, default=6, choices=(1, 2, 4, 6, 8))
+    parser.add_argument('--num-classes', type=int, default=80)
+    parser.add_argument('--in-channels', type=int, default=2048)
     parser.add_argument('--size', type=int, default=14, help='side of the feature map')
-    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--runs', type=int, default=15)
+    parser.add_argument('--repeats', type=int, default=15)
     parser.add_argument('--device', default='cpu')
     return parser.parse_args()
 
 
-def seconds(step: Callable[[], Tensor], device: str) -> float:
+def seconds(step: Callable[[], Tensor], device: torch.device) -> float:
     """Forward and backward of one step."""
-    start = time.perf_counter()
+    start = clock(device)
     step().backward()
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock(device) - start
 
 
 def saved_bytes(step: Callable[[], Tensor], own: list[Tensor]) -> int:
@@ -64,24 +65,25 @@ def main() -> None:
     args = parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
-    shape = dict(num_classes=args.classes, in_channels=args.channels, num_heads=args.heads, lam=0.5)
-    ours, theirs = CSRAHead(**shape).to(args.device), CSRAClsHead(**shape).to(args.device)
-    x = torch.randn(args.batch, args.channels, args.size, args.size, device=args.device, requires_grad=True)
-    kernel = torch.randn(
-        args.heads * args.classes, args.channels, 1, 1, device=args.device, requires_grad=True
+    shape = dict(
+        num_classes=args.num_classes, in_channels=args.in_channels, num_heads=args.num_heads, lam=0.5
     )
-    upstream = torch.randn(args.batch, len(kernel), args.size, args.size, device=args.device)
+    ours, theirs = CSRAHead(**shape).to(args.device), CSRAClsHead(**shape).to(args.device)
+    x = torch.randn(
+        args.batch_size, args.in_channels, args.size, args.size, device=args.device, requires_grad=True
+    )
+    kernel = torch.randn(
+        args.num_heads * args.num_classes, args.in_channels, 1, 1, device=args.device, requires_grad=True
+    )
+    upstream = torch.randn(args.batch_size, len(kernel), args.size, args.size, device=args.device)
     steps = {
         'CSRAHead': (lambda: ours((x,)).sum(), [x, *ours.parameters()]),
         'CSRAClsHead': (lambda: theirs((x,)).sum(), [x, *theirs.parameters()]),
         'conv2d 1x1': (lambda: (F.conv2d(x, kernel) * upstream).sum(), [x, kernel, upstream]),
     }
-    times = {name: [] for name in steps}
-    for run in range(args.runs + 2):
-        for name, (step, _) in steps.items():
-            elapsed = seconds(step, args.device)
-            if run >= 2:
-                times[name].append(elapsed)
+    times = take_turns(
+        {n: partial(seconds, step, x.device) for n, (step, _) in steps.items()}, args.repeats, 2
+    )
     medians = {name: statistics.median(values) for name, values in times.items()}
     memory = {name: saved_bytes(step, own) for name, (step, own) in steps.items()}
     print(f'{args}\n{"":14}{"ms":>10}{"CSRAHead /":>12}{"MiB saved":>12}{"CSRAHead /":>12}')
@@ -94,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

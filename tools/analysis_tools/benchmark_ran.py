@@ -12,8 +12,8 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmlattn.models import ResidualAttentionNet
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.timing import clock, take_turns
 
 FORMATS = dict(channels_last=torch.channels_last, contiguous=torch.contiguous_format)
 
@@ -50,11 +53,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--batch', type=int, default=16)
+    parser = make_parser(__doc__)
+    parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--threads', type=int, default=2, help='CPU threads (default %(default)s)')
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--amp', action='store_true', help='autocast to bfloat16')
     parser.add_argument(
@@ -75,9 +78,9 @@ def parse_args() -> argparse.Namespace:
 def make_step(name: str, memory_format: str, args: argparse.Namespace) -> Callable[[], None]:
     """Forward and backward of one batch."""
     model = NETWORKS[name]().to(args.device, memory_format=FORMATS[memory_format]).train()
-    x = torch.randn(args.batch, 3, args.size, args.size, device=args.device)
+    x = torch.randn(args.batch_size, 3, args.size, args.size, device=args.device)
     x = x.contiguous(memory_format=FORMATS[memory_format])
-    y = torch.randint(0, 1000, (args.batch,), device=args.device)
+    y = torch.randint(0, 1000, (args.batch_size,), device=args.device)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
@@ -90,11 +93,9 @@ def make_step(name: str, memory_format: str, args: argparse.Namespace) -> Callab
 
 def seconds(step: Callable[[], None], device: str) -> float:
     """Duration of one step."""
-    start = time.perf_counter()
+    start = clock(device)
     step()
-    if device != 'cpu':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock(device) - start
 
 
 def keep_memory() -> bool:
@@ -160,12 +161,9 @@ def main() -> None:
         return
     kept = args.device == 'cpu' and not args.give_back and keep_memory()
     steps = {(name, layout): make_step(name, layout, args) for name in args.networks for layout in FORMATS}
-    for step in steps.values():
-        seconds(step, args.device)
-    times: dict[tuple, list[float]] = {key: [] for key in steps}
-    for _ in range(args.rounds):
-        for key, step in steps.items():
-            times[key].append(seconds(step, args.device))
+    times = take_turns(
+        {key: partial(seconds, step, args.device) for key, step in steps.items()}, args.repeats, 1
+    )
     best = {
         name: min(FORMATS, key=lambda layout: statistics.median(times[name, layout]))
         for name in args.networks
@@ -176,7 +174,9 @@ def main() -> None:
     allocator = 'memory kept' if kept else 'default allocator'
     cpu = f'{args.threads} CPU threads, {allocator}'
     where = cpu if args.device == 'cpu' else torch.cuda.get_device_name()
-    print(f'batch {args.batch}, {args.size} px, {where}, torch {torch.__version__}, {args.rounds} rounds')
+    print(
+        f'batch {args.batch_size}, {args.size} px, {where}, torch {torch.__version__}, {args.repeats} rounds'
+    )
     columns = ('network', 'multiply-adds', 'channels_last', 'contiguous', 'peak memory of a step')
     columns += tuple(f'{first} / it: {what}' for what in ('step', 'per multiply-add'))
     print('| ' + ' | '.join(columns) + ' |\n' + '|---' * len(columns) + '|')
@@ -193,4 +193,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -21,20 +21,21 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mmlattn.utils.launch import DictAction
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.explain import explain_config, run_tool
+from mmlattn.utils.launch.flags import add_cfg_options, make_parser
 
 SPLITS = ('train', 'val', 'test')
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='path of a config')
     parser.add_argument('--images', action='store_true', help='decode every picture and compare its size')
     parser.add_argument('--workers', type=int, default=4, help='threads that decode pictures')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='settings to override, as key=value'
-    )
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
@@ -123,19 +124,10 @@ def class_count_problems(cfg: Config, name: str, num_classes: int) -> list[str]:
     ]
 
 
-def main() -> int:
-    """Check all splits.
-
-    Returns:
-        int: 0 if everything is well, else 1.
-    """
+def main() -> None:
+    """Check all splits; end with 1 if anything is wrong."""
     args = parse_args()
-    try:
-        cfg = Config.fromfile(args.config)
-    except OSError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     console, problems, seen, classes = Console(markup=False), [], [], {}
     for name in SPLITS:
@@ -144,12 +136,10 @@ def main() -> int:
             continue
         seen.append(dataset_cfg)
         try:
-            dataset = DATASETS.build(dataset_cfg)
-        except (ValueError, OSError, RuntimeError) as error:  # the last is StanfordCars' without its files
+            with explain_config():
+                dataset = DATASETS.build(dataset_cfg)
+        except (UserError, OSError) as error:
             problems.append(f'{name}: {" ".join(str(error).split())}')
-            continue
-        except KeyError as error:  # an unknown type; str(error) would quote the message
-            problems.append(f'{name}: {error.args[0]}')
             continue
         items = describe(name, dataset, console)
         if dataset.metainfo.get('classes'):
@@ -162,8 +152,8 @@ def main() -> int:
     problems += class_name_problems(classes)
     for problem in problems:
         print(f'error: {problem}', file=sys.stderr)
-    return int(bool(problems))
+    sys.exit(bool(problems))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

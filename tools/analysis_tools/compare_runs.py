@@ -1,8 +1,8 @@
 """Train configs with several seeds, one run after the other, and print their final scores with the spread.
 
-    python tools/analysis_tools/compare_runs.py configs/A.py configs/B.py --seeds 0 1 2 --out work_dirs/compare
+    python tools/analysis_tools/compare_runs.py configs/A.py configs/B.py --seeds 0 1 2 --out-dir work_dirs/compare
 
-Each run is `tools/train.py CONFIG` in OUT/CONFIG/seedN. Runs that have ended are read, not repeated, so an
+Each run is `tools/train.py CONFIG` in OUT_DIR/CONFIG/seedN. Runs that have ended are read, not repeated, so an
 interrupted comparison goes on where it stopped; the run it stopped in starts anew in a fresh folder.
 """
 
@@ -14,18 +14,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import load_config
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import make_parser
+
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('configs', nargs='+', type=Path, help='config files, each trained with every seed')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='default 0 1 2')
     parser.add_argument(
-        '--out', type=Path, required=True, help='folder of all runs and of the report, compare.json'
+        '--out-dir', type=Path, required=True, help='folder of all runs and of the report, compare.json'
     )
     parser.add_argument(
         '--metric', default='accuracy/top1', help='key of the final score (default %(default)s)'
@@ -44,17 +47,15 @@ def parse_args() -> argparse.Namespace:
 
 def recipe(config: Path, options: list[str]) -> str:
     """The whole config with the options of the call, as text."""
-    from mmengine.config import Config
-
-    return Config.fromfile(config).pretty_text + f'\n# {options}\n'
+    return load_config(str(config)).pretty_text + f'\n# {options}\n'
 
 
 def final_score(folder: Path, metric: str, wanted: str) -> float | None:
     """The last value of ``metric`` that a finished run of that recipe wrote; None if there is none."""
     for done in sorted(folder.glob('try*/finished')):
         if done.read_text() != wanted:
-            raise SystemExit(
-                f'{done.parent} was run with another config or other --cfg-options: choose a new folder with --out'
+            raise UserError(
+                f'{done.parent} was run with another config or other --cfg-options: choose another --out-dir'
             )
         lines = [json.loads(line) for path in done.parent.rglob('scalars.json') for line in path.open()]
         scores = [line[metric] for line in lines if metric in line]
@@ -65,7 +66,7 @@ def final_score(folder: Path, metric: str, wanted: str) -> float | None:
                 if known
                 else 'its visualizer needs the backend LocalVisBackend'
             )
-            raise SystemExit(f'{done.parent} has no {metric!r}: {hint}')
+            raise UserError(f'{done.parent} has no {metric!r}: {hint}')
         return scores[-1]
     return None
 
@@ -79,7 +80,7 @@ def train(config: Path, seed: int, folder: Path, options: list[str]) -> None:
     with (work_dir / 'output.txt').open('w') as output:
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
     if code:
-        raise SystemExit(f'{" ".join(command)} ended with {code}; its output is in {work_dir / "output.txt"}')
+        raise UserError(f'{" ".join(command)} ended with {code}; its output is in {work_dir / "output.txt"}')
     (work_dir / 'finished').write_text(recipe(config, options))
 
 
@@ -95,7 +96,7 @@ def main() -> None:
     scores: dict[str, dict[int, float]] = {config.stem: {} for config in args.configs}
     for seed in args.seeds:
         for config in args.configs:
-            folder = args.out / config.stem / f'seed{seed}'
+            folder = args.out_dir / config.stem / f'seed{seed}'
             wanted = recipe(config, args.cfg_options)
             if final_score(folder, args.metric, wanted) is None:
                 train(config, seed, folder, args.cfg_options)
@@ -106,10 +107,10 @@ def main() -> None:
         spread = f'{statistics.stdev(runs.values()):.2f}' if len(runs) > 1 else 'one run'
         each = ', '.join(f'{score:.2f}' for score in runs.values())
         print(f'| {name} | {statistics.mean(runs.values()):.2f} | {spread} | {each} |')
-    report = unused(args.out / 'compare.json')
+    report = unused(args.out_dir / 'compare.json')
     report.write_text(json.dumps(dict(metric=args.metric, scores=scores), indent=2) + '\n')
     print(f'\nwritten to {report}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
 from mmlattn.datasets.annotation_files import is_whole, load_json
-from mmlattn.utils.explain import explain_missing_data, run_tool
+from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmpretrain.structures import DataSample
 from rich.progress import track
 from torch.utils.data import DataLoader

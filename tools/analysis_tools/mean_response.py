@@ -27,8 +27,10 @@ from torch import Tensor, nn
 
 from mmlattn.apis import load_model
 from mmlattn.apis.pictures import check_pictures, dataset_items, file_items
-from mmlattn.utils import launch
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import apply_options, load_config
+from mmlattn.utils.launch.explain import explain_missing_data, run_tool
+from mmlattn.utils.launch.flags import DictAction, add_cfg_options, add_trust, make_parser
 
 PARTS = r'.*backbone\.(stem|stage\d+\.[^.]+|layer\d+)'
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -37,9 +39,7 @@ COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#1A
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('configs', nargs='+', help='config files, one for each curve')
     weights = parser.add_mutually_exclusive_group(required=True)
     weights.add_argument('--checkpoints', nargs='+', help='one for each curve')
@@ -62,11 +62,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, help='the plot: .png, .svg or .pdf')
     parser.add_argument('--seed', type=int, default=0, help='of random weights')
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='open checkpoints that can run code')
-    launch.add_cfg_options(
-        parser,
-        'settings of all configs, as key=value',
-    )
+    add_trust(parser)
+    add_cfg_options(parser, 'settings of all configs: key=value')
     args = parser.parse_args()
     if args.out.suffix not in ('.png', '.svg', '.pdf'):
         parser.error(f'--out must end in .png, .svg or .pdf, got {args.out}')
@@ -143,13 +140,13 @@ def networks(args: argparse.Namespace) -> list[tuple[str, str, Config, str | Non
     key, *values = args.vary or [None]
     found = []
     for path in args.configs:
-        cfg = launch.load_config(path)
-        launch.apply_options(cfg, args.cfg_options)
+        cfg = load_config(path)
+        apply_options(cfg, args.cfg_options)
         if not values:
             found.append((Path(path).stem, path, cfg))
         for value in values:
             varied = copy.deepcopy(cfg)
-            launch.apply_options(varied, {key: launch.DictAction._parse_iterable(value)})
+            apply_options(varied, {key: DictAction._parse_iterable(value)})
             found.append((value, path, varied))
     labels = args.labels or [label for label, *_ in found]
     checkpoints = args.checkpoints or [None] * len(found)
@@ -233,7 +230,7 @@ def main() -> None:
     for label, path, cfg, checkpoint in networks(args):
         model = load_model(cfg, checkpoint, seed=args.seed, device=args.device, trust=args.trust_checkpoint)
         channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
-        with launch.explain_missing_data(cfg, ['test']):
+        with explain_missing_data(cfg, ['test']):
             items = (
                 file_items(cfg, args.images, channels)
                 if args.images
@@ -260,4 +257,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    run_tool(main)

@@ -8,12 +8,14 @@ import argparse
 import math
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import DictAction, load_config, run_tool
+from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='config with a CSRAHead, or with average pooling and a linear head')
     parser.add_argument('checkpoint', help='its trained weights')
     parser.add_argument('--lams', type=float, nargs='+', help='values to try; default 0, 0.05 ... 1')
@@ -25,10 +27,8 @@ def parse_args() -> argparse.Namespace:
         help='values to try for a linear model; 99 is the maximum',
     )
     parser.add_argument('--out', help='checkpoint to write, with the best lam')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override settings of the config')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='open a file that holds more than weights'
-    )
+    add_cfg_options(parser)
+    add_trust(parser)
     return parser.parse_args()
 
 
@@ -50,8 +50,7 @@ def main() -> None:
 
     if args.out and osp.exists(args.out):
         raise UserError(f'{args.out} exists and is not overwritten; give another --out')
-    cfg = load_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = read_config(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     use_safe_loading(trust=args.trust_checkpoint)
 

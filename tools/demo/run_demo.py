@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.explain import run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADS = dict(csra='CSRA', linear='linear')
@@ -49,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--photos', action='store_true')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--out', type=Path)
+    parser.add_argument('--out-dir', type=Path)
     parser.add_argument('--started-in', type=Path, default=Path.cwd(), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not 0 <= args.seed < 2**32:
@@ -69,7 +70,7 @@ def new_run_folder(out: Path | None, name: str) -> Path:
     """
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UserError(f'--out {out} is there already and not empty; choose another folder')
+            raise UserError(f'--out-dir {out} is there already and not empty; choose another folder')
         out.mkdir(parents=True, exist_ok=True)
         return out
     number = 1
@@ -117,9 +118,9 @@ def make_data(tier: Tier, seed: int) -> Path:
     """Compose the scenes, unless they are there already, and return their folder, relative to the checkout."""
     data_root = Path(f'{tier.data}-seed{seed}')
     converter = ROOT / 'tools/dataset_converters' / tier.converter
-    command = [sys.executable, str(converter), '--out', str(data_root), '--seed', str(seed)]
+    command = [sys.executable, str(converter), '--out-dir', str(data_root), '--seed', str(seed)]
     if subprocess.run([*command, '--cache', 'data/downloads']).returncode:
-        raise RuntimeError('the data set could not be made, see above')
+        raise UserError('the data set could not be made, see above')
     return data_root
 
 
@@ -177,7 +178,7 @@ def main() -> None:
     os.chdir(ROOT)  # the configs name their data and weights relative to it
     started = time.monotonic()
     tier = PHOTOS if args.photos else DIGITS
-    out = None if args.out is None else args.started_in / args.out
+    out = None if args.out_dir is None else args.started_in / args.out_dir
     run = new_run_folder(out, f'demo-{"photos" if args.photos else "digits"}-seed{args.seed}')
     configs = {head: ROOT / 'configs' / tier.configs.format(head) for head in HEADS}
     console = Console(soft_wrap=True)
@@ -208,8 +209,6 @@ def main() -> None:
 
 if __name__ == '__main__':
     try:
-        main()
+        run_tool(main)
     except KeyboardInterrupt:
         sys.exit('interrupted')
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f'error: {error}')

@@ -17,14 +17,13 @@ import argparse
 from pathlib import Path
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import run_tool
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('src', metavar='SRC', type=Path, help='file with weights')
     parser.add_argument('dst', metavar='DST', type=Path, help='file to write; it must not exist yet')
     parser.add_argument(

@@ -5,18 +5,17 @@ python tools/visualization/show_evidence.py CONFIG CHECKPOINT folder --out-dir s
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch import load_config
+from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument('images', nargs='+', type=Path, help='pictures, or folders of pictures')
@@ -37,7 +36,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--cell-size', type=int, help='side of a drawn cell in pixels')
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='open a checkpoint that can run code')
+    add_trust(parser)
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     from mmlattn.apis.pictures import check_pictures
 
     check_pictures(images)
-    cfg = load_config(args.config)
+    cfg = read_config(args)
     inferencer = MultiLabelInferencer(
         without_crops(cfg) if args.no_crop else cfg,
         args.checkpoint,
@@ -115,7 +115,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f'error: {error}')
+    run_tool(main)

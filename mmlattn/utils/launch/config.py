@@ -1,0 +1,159 @@
+"""The config that a tool runs: the file, what the flags make of it, and what every run needs."""
+
+import argparse
+import difflib
+import os
+import os.path as osp
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from mmlattn.utils.errors import UserError
+
+from .flags import PLACES
+
+__all__ = [
+    'add_hook', 'apply_options', 'drop_hook', 'load_config', 'make_reproducible', 'merge_common', 'merge_options',
+    'read_config', 'set_dataloader_defaults', 'type_name',
+]  # fmt: skip
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config of the flags ``config`` and ``--cfg-options``; for tools that neither train nor test."""
+    cfg = load_config(args.config)
+    apply_options(cfg, args.cfg_options)
+    return cfg
+
+
+def load_config(path: str) -> Config:
+    """Read a config file.
+
+    Raises:
+        UserError: If there is no such file, naming files of similar name, or it is no config, or it builds on mmdet
+            and that is missing.
+    """
+    if not osp.isfile(path):
+        folders = {Path(path).parent, Path('configs'), Path(__file__).parents[2] / '.mim' / 'configs'}
+        known = {file.name: file for folder in sorted(folders) for file in sorted(folder.glob('*.py'))}
+        near = difflib.get_close_matches(Path(path).name, known, n=3)
+        hint = ': did you mean ' + ' or '.join(str(known[name]) for name in near) + '?' if near else ''
+        raise UserError(f'there is no config file {path}{hint}')
+    if Path(path).suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise UserError(f'{path} is no config file: expected one that ends in .py')
+    try:
+        return Config.fromfile(path)
+    except ModuleNotFoundError as error:
+        if 'mmdet' not in str(error):
+            raise
+        raise UserError(
+            f'{path} builds on mmdet, which is not installed: bash tools/setup_env.sh --det'
+        ) from error
+
+
+def apply_options(cfg: Config, options: dict) -> None:
+    """Write ``--cfg-options`` into the config.
+
+    Raises:
+        UserError: If an option does not fit the structure of the config.
+    """
+    try:
+        cfg.merge_from_dict(options)
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise UserError(f'--cfg-options does not fit the config: {error}') from error
+
+
+def merge_common(cfg: Config, args: argparse.Namespace) -> None:
+    """Write launcher and working directory into the config: flag, else config, else the config's name."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    missing = [name for name in PLACES.get(args.launcher, {}).values() if name not in os.environ]
+    if missing:
+        raise UserError(
+            f'--launcher {args.launcher} needs the environment variables {", ".join(missing)}, which that launcher '
+            'sets: start with tools/dist_*.sh or tools/slurm_*.sh, or leave --launcher out'
+        )
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('./work_dirs', Path(args.config).stem)
+    dumped = osp.join(cfg.work_dir, osp.basename(args.config))
+    if osp.exists(dumped) and osp.samefile(dumped, args.config):
+        raise UserError(
+            f'the working directory {cfg.work_dir} holds the config {args.config} itself, which the dump of this '
+            'run would overwrite: give another --work-dir'
+        )
+    if args.launcher != 'none':
+        add_hook(cfg, 'mmlattn.CollectDirHook')
+
+
+def set_dataloader_defaults(cfg: Config, fields: list[str], args: argparse.Namespace, **defaults) -> None:
+    """Give the data loaders named ``fields``, where there are such, mmpretrain's defaults under what the config says.
+
+    ``--no-pin-memory`` and, for training, ``--no-persistent-workers`` stand above both.
+    """
+    defaults = dict(pin_memory=True, **defaults)
+    if cfg.get('default_scope', 'mmpretrain') == 'mmpretrain':
+        # Other code bases keep mmengine's own default: detection batches hold images of several sizes.
+        defaults['collate_fn'] = dict(type='default_collate')
+    forced = dict(pin_memory=False) if args.no_pin_memory else {}
+    if getattr(args, 'no_persistent_workers', False):
+        forced['persistent_workers'] = False
+    for field in fields:
+        if cfg.get(field) is not None:
+            cfg[field] = ConfigDict({**defaults, **cfg[field], **forced})
+
+
+def merge_options(cfg: Config, options: dict, fields: list[str]) -> None:
+    """Apply ``--cfg-options`` last, and drop what the machine at hand cannot do."""
+    from mmengine.device import get_device
+
+    apply_options(cfg, options)
+    add_hook(cfg, 'mmlattn.ClassNamesHook')
+    for loader in filter(None, map(cfg.get, fields)):
+        if not loader.get('num_workers'):
+            loader.persistent_workers = False  # there is nothing to keep; torch makes it an error
+        if get_device() == 'cpu':
+            loader.pin_memory = False  # pinned for no device; torch warns
+
+
+def make_reproducible(cfg: Config) -> None:
+    """Make training a function of the seed: wrap the data, number the stream, add the hook.
+
+    What the config already has stays as it is, so the config a run dumps can be used again.
+    """
+    loader = cfg.get('train_dataloader')
+    if loader is None:
+        return
+    add_hook(cfg, 'mmlattn.ReproducibilityHook')
+    if type_name(loader.dataset) != 'SeededDataset':
+        loader.dataset = ConfigDict(type='mmlattn.SeededDataset', dataset=loader.dataset)
+    loop = cfg.train_cfg
+    if not loop.get('by_epoch', True) or type_name(loop) == 'IterBasedTrainLoop':
+        loop.pop('by_epoch', None)
+        loop.type = 'mmlattn.StreamTrainLoop'
+        # mmengine would restart DefaultSampler at its end; an endless one gives the same visits to each image.
+        if type_name(loader.sampler) in ('InfiniteSampler', 'DefaultSampler'):
+            loader.sampler.type = 'mmlattn.StreamSampler'
+            loader.sampler.pop('round_up', None)
+
+
+def type_name(cfg: dict) -> str:
+    """Name of the class that a config builds, without its scope."""
+    kind = cfg.get('type', '')
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+
+
+def add_hook(cfg: Config, kind: str) -> None:
+    """Add a hook of ours to ``custom_hooks``, unless it is there."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    if kind.rpartition('.')[2] not in map(type_name, hooks):
+        cfg.custom_hooks = [*hooks, dict(type=kind)]
+
+
+def drop_hook(cfg: Config, kind: str) -> list[dict]:
+    """Take the hooks of a class, of whatever scope, out of ``custom_hooks``, and return them."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    dropped = [hook for hook in hooks if type_name(hook) == kind]
+    if dropped:
+        cfg.custom_hooks = [hook for hook in hooks if hook not in dropped]
+    return dropped

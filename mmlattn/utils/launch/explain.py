@@ -1,0 +1,115 @@
+"""What a user can put right ends in one line; everything else keeps its traceback."""
+
+import os
+import os.path as osp
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmlattn.utils.errors import UserError
+
+from .config import type_name
+
+__all__ = ['explain_config', 'explain_missing_data', 'run_tool']
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a tool; end with exit status 1 and the message alone where the user can put things right.
+
+    ``MMLATTN_TRACEBACK=1`` in the environment shows where in the code it was.
+    """
+    try:
+        main()
+    except UserError as error:
+        if os.environ.get('MMLATTN_TRACEBACK'):
+            raise
+        # One message per machine, not one per process.
+        if int(os.environ.get('LOCAL_RANK', 0)) == 0:
+            print(f'error: {error}', file=sys.stderr)
+        sys.exit(1)
+
+
+@contextmanager
+def explain_config(where: str = '') -> Iterator[None]:
+    """Whatever a setting makes the building from a config stumble over is for the one who wrote it.
+
+    Raises:
+        UserError: With the first line of the message.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f'this config does not work{where}: {first_line(error)}') from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a message; a missing key is named as such."""
+    message = str(error.args[0] if error.args else type(error).__name__).partition('\n')[0]
+    named = f'{type(error).__name__}: ' if isinstance(error, KeyError) else ''
+    return f'{named}{" ".join(message.split())}'
+
+
+@contextmanager
+def explain_missing_data(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test')) -> Iterator[None]:
+    """Say which settings of the config name a file or folder that is not there.
+
+    Args:
+        cfg (Config): With data loaders and evaluators.
+        splits (Sequence[str]): Which of ``'train'``, ``'val'`` and ``'test'`` the tool reads.
+
+    Raises:
+        UserError: In place of a ``FileNotFoundError`` under one of the config's data folders, and of what a data set
+            says that missed its files without naming them.
+    """
+    try:
+        yield
+    except (FileNotFoundError, UserError) as error:
+        paths = list(_data_paths(cfg, splits))
+        # mmpretrain's StanfordCars raises a RuntimeError, which explain_config has made a UserError of.
+        unnamed = isinstance(error.__cause__, RuntimeError)
+        if isinstance(error, UserError) and not unnamed:
+            raise
+        for key, path in paths:
+            if not osp.exists(path) if unnamed else path in str(error):
+                state = 'exists' if osp.exists(path) else 'does not exist'
+                concerned = [
+                    osp.join(f'{other}=...', osp.relpath(place, path)).removesuffix('/.')
+                    for other, place in paths
+                    if Path(place).is_relative_to(path)
+                ]
+                raise UserError(
+                    f'data are missing: {str(error).rstrip(".")}. {key}={path!r} {state}; '
+                    f'point to yours with --cfg-options {" ".join(concerned)}'
+                ) from error
+        raise
+
+
+def _data_paths(cfg: Config, splits: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Every folder of data and every metric's file of annotations, with the key a user would type."""
+    for split in splits:
+        yield from _data_roots(
+            (cfg.get(f'{split}_dataloader') or {}).get('dataset'), f'{split}_dataloader.dataset'
+        )
+    for key in (f'{split}_evaluator' for split in splits):
+        metrics = cfg.get(key) or []
+        numbered = enumerate(metrics) if isinstance(metrics, (list, tuple)) else [(None, metrics)]
+        for number, metric in numbered:
+            if isinstance(metric.get('ann_file'), str):
+                yield f'{key}.ann_file' if number is None else f'{key}.{number}.ann_file', metric['ann_file']
+
+
+def _data_roots(dataset: object, key: str) -> Iterator[tuple[str, str]]:
+    """Every ``data_root`` in the config of a data set, with the key a user would type."""
+    if isinstance(dataset, dict):
+        if isinstance(dataset.get('data_root'), str) and dataset['data_root']:
+            yield f'{key}.data_root', dataset['data_root']
+        for name, value in dataset.items():
+            yield from _data_roots(value, key if type_name(dataset) == 'SeededDataset' else f'{key}.{name}')
+    elif isinstance(dataset, (list, tuple)):
+        for number, value in enumerate(dataset):
+            yield from _data_roots(value, f'{key}.{number}')

@@ -1,0 +1,81 @@
+"""Flags that several tools have, under one name and with one meaning."""
+
+import argparse
+import ast
+
+from mmengine.config import DictAction as _DictAction
+
+__all__ = ['PLACES', 'DictAction', 'add_cfg_options', 'add_common_arguments', 'add_trust', 'make_parser']
+
+#: How each launcher tells a process its place, in the environment.
+PLACES = {
+    'pytorch': {name: name for name in ('RANK', 'WORLD_SIZE')},
+    'slurm': dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+    'mpi': {name: f'OMPI_COMM_WORLD_{name}' for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')},
+}
+
+
+class DictAction(_DictAction):
+    """mmengine's ``key=value`` pairs; a single value, such as a path, keeps its spaces, and dicts are Python's."""
+
+    @staticmethod
+    def _parse_iterable(val: str) -> object:
+        if val.startswith(('{', '[{', '({')):  # mmengine's own would cut dicts at their commas
+            try:
+                return ast.literal_eval(val)
+            except (SyntaxError, ValueError) as error:
+                raise AssertionError(f"expected dicts as in [{{'type': 'A', 'k': 1}}], got {val}") from error
+        plain = val.strip('\'"')
+        if ',' in plain or plain.startswith(('(', '[')):
+            return _DictAction._parse_iterable(val)
+        return _DictAction._parse_int_float_bool(plain)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Collect the pairs; what is none ends the program with one line."""
+        for pair in values:
+            if not pair.partition('=')[0] or '=' not in pair:
+                raise argparse.ArgumentError(self, f'expected key=value, got {pair!r}')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser that shows the description as it is written."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_cfg_options(
+    parser: argparse.ArgumentParser, meaning: str = 'settings to override: key=value'
+) -> None:
+    """Add ``--cfg-options``."""
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help=meaning)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='open files that hold more than weights; they can run any code on your machine',
+    )
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that training and testing share, with mmpretrain's meanings, and ``--trust-checkpoint``."""
+    add_cfg_options(
+        parser,
+        'override settings of the config: key=value pairs such as optim_wrapper.optimizer.lr=0.01; a list is '
+        'key="[a,b]" or key=a,b; nested lists and tuples as in key="[(a,b),(c,d)]" need the quotation '
+        'marks; white space is kept outside lists only; dicts are written as in '
+        "key=\"[{'type': 'A', 'k': 1}]\"",
+    )
+    add_trust(parser)
+    parser.add_argument('--no-pin-memory', action='store_true', help='turn off pin_memory in data loaders')
+    launchers = ['none', *PLACES]
+    parser.add_argument('--launcher', choices=launchers, default='none', help='what starts the processes')
+    # torch.distributed.launch spells it with a hyphen since torch 2.0, with an underscore before.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)

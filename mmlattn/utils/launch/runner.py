@@ -1,0 +1,109 @@
+"""mmengine's Runner: its processes, and the mistakes of a config explained when it is built and in its first step."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch.distributed
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmlattn.utils.errors import UserError
+
+from .explain import explain_config, first_line
+from .flags import PLACES
+
+__all__ = ['build_runner', 'process_group', 'run']
+
+
+@contextmanager
+def process_group(cfg: Config) -> Iterator[None]:
+    """Join the other processes over gloo where there is no GPU; elsewhere the Runner does it.
+
+    mmengine sets up processes for GPUs only, so on CPU both the group and a model wrapper without device ids
+    must be there before the Runner. Settings of the user's own ``model_wrapper_cfg`` are kept.
+    """
+    if cfg.launcher == 'none' or get_device() != 'cpu':
+        yield
+        return
+    os.environ.update({name: os.environ[source] for name, source in PLACES[cfg.launcher].items()})
+    if cfg.launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        command = ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']]
+        os.environ['MASTER_ADDR'] = subprocess.check_output(command, text=True).split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**(cfg.get('model_wrapper_cfg') or wrapper), 'device_ids': None}
+    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+    torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=seconds))
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def build_runner(cfg: Config, *loops: str) -> Runner:
+    """Build the Runner, or what ``runner_type`` names, and now, not later, ``loops`` with their data and metrics.
+
+    Raises:
+        UserError: If a setting of the config does not work.
+    """
+    with explain_config():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        for loop in loops:
+            getattr(runner, loop)
+    return runner
+
+
+class _StepCounter(Hook):
+    """Knows which loop takes a step (``mode``) and which loops have completed one (``done``)."""
+
+    def __init__(self) -> None:
+        self.mode, self.done = None, set()
+
+    def _before_iter(self, runner, batch_idx, data_batch=None, mode='train') -> None:
+        self.mode = mode
+
+    def _after_iter(self, runner, batch_idx, data_batch=None, outputs=None, mode='train') -> None:
+        self.done.add(mode)
+
+
+def run(runner: Runner, action: str) -> dict[str, float] | torch.nn.Module:
+    """``runner.train()`` or ``runner.test()``.
+
+    Raises:
+        UserError: If a layer of the model stumbles in its first step, as where layers do not fit together.
+    """
+    steps = _StepCounter()
+    runner.register_hook(steps, 'LOWEST')
+    try:
+        return getattr(runner, action)()
+    except UserError:
+        raise
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        layer = _failing_layer(runner.model, error)
+        if layer is None or steps.mode is None or steps.mode in steps.done:
+            raise
+        raise UserError(
+            f'this config does not work in the first step of {steps.mode}: {first_line(error)}, in {layer} '
+            '(MMLATTN_TRACEBACK=1 before the command shows where in the code)'
+        ) from error
+
+
+def _failing_layer(model: torch.nn.Module, error: Exception) -> str | None:
+    """The innermost layer in which an error arose, its name and its settings."""
+    names = {id(module): name for name, module in model.named_modules()}
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        place = trace.tb_frame.f_locals.get('self')
+        found = place if names.get(id(place)) else found
+        trace = trace.tb_next
+    return found and f'{names[id(found)]}: {str(found).partition(chr(10))[0]}'

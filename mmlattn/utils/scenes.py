@@ -1,0 +1,201 @@
+"""Composed pictures for small data sets: objects are placed on a canvas, and the pictures written in COCO's format.
+
+Boxes are (x, y, width, height) in pixels.
+"""
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from .downloads import fetch_wheel
+from .errors import UserError
+
+__all__ = [
+    'TEXTURES_WHEEL', 'Box', 'Scene', 'Split', 'fetch_textures', 'find_spot', 'overlap', 'split_scenes', 'tight_box',
+    'write_dataset',
+]  # fmt: skip
+
+RECIPE_FILE = 'recipe.json'
+# One fixed wheel, whatever Python runs this: the pictures in it are all we want.
+TEXTURES_WHEEL = 'scikit-image==0.25.2'
+TEXTURES_OPTIONS = ('--python-version', '3.11', '--platform', 'manylinux2014_x86_64')
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One composed picture, (H, W) or (H, W, 3) uint8, with the class, from 0, and the box of each object."""
+
+    image: np.ndarray
+    labels: tuple[int, ...]
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A subset to write: ``compose(i)`` makes scene ``i`` and depends on nothing else."""
+
+    name: str
+    length: int
+    compose: Callable[[int], Scene]
+
+
+def fetch_textures(cache: Path) -> list[np.ndarray]:
+    """Three backgrounds, each (H, W) uint8, from the wheel of scikit-image."""
+    with zipfile.ZipFile(fetch_wheel(TEXTURES_WHEEL, cache, *TEXTURES_OPTIONS)) as archive:
+        files = [archive.read(f'skimage/data/{name}.png') for name in ('brick', 'grass', 'gravel')]
+    return [np.asarray(Image.open(io.BytesIO(file)).convert('L')) for file in files]
+
+
+def find_spot(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    canvas: int,
+    taken: Sequence[Box],
+    tries: int = 20,
+    max_overlap: float = 0.0,
+) -> tuple[int, int] | None:
+    """Draw a place for a box that covers no earlier one too much.
+
+    Args:
+        rng (np.random.Generator): Source of the draws.
+        size (tuple[int, int]): Width and height of the box, pixels, at most ``canvas``.
+        canvas (int): Side of the square canvas, pixels.
+        taken (Sequence[Box]): Boxes placed before.
+        tries (int): Draws before giving up.
+        max_overlap (float): Largest allowed :func:`overlap`, 0 to 1.
+
+    Returns:
+        tuple[int, int] | None: Left and top, or None when no draw fitted.
+    """
+    width, height = size
+    for _ in range(tries):
+        x, y = int(rng.integers(canvas - width + 1)), int(rng.integers(canvas - height + 1))
+        if all(overlap((x, y, width, height), box) <= max_overlap for box in taken):
+            return x, y
+    return None
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection of two boxes over the smaller of their areas."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0) / min(a[2] * a[3], b[2] * b[3])
+
+
+def tight_box(mask: np.ndarray) -> Box:
+    """The smallest box that holds every true pixel of a non-empty (H, W) mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+
+
+def split_scenes(
+    labels: np.ndarray,
+    train_fraction: float,
+    lengths: dict[str, int],
+    seed: int,
+    composer: Callable[[np.ndarray], Callable[[np.random.Generator], Scene]],
+) -> list[Split]:
+    """Split objects into train and val before any scene is composed.
+
+    Scene i of a split is a function of (seed, split, i), so more scenes never change earlier ones.
+
+    Args:
+        labels (np.ndarray): Shape (N,), class of each object.
+        train_fraction (float): Share of each class that goes to train, in (0, 1).
+        lengths (dict[str, int]): Number of scenes of train and val, in this order.
+        seed (int): Seed of everything.
+        composer (Callable): Takes indices of objects; gives what composes a scene of them.
+    """
+    rng, train, val = np.random.default_rng(seed), [], []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        cut = round(len(members) * train_fraction)
+        train.append(members[:cut])
+        val.append(members[cut:])
+
+    def split(number: int, name: str, members: list[np.ndarray]) -> Split:
+        compose = composer(np.sort(np.concatenate(members)))
+        return Split(name, lengths[name], lambda i: compose(np.random.default_rng([seed, number, i])))
+
+    return [split(number, *pair) for number, pair in enumerate(zip(lengths, (train, val), strict=True))]
+
+
+def write_dataset(
+    out: Path, recipe: dict, classes: Sequence[str], splits: Callable[[], Sequence[Split]]
+) -> bool:
+    """Write a data set in COCO's format, all of it or nothing.
+
+    The pictures go to ``<out>/<split>/``, the boxes to ``<out>/annotations/instances_<split>.json``, what
+    made them to ``<out>/recipe.json``. The same recipe gives the same bytes.
+
+    Args:
+        out (Path): Folder of the data set.
+        recipe (dict): Everything the pictures depend on; plain json values.
+        classes (Sequence[str]): Names in label order; category ids count from 1.
+        splits (Callable): Makes the subsets; called only when there is something to write.
+
+    Returns:
+        bool: Whether the data set was written; False if it was there already.
+
+    Raises:
+        UserError: If ``out`` holds anything else than this data set.
+    """
+    if _is_complete(out, recipe):
+        return False
+    partial = out.with_name(out.name + '.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / 'annotations').mkdir(parents=True)
+    for split in splits():
+        instances = _write_split(partial / split.name, split, classes)
+        _write_json(partial / 'annotations' / f'instances_{split.name}.json', instances)
+    _write_json(partial / RECIPE_FILE, recipe)
+    if out.exists():
+        out.rmdir()  # empty, _is_complete() saw to that
+    partial.rename(out)
+    return True
+
+
+def _is_complete(out: Path, recipe: dict) -> bool:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    found = out / RECIPE_FILE
+    if not found.is_file():
+        raise UserError(f'{out} exists and is no data set of this tool; choose another --out-dir')
+    made_with = json.loads(found.read_text())
+    differing = [key for key in {**recipe, **made_with} if recipe.get(key) != made_with.get(key)]
+    if differing:
+        raise UserError(
+            f'{out} was made with other settings ({", ".join(differing)}); choose another --out-dir, or delete it'
+        )
+    return True
+
+
+def _write_split(folder: Path, split: Split, classes: Sequence[str]) -> dict:
+    folder.mkdir()
+    images, annotations = [], []
+    for index in tqdm(range(split.length), desc=f'{split.name} scenes', unit='scene', disable=None):
+        scene = split.compose(index)
+        name = f'{index:06d}.png'
+        Image.fromarray(scene.image).save(folder / name)
+        height, width = scene.image.shape[:2]
+        images.append(dict(id=index + 1, file_name=name, width=width, height=height))
+        for label, box in zip(scene.labels, scene.boxes, strict=True):
+            ids = dict(id=len(annotations) + 1, image_id=index + 1, category_id=label + 1)
+            annotations.append(dict(**ids, bbox=list(box), area=box[2] * box[3], iscrowd=0))
+    categories = [dict(id=label + 1, name=name) for label, name in enumerate(classes)]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=1) + '\n')
