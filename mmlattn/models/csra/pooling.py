@@ -46,7 +46,9 @@ PAPER_TEMPERATURES = {
 def class_scores(x: Tensor, weight: Tensor) -> Tensor:
     """Scores w . x_k of all heads, (B, H, C, N), from features (B, D, h, w) and rows (H, C, D)."""
     # A 1x1 convolution reads x once in either memory format; a batched matmul would copy the weight B times.
-    return F.conv2d(x, weight.flatten(0, 1)[:, :, None, None]).flatten(2).unflatten(1, weight.shape[:2])
+    scores = F.conv2d(x, weight.flatten(0, 1)[:, :, None, None]).flatten(2)
+    # Not unflatten: the TorchScript exporter would take the batch for a constant.
+    return scores.reshape(-1, *weight.shape[:2], scores.shape[-1])
 
 
 def inverse_norms(weight: Tensor) -> Tensor:
