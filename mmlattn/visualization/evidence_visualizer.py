@@ -1,4 +1,4 @@
-"""The one visualiser of mmlattn: pictures, labels, and where the model looked."""
+"""The one visualizer of mmlattn: pictures, labels, and where the model looked."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,14 +12,13 @@ from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 
 from mmlattn.registry import VISUALIZERS
+from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
-from .layout import SheetLayout, fit_picture, overlay, zoom_picture
+from .layout import SheetLayout, fit_picture, overlay, spotlight, zoom_picture
 from .legend import draw_legend, legend_lines
+from .marks import draw_regions, draw_steps, draw_turn, fit_label
 from .panels import OUTCOME_COLORS, Panel, sample_panels
-from .path_drawing import draw_steps, draw_turn
-from .region_drawing import draw_regions, spotlight
-from .text import fit_label
 
 __all__ = ['EvidenceVisualizer']
 
@@ -41,8 +40,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         max_classes (int): Draw at most so many classes of a picture, best scores first.
         colormap (str): Name of a matplotlib colour map.
         interpolation (str): 'bilinear', or 'nearest' to see the cells of the map.
-        *args: As for ``UniversalVisualizer``.
-        **kwargs: As for ``UniversalVisualizer``.
+        *args, **kwargs: As for ``UniversalVisualizer``.
 
     Raises:
         UserError: For a cell too small to be captioned, or an unknown interpolation.
@@ -61,8 +59,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         super().__init__(name, *args, **kwargs)
         if cell_size < 80:
             raise UserError(f'cell_size must be at least 80 pixels to be captioned, got {cell_size}')
-        if interpolation not in ('bilinear', 'nearest'):
-            raise UserError(f"interpolation must be 'bilinear' or 'nearest', got {interpolation!r}")
+        check_choice('interpolation', interpolation, ('bilinear', 'nearest'))
         self.cell_size = cell_size
         self.max_classes = max_classes
         self.colormap = colormap
@@ -86,7 +83,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         name: str = '',
         step: int = 0,
     ) -> np.ndarray:
-        """Draw one sample; mmpretrain's ``VisualizationHook`` calls this.
+        """Draw one sample; mmpretrain's ``VisualizationHook`` calls this, with arguments as for its own visualizer.
 
         Args:
             image (np.ndarray): Shape (H, W, 3), uint8, RGB; or (H, W, 1), grey.
@@ -98,26 +95,18 @@ class EvidenceVisualizer(UniversalVisualizer):
             resize (int, optional): Side of the cells instead of ``cell_size``.
             rescale_factor (float, optional): Cells this many times the picture's longer side, instead.
             text_cfg (dict, optional): More arguments of matplotlib's ``Text`` for the captions.
-            show (bool): Whether to open a window.
-            wait_time (float): Seconds the window stays; 0 is for ever.
-            out_file (str, optional): File to write, in place of the storage backends.
-            name (str): Identifier for the storage backends and the window's title.
-            step (int): Step for the storage backends.
+            show (bool): Whether to open a window, for ``wait_time`` seconds; 0 is for ever.
+            out_file (str, optional): File to write; else the storage backends get the drawing under ``name`` and
+                ``step``.
 
         Returns:
             np.ndarray: The drawing, (H', W', 3), uint8, RGB.
         """
         if resize is None and rescale_factor is not None:
             resize = round(max(image.shape[:2]) * rescale_factor)
+        options = dict(draw_gt=draw_gt, draw_pred=draw_pred, draw_score=draw_score)
         drawn = self.draw_sheet(
-            [image],
-            [data_sample],
-            classes,
-            cell_size=resize,
-            text_cfg=text_cfg,
-            draw_gt=draw_gt,
-            draw_pred=draw_pred,
-            draw_score=draw_score,
+            [image], [data_sample], classes, cell_size=resize, text_cfg=text_cfg, **options
         )
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
@@ -148,7 +137,7 @@ class EvidenceVisualizer(UniversalVisualizer):
             classes (Sequence[str], optional): Class names; those of the data set by default.
             title (str): Heading of the sheet.
             columns (int): Samples side by side.
-            cell_size (int, optional): Overrides the visualiser's.
+            cell_size (int, optional): Overrides the visualizer's.
             text_cfg (dict, optional): More arguments of matplotlib's ``Text`` for the captions.
             **panel_options (bool): ``draw_gt``, ``draw_pred``, ``draw_score``.
 
@@ -168,13 +157,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         blocks = [sample_panels(s, classes, self.max_classes, **panel_options) for s in data_samples]
         cell = max(cell_size or self.cell_size, 80)
         cells, columns = max(2, *map(len, blocks)), min(columns, len(blocks))
-        layout = SheetLayout(
-            cells=cells,
-            blocks=len(blocks),
-            columns=columns,
-            cell=cell,
-            heading=cell // 5 if title else 0,
-        )
+        layout = SheetLayout(cells, len(blocks), columns, cell, heading=cell // 5 if title else 0)
         drawn = [panel for block in blocks for panel in block]
         layout = replace(layout, legend=legend_lines(self.ax_save, layout, drawn) * layout.caption)
         width, height = layout.size
@@ -235,8 +218,9 @@ class EvidenceVisualizer(UniversalVisualizer):
         (x, y), spacing, indent = corner, max(cell / 9, 1.2 * letters), 0.0
         shown = _first_lines(panel.lines, int(cell / spacing) - 1)
         if panel.steps:
-            told = len(shown) - (len(shown) < len(panel.lines))  # the last line may count the others
-            colors = [OUTCOME_COLORS[outcome] for _, outcome in shown[: min(panel.steps, told)]]
+            # The last line may count the others.
+            labels = len(shown) - (len(shown) < len(panel.lines))
+            colors = [OUTCOME_COLORS[outcome] for _, outcome in shown[: min(panel.steps, labels)]]
             indent = draw_steps(self.ax_save, colors, x, y + spacing - 0.55 * letters, spacing, letters)
         for row, (text, outcome) in enumerate(shown):
             place = (x + indent, y + (row + 1) * spacing)
@@ -246,10 +230,11 @@ class EvidenceVisualizer(UniversalVisualizer):
         self, text: str, x: float, y: float, outcome: str, size: float, width: float | None = None, **style
     ) -> None:
         """``size`` and ``width`` in pixels; matplotlib wants points."""
+        points, color = size * 72 / self.dpi, OUTCOME_COLORS[outcome]
         default = dict(
-            size=size * 72 / self.dpi, va='bottom', ha='left', family='sans-serif', parse_math=False
+            size=points, color=color, va='bottom', ha='left', family='sans-serif', parse_math=False
         )
-        label = self.ax_save.text(x, y, text, **(default | dict(color=OUTCOME_COLORS[outcome]) | style))
+        label = self.ax_save.text(x, y, text, **(default | style))
         if width is not None:
             fit_label(label, width)
 

@@ -1,4 +1,7 @@
-"""Where things stand on the sheet, in pixels, and how a map is laid over a picture. Pure functions."""
+"""Where things stand on the sheet, in pixels, and pictures as they are shown. Pure functions.
+
+Pictures are (H, W, 3) uint8, or (H, W, 1) where they may be grey; boxes are (4,) xyxy in [0, 1] of the picture.
+"""
 
 from dataclasses import dataclass
 
@@ -7,20 +10,20 @@ import mmcv
 import numpy as np
 from PIL import Image
 
-__all__ = ['SheetLayout', 'fit_picture', 'overlay', 'zoom_picture']
+__all__ = ['SheetLayout', 'fit_picture', 'overlay', 'spotlight', 'zoom_picture']
 
 
 @dataclass(frozen=True)
 class SheetLayout:
     """A sheet of blocks; each block is one row of square cells under captions.
 
-    Args:
-        cells (int): Cells in a block.
-        blocks (int): Blocks on the sheet.
-        columns (int): Blocks side by side.
-        cell (int): Side of a cell, pixels.
-        heading (int): Height kept free above the blocks.
-        legend (int): Height kept free below the blocks.
+    Attributes:
+        cells: Cells in a block.
+        blocks: Blocks on the sheet.
+        columns: Blocks side by side.
+        cell: Side of a cell.
+        heading: Height kept free above the blocks.
+        legend: Height kept free below the blocks.
     """
 
     cells: int
@@ -75,40 +78,20 @@ class SheetLayout:
 
 
 def fit_picture(image: np.ndarray, side: int) -> np.ndarray:
-    """Scale a picture to fit a square cell, keeping its shape.
+    """Scale a picture, grey or not, so that its longer side is ``side``.
 
     Small pictures keep their hard pixel edges; large ones are averaged down.
-
-    Args:
-        image (np.ndarray): Shape (H, W, 3), or (H, W, 1) for grey, uint8.
-        side (int): Side of the cell, pixels.
-
-    Returns:
-        np.ndarray: Shape (h, w, 3) with max(h, w) = ``side``.
     """
     height, width = image.shape[:2]
-    if image.shape[2] == 1:
-        image = image.repeat(3, axis=2)
     scale = side / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return mmcv.imresize(
-        image, size, interpolation='nearest' if scale >= 1.5 else 'area' if scale < 1 else 'bicubic'
-    )
+    interpolation = 'nearest' if scale >= 1.5 else 'area' if scale < 1 else 'bicubic'
+    return mmcv.imresize(np.tile(image, 3 // image.shape[2]), size, interpolation=interpolation)
 
 
 def zoom_picture(image: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
-    """Cut a picture to a box and scale that to fit a square cell, keeping its shape.
-
-    Bilinear, as networks that zoom in see it; Pillow cuts at fractions of pixels.
-
-    Args:
-        image (np.ndarray): Shape (H, W, 3), or (H, W, 1) for grey, uint8.
-        box (np.ndarray): Shape (4,), xyxy in [0, 1] of the picture, of positive area.
-        side (int): Side of the cell, pixels.
-
-    Returns:
-        np.ndarray: Shape (h, w, 3) with max(h, w) = ``side``.
-    """
+    """Cut a picture, grey or not, to a box with an area, and scale that so that its longer side is ``side``."""
+    # Bilinear, as networks that zoom in see it; Pillow cuts at fractions of pixels.
     height, width = image.shape[:2]
     box = np.asarray(box, np.float64) * [width, height, width, height]
     sides = box[2:] - box[:2]
@@ -128,22 +111,30 @@ def overlay(
     """Lay a map over a grey copy of the picture; the hotter, the less of the picture shows through.
 
     Args:
-        picture (np.ndarray): Shape (H, W, 3), uint8.
-        heat (np.ndarray): Shape (h, w), non-negative, drawn as a share of its maximum. All zero leaves the grey
-            picture.
+        picture (np.ndarray): Shape (H, W, 3).
+        heat (np.ndarray): Shape (h, w), non-negative, drawn as a share of its maximum.
         colormap (str): Name of a matplotlib colour map.
         interpolation (str): 'bilinear' or 'nearest', from (h, w) to (H, W).
         strength (float): Opacity at the maximum, 0 to 1.
         gamma (float): Power of the share; below 1 it keeps the flanks of a sharp peak visible.
-
-    Returns:
-        np.ndarray: Shape (H, W, 3), uint8.
     """
     height, width = picture.shape[:2]
     share = np.asarray(heat, dtype=np.float32) / max(float(heat.max()), np.finfo(np.float32).tiny)
     share = mmcv.imresize(share, (width, height), interpolation=interpolation)[..., None]
-    grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     share = share**gamma
     color = matplotlib.colormaps[colormap](share[..., 0])[..., :3] * 255
     opacity = strength * share
-    return (grey * (1 - opacity) + color * opacity).round().astype(np.uint8)
+    return (_grey(picture) * (1 - opacity) + color * opacity).round().astype(np.uint8)
+
+
+def spotlight(picture: np.ndarray, box: np.ndarray, strength: float = 0.45) -> np.ndarray:
+    """Leave a picture as it is inside a box; outside grey, with ``strength`` (0 to 1) of its brightness."""
+    height, width = picture.shape[:2]
+    x0, y0, x1, y1 = np.round(np.asarray(box) * [width, height, width, height]).astype(int)
+    lit = (_grey(picture) * strength).round().astype(np.uint8)
+    lit[y0:y1, x0:x1] = picture[y0:y1, x0:x1]
+    return lit
+
+
+def _grey(picture: np.ndarray) -> np.ndarray:
+    return picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1)

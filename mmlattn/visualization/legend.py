@@ -9,10 +9,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from .layout import SheetLayout
+from .marks import draw_key, draw_turn, label_width
 from .panels import OUTCOME_COLORS, Panel
-from .path_drawing import draw_turn
-from .region_drawing import draw_key
-from .text import label_width
 
 __all__ = ['draw_legend', 'legend_lines']
 
@@ -24,14 +22,7 @@ KEY_WIDTHS = dict(none=0, bar=5.6, peak=1.6, region=1.9, lit=1.9, box=1.6, turn=
 
 
 def draw_legend(ax: Axes, layout: SheetLayout, panels: Sequence[Panel], colormap: str) -> None:
-    """Draw the legend left to right, in as many lines as it needs.
-
-    Args:
-        ax (Axes): In pixels of the sheet, y downwards.
-        layout (SheetLayout): Of the sheet, with room for :func:`legend_lines`.
-        panels (Sequence[Panel]): All panels drawn.
-        colormap (str): Of the maps.
-    """
+    """Draw the legend of all panels drawn left to right, in a layout with room for :func:`legend_lines`."""
     size = _text_size(layout)
     top = layout.size[1] - layout.legend - (layout.margin - layout.caption) / 2
     for label, key, x, line in _places(ax, layout, panels):

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
+from scipy.linalg import qr
 from torch import Tensor
 
 __all__ = ['AttentionMaps', 'draw_masks', 'telling_channels']
@@ -20,14 +20,14 @@ READING_AID = (
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """What one attention module did to one picture.
+    """What one attention module did to one picture; shapes are (C, h, w).
 
-    Args:
-        name (str): Of the module.
-        trunk (Tensor): T, shape (C, h, w).
-        mask (Tensor): M, shape (C, h, w).
-        fused (Tensor): (1 + M) T, or M T where learning is naive; shape (C, h, w).
-        naive (bool): Which of the two.
+    Attributes:
+        name: Of the module.
+        trunk: T.
+        mask: M.
+        fused: (1 + M) T, or M T where learning is naive.
+        naive: Which of the two.
     """
 
     name: str
@@ -38,39 +38,26 @@ class AttentionMaps:
 
 
 def telling_channels(mask: Tensor, count: int) -> list[int]:
-    """Channels that say most about the mask: pivots of a QR decomposition of its centred channels.
+    """At most ``count`` channels of a mask (C, h, w) that say most about it.
 
-    Args:
-        mask (Tensor): Shape (C, h, w).
-        count (int): How many at most.
-
-    Returns:
-        list[int]: The first varies most over the picture; each further one has the largest variance that no linear
-        combination of those before explains. Fewer than ``count`` if nothing is left to explain.
+    The first varies most over the picture; each further one has the largest variance that no linear combination of
+    those before explains: pivots of a QR decomposition. They end where nothing is left to explain.
     """
-    rest = mask.flatten(1).double()
-    rest = rest - rest.mean(dim=1, keepdim=True)
-    negligible = 1e-6 * rest.norm(dim=1).max()
-    chosen = []
-    for _ in range(min(count, len(rest))):
-        norms = rest.norm(dim=1)
-        best = int(norms.argmax())
-        if norms[best] <= negligible:
-            break
-        chosen.append(best)
-        direction = rest[best] / norms[best]
-        rest = rest - torch.outer(rest @ direction, direction)
-    return chosen
+    channels = mask.flatten(1).double()
+    centred = channels - channels.mean(dim=1, keepdim=True)
+    triangle, pivots = qr(centred.T.numpy(), mode='r', pivoting=True)
+    left = np.abs(triangle.diagonal())
+    return pivots[: len(left)][left > 1e-6 * left[0]][:count].tolist()
 
 
 @dataclass(frozen=True)
 class Grid:
     """Where cells stand on the figure, in inches from its top left corner.
 
-    Args:
-        rows (int): Attention modules.
-        channels (int): Channels of each.
-        aspect (float): Height of the picture over its width.
+    Attributes:
+        rows: Attention modules.
+        channels: Channels of each.
+        aspect: Height of the picture over its width.
     """
 
     rows: int
@@ -96,9 +83,8 @@ class Grid:
     def size(self) -> tuple[float, float]:
         """Width and height of the figure."""
         right = self.corner(0, 3 * self.channels)[0] + self.cell[0] + self.margin
-        text = (
-            2 * self.margin + self.head_scale * self.cell[0] + 5
-        )  # inches that the text beside the picture takes
+        # The text beside the picture takes 5 inches.
+        text = 2 * self.margin + self.head_scale * self.cell[0] + 5
         return max(right, text), self.corner(self.rows, 0)[1] + self.margin
 
     def corner(self, row: int, column: int) -> tuple[float, float]:

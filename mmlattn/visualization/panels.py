@@ -1,4 +1,8 @@
-"""What to draw of a data sample: one :class:`Panel` for each thing worth looking at, no drawing yet."""
+"""What to draw of a data sample: one :class:`Panel` for each thing worth looking at, no drawing yet.
+
+Points are (x, y) and boxes xyxy, in [0, 1] of the picture. A maker of panels gets the sample, the classes to show and
+the wording of the sample.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,9 +12,9 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from mmlattn.structures import attention_peaks
+from mmlattn.structures.evidence import attention_peaks
 
-from .wording import ShownClass, Wording, label_outcomes
+from .wording import ShownClass, Wording
 
 __all__ = ['OUTCOME_COLORS', 'Panel', 'Region', 'sample_panels']
 
@@ -27,11 +31,11 @@ MAX_REGIONS = 12
 class Region:
     """One numbered box.
 
-    Args:
-        box (Tensor): Shape (4,), xyxy in [0, 1] of the picture.
-        number (int): Its turn, counted from 1.
-        style (int): Which colour and line it has; boxes drawn together have different ones.
-        names (tuple[str, ...]): Classes that were read from it, written beside the number.
+    Attributes:
+        box: Shape (4,).
+        number: Its turn, counted from 1.
+        style: Which colour and line it has; boxes drawn together have different ones.
+        names: Classes that were read from it, written beside the number.
     """
 
     box: Tensor
@@ -44,22 +48,22 @@ class Region:
 class Panel:
     """One picture cell and its caption.
 
-    Args:
-        title (str): Caption above the picture.
-        outcome (str): Key of ``OUTCOME_COLORS``, the caption's colour.
-        heat (Tensor, optional): Shape (h, w), non-negative; laid over the whole picture.
-        heat_text (str): What the colours of ``heat`` say, for the legend.
-        heat_gamma (float): Power of ``heat`` that is drawn, see ``overlay``.
-        peak (Tensor, optional): Shape (2,), (x, y) in [0, 1] of the picture.
-        boxes (Tensor): Shape (K, 4), xyxy in [0, 1] of the picture, outlined.
-        regions (tuple[Region, ...]): Drawn over the picture with their numbers.
-        lit (Tensor, optional): Shape (4,), xyxy in [0, 1] of the picture, which is dimmed outside.
-        zoom (Tensor, optional): Shape (4,), xyxy in [0, 1] of the picture, of which only this is shown, enlarged.
-            ``boxes`` and ``regions`` are then in [0, 1] of what is shown, and boxes may stick out of it.
-        lines (tuple[tuple[str, str], ...]): (text, outcome) written on a blank cell in place of the picture.
-        steps (int): So many of the first ``lines`` followed each other; they are numbered and joined by arrows.
-        turn (int, optional): The number that ``title`` has among such steps.
-        told (tuple[str, ...]): Captions of classes that need not be listed, besides ``title``.
+    Attributes:
+        title: Caption above the picture.
+        outcome: Key of ``OUTCOME_COLORS``, the caption's colour.
+        heat: Shape (h, w), non-negative; laid over the whole picture.
+        heat_text: What the colours of ``heat`` say, for the legend.
+        heat_gamma: Power of ``heat`` that is drawn, see ``overlay``.
+        peak: Shape (2,), (x, y).
+        boxes: Shape (K, 4), outlined.
+        regions: Drawn over the picture with their numbers.
+        lit: Shape (4,), the box outside of which the picture is dimmed.
+        zoom: Shape (4,), the part of the picture that is shown, enlarged. ``boxes`` and ``regions`` are then in
+            [0, 1] of this part, and boxes may stick out of it.
+        lines: (text, outcome) written on a blank cell in place of the picture.
+        steps: How many of the first ``lines`` followed each other; they are numbered and joined by arrows.
+        turn: The number that ``title`` has among such steps.
+        listed: Captions of classes that need not be listed elsewhere, besides ``title``.
     """
 
     title: str
@@ -75,7 +79,7 @@ class Panel:
     lines: tuple[tuple[str, str], ...] = ()
     steps: int = 0
     turn: int | None = None
-    told: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
 
 
 def sample_panels(
@@ -88,31 +92,23 @@ def sample_panels(
 ) -> list[Panel]:
     """All panels of one sample: the picture with its true boxes, the evidence, and a list of labels not drawn there.
 
-    Args:
-        sample (DataSample): Prediction, ground truth and evidence, whatever of them there is.
-        classes (Sequence[str], optional): Class names; their numbers without.
-        max_classes (int): Draw evidence of at most so many classes, best scores first.
-        draw_gt (bool): Whether to show the ground truth.
-        draw_pred (bool): Whether to show the prediction and its evidence.
-        draw_score (bool): Whether captions give scores.
-
-    Returns:
-        list[Panel]: At least one, the picture itself.
+    Arguments are those of ``EvidenceVisualizer`` and its ``visualize_cls``; evidence of at most ``max_classes``
+    classes is drawn, best scores first.
     """
     words = Wording(sample, classes, draw_gt, draw_score)
     title = 'picture'
-    if draw_gt and 'gt_label' in sample:
-        names = [str(classes[i]) if classes is not None else str(i) for i in sample.gt_label.tolist()]
+    if words.present is not None:
+        names = [str(classes[i]) if classes is not None else str(i) for i in words.present]
         title = 'truth: ' + (', '.join(names) or 'nothing')
-    found = [words.describe(*item) for item in label_outcomes(sample, draw_gt, draw_pred).items()]
+    found = [words.describe(*item) for item in words.outcomes(draw_pred).items()]
     evidence = [
         panel
         for name, make in EVIDENCE_PANELS.items()
         if draw_pred and name in sample
         for panel in make(sample, found[:max_classes], words)
     ]
-    told = {caption for panel in evidence for caption in (panel.title, *panel.told)}
-    if rest := tuple((item.caption, item.outcome) for item in found if item.caption not in told):
+    listed = {caption for panel in evidence for caption in (panel.title, *panel.listed)}
+    if rest := tuple((item.caption, item.outcome) for item in found if item.caption not in listed):
         if len(rest) == len(found):
             evidence = [Panel('labels', lines=rest), *evidence]
         elif evidence[-1].lines:
@@ -142,19 +138,16 @@ def _attention_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wo
 def _path_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
     """One panel: the labels in the order in which they were emitted, those known before, and those missed."""
     scores, known = sample.get('pred_score'), sample.get('label_present', torch.zeros(0)).tolist()
-    path = _path(sample)
-    lines = [
-        (words.caption(label, scores) + ('  known' if label in known else ''), words.outcome(label))
-        for label in path
+    path = {label: words.caption(label, scores) for label in _path(sample)}
+    missed = [
+        words.caption(label, scores) for label, outcome in words.outcomes().items() if outcome == 'missed'
     ]
-    outcomes = label_outcomes(sample, words.draw_gt)
-    missed = [words.caption(label, scores) for label, outcome in outcomes.items() if outcome == 'missed']
-    lines = [*(lines or [('no labels', 'predicted')]), *((caption, 'missed') for caption in missed)]
+    steps = [(path[c] + ('  known' if c in known else ''), words.outcome(c)) for c in _path(sample)]
+    lines = (*(steps or [('no labels', 'predicted')]), *((caption, 'missed') for caption in missed))
     title = 'label path'
     if words.draw_score and 'path_logprob' in sample:
         title += f'  p = {math.exp(sample.path_logprob):.2g}'
-    told = (*missed, *(words.caption(label, scores) for label in path))
-    return [Panel(title, lines=tuple(lines), steps=len(path), told=told)]
+    return [Panel(title, lines=lines, steps=len(steps), listed=(*missed, *path.values()))]
 
 
 def _path(sample: DataSample) -> list[int]:
@@ -170,28 +163,21 @@ def _region_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wordi
     if 'region_names' in sample:
         return _scale_panels(sample, words)
     boxes, source = sample.regions.detach().cpu().float(), {}
-    drawn, title = boxes.isfinite().all(dim=1).nonzero().flatten().tolist(), f'{len(boxes)} regions, in order'
+    finite = drawn = boxes.isfinite().all(dim=1).nonzero().flatten().tolist()
     if 'region_scores' in sample and len(boxes):
         best = {item.label: int(sample.region_scores[:, item.label].argmax()) for item in shown}
-        source = {label: row for label, row in best.items() if row in drawn}
-    if len(boxes) < 2:
-        title = '1 region' if len(boxes) else 'no regions'
-    lost = len(boxes) - len(drawn)
-    if len(drawn) > MAX_REGIONS:
-        drawn = sorted(set(source.values())) or drawn[:MAX_REGIONS]
+        source = {label: row for label, row in best.items() if row in finite}
+    if len(finite) > MAX_REGIONS:
+        drawn = sorted(set(source.values())) or finite[:MAX_REGIONS]
+    if len(finite) < len(boxes):
+        title = f'{len(boxes) - len(finite)} of {len(boxes)} regions not finite'
+    elif len(finite) > MAX_REGIONS:
         few = f'{len(drawn)} of {len(boxes)} regions'
         title = f'{few} read' if source else f'first {few}'
-    if lost:
-        title = f'{lost} of {len(boxes)} regions not finite'
-    regions = {
-        row: Region(
-            boxes[row],
-            row + 1,
-            style,
-            tuple(item.name for item in shown if source.get(item.label) == row),
-        )
-        for style, row in enumerate(drawn)
-    }
+    else:
+        title = {0: 'no regions', 1: '1 region'}.get(len(boxes), f'{len(boxes)} regions, in order')
+    names = {row: tuple(item.name for item in shown if source.get(item.label) == row) for row in drawn}
+    regions = {row: Region(boxes[row], row + 1, style, names[row]) for style, row in enumerate(drawn)}
     panels = [Panel(title, regions=tuple(regions.values()))]
     for item in (item for item in shown if item.label in source):
         region = replace(regions[source[item.label]], names=())
@@ -207,12 +193,14 @@ def _scale_panels(sample: DataSample, words: Wording) -> list[Panel]:
     for row, name in enumerate(sample.region_names):
         says, outcome = words.best(scores[row]) if scores is not None else ('', 'predicted')
         seen = _zoomed_panel(boxes, row, words.true_boxes())
-        told = (says,) if len(boxes) == 1 else ()
-        panels.append(replace(seen, title=f'{name}: {says}' if says else name, outcome=outcome, told=told))
+        listed = (says,) if len(boxes) == 1 else ()
+        panels.append(
+            replace(seen, title=f'{name}: {says}' if says else name, outcome=outcome, listed=listed)
+        )
     if fused := [words.best(row) for row in sample.get('fused_scores', ())]:
         numbers = ['+'.join(map(str, range(1, count + 3))) for count in range(len(fused))]
         lines = tuple((f'{n}: {says}', outcome) for n, (says, outcome) in zip(numbers, fused, strict=True))
-        panels.append(Panel('together', lines=lines, told=(fused[-1][0],)))
+        panels.append(Panel('together', lines=lines, listed=(fused[-1][0],)))
     return panels
 
 

@@ -2,27 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
 import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from mmlattn.structures.frames import frame_sizes
+from mmlattn.structures.frames import keeps_frame
+from mmlattn.structures.labels import IGNORED_FIELDS, label_matrix, listed_labels
 
-__all__ = ['ShownClass', 'Wording', 'label_outcomes']
+__all__ = ['ShownClass', 'Wording']
 
 
 @dataclass(frozen=True)
 class ShownClass:
     """A class whose evidence is drawn.
 
-    Args:
-        label (int): Its index.
-        outcome (str): Key of ``OUTCOME_COLORS``.
-        name (str): Its name.
-        caption (str): Name and score.
-        boxes (Tensor): Shape (N, 4), true boxes of the class, xyxy in [0, 1] of the picture.
+    Attributes:
+        label: Its index.
+        outcome: Key of ``OUTCOME_COLORS``.
+        name: Its name.
+        caption: Name and score.
+        boxes: Its true boxes, (N, 4) xyxy in [0, 1] of the picture.
     """
 
     label: int
@@ -36,17 +37,35 @@ class ShownClass:
 class Wording:
     """How a sample is put into words.
 
-    Args:
-        sample (DataSample): As for :func:`sample_panels`.
-        classes (Sequence[str], optional): As there.
-        draw_gt (bool): As there.
-        draw_score (bool): As there.
+    Attributes:
+        sample: Prediction and ground truth, whatever of them there is.
+        classes: Class names; their numbers without.
+        draw_gt: Whether the ground truth may be told.
+        draw_score: Whether captions give scores.
     """
 
     sample: DataSample
-    classes: Sequence[str] | None
-    draw_gt: bool
-    draw_score: bool
+    classes: Sequence[str] | None = None
+    draw_gt: bool = True
+    draw_score: bool = True
+
+    @cached_property
+    def present(self) -> list[int] | None:
+        """True classes in the order of the data set; None if there is no truth to tell."""
+        if self.draw_gt and 'gt_label' in self.sample:
+            return listed_labels([self.sample])[0].tolist()
+        if self.draw_gt and 'gt_score' in self.sample:
+            return (label_matrix([self.sample], len(self.sample.gt_score))[0] > 0).nonzero()[:, 0].tolist()
+        return None
+
+    @cached_property
+    def ignored(self) -> set[int]:
+        """Classes of which it is not known whether they are there."""
+        fields = [field for field in IGNORED_FIELDS if self.sample.get(field) is not None]
+        unknown = [listed_labels([self.sample], field=field)[0] for field in fields]
+        if 'gt_score' in self.sample:
+            unknown.append((self.sample.gt_score < 0).nonzero()[:, 0])
+        return {label for labels in unknown for label in labels.tolist()}
 
     def name(self, label: int) -> str:
         """Name of a class."""
@@ -64,57 +83,31 @@ class Wording:
         return self.caption(label, scores), self.outcome(label)
 
     def outcome(self, label: int) -> str:
-        """Whether it is right to predict a class, a key of ``OUTCOME_COLORS``."""
-        return _outcome(label, self.sample, self.draw_gt)
+        """Whether it is right to predict a class: 'correct', 'wrong', 'ignored', or 'predicted' without a truth."""
+        if self.present is None:
+            return 'predicted'
+        if label in self.present:
+            return 'correct'
+        return 'ignored' if label in self.ignored else 'wrong'
 
-    def true_boxes(self) -> Tensor:
-        """All true boxes, shape (N, 4), if they may be drawn and lie where they did in the original picture."""
-        known = self.draw_gt and 'gt_label' in self.sample and 'gt_boxes' in self.sample
-        shown = known and _keeps_frame(self.sample)
-        return torch.as_tensor(self.sample.gt_boxes) if shown else torch.zeros(0, 4)
+    def outcomes(self, draw_pred: bool = True) -> dict[int, str]:
+        """The outcome of each class that is predicted, 'missed' for those that should be; best score first."""
+        predicted = (
+            set(self.sample.pred_label.tolist()) if draw_pred and 'pred_label' in self.sample else set()
+        )
+        outcomes = {label: self.outcome(label) for label in predicted}
+        outcomes |= dict.fromkeys(set(self.present or ()) - predicted, 'missed')
+        scores = self.sample.pred_score.tolist() if 'pred_score' in self.sample else None
+        return dict(sorted(outcomes.items(), key=lambda item: (-scores[item[0]] if scores else 0, item[0])))
+
+    def true_boxes(self, label: int | None = None) -> Tensor:
+        """True boxes, of one class or all, (N, 4), if they may be told and the network saw the whole picture."""
+        if not self.draw_gt or 'gt_boxes' not in self.sample or not keeps_frame(self.sample):
+            return torch.zeros(0, 4)
+        boxes = torch.as_tensor(self.sample.gt_boxes)
+        return boxes if label is None else boxes[torch.as_tensor(self.sample.gt_box_labels) == label]
 
     def describe(self, label: int, outcome: str) -> ShownClass:
         """A predicted or true class."""
-        boxes = torch.zeros(0, 4)
-        if self.draw_gt and 'gt_boxes' in self.sample and _keeps_frame(self.sample):
-            own = torch.as_tensor(self.sample.gt_box_labels) == label
-            boxes = torch.as_tensor(self.sample.gt_boxes)[own]
         caption = self.caption(label, self.sample.get('pred_score'))
-        return ShownClass(label, outcome, self.name(label), caption, boxes)
-
-
-def label_outcomes(sample: DataSample, draw_gt: bool = True, draw_pred: bool = True) -> dict[int, str]:
-    """Compare predicted with true labels.
-
-    Args:
-        sample (DataSample): Any of ``pred_label``, ``pred_score``, ``gt_label``, ``gt_label_ignore``.
-        draw_gt (bool): Whether to look at the ground truth.
-        draw_pred (bool): Whether to look at the prediction.
-
-    Returns:
-        dict[int, str]: 'correct', 'wrong', 'missed' or 'ignored' for each class that is predicted or true, best
-        score first; 'predicted' for all when there is no truth to compare with.
-    """
-    predicted = set(sample.pred_label.tolist()) if draw_pred and 'pred_label' in sample else set()
-    outcomes = {label: _outcome(label, sample, draw_gt) for label in predicted}
-    if draw_gt and 'gt_label' in sample:
-        outcomes |= dict.fromkeys(set(sample.gt_label.tolist()) - predicted, 'missed')
-    scores = sample.pred_score.tolist() if 'pred_score' in sample else None
-    return dict(sorted(outcomes.items(), key=lambda item: (-scores[item[0]] if scores else 0, item[0])))
-
-
-def _keeps_frame(sample: DataSample) -> bool:
-    """Whether the network saw the whole picture, unflipped, as far as the sample tells; true boxes fit that only."""
-    if 'ori_shape' not in sample or 'img_shape' not in sample:
-        return not sample.get('flip')
-    resized, shown = frame_sizes(dict(sample.metainfo_items()))
-    return not sample.get('flip') and bool((np.abs(shown - resized) <= 1).all())
-
-
-def _outcome(label: int, sample: DataSample, draw_gt: bool) -> str:
-    """Whether it is right to predict a class."""
-    if not draw_gt or 'gt_label' not in sample:
-        return 'predicted'
-    if label in sample.gt_label.tolist():
-        return 'correct'
-    return 'ignored' if label in sample.get('gt_label_ignore', torch.zeros(0)).tolist() else 'wrong'
+        return ShownClass(label, outcome, self.name(label), caption, self.true_boxes(label))

@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 from mmlattn.visualization import EvidenceVisualizer
 from mmlattn.visualization.layout import SheetLayout, fit_picture, overlay
 from mmlattn.visualization.panels import sample_panels
-from mmlattn.visualization.wording import label_outcomes
+from mmlattn.visualization.wording import Wording
 
 CLASSES = ('cat', 'dog', 'bird')
 
@@ -37,11 +37,21 @@ def visualizer():
 
 
 def test_outcomes_are_ordered_by_score():
-    assert list(label_outcomes(make_sample()).items()) == [(1, 'wrong'), (0, 'correct'), (2, 'missed')]
-    assert label_outcomes(make_sample(), draw_gt=False) == {1: 'predicted', 0: 'predicted'}
+    assert list(Wording(make_sample()).outcomes().items()) == [(1, 'wrong'), (0, 'correct'), (2, 'missed')]
+    assert Wording(make_sample(), draw_gt=False).outcomes() == {1: 'predicted', 0: 'predicted'}
     sample = make_sample()
     sample.set_field(torch.tensor([1]), 'gt_label_ignore')
-    assert label_outcomes(sample)[1] == 'ignored'
+    assert Wording(sample).outcomes()[1] == 'ignored'
+    difficult = make_sample()
+    difficult.set_field([1], 'gt_label_difficult', field_type='metainfo')
+    assert Wording(difficult).outcomes()[1] == 'ignored'
+
+
+def test_targets_are_a_truth_as_labels_are():
+    sample = make_sample().set_gt_score(torch.tensor([1.0, -1.0, 1.0]))
+    del sample.gt_label
+    assert Wording(sample).outcomes() == {1: 'ignored', 0: 'correct', 2: 'missed'}
+    assert sample_panels(sample, CLASSES)[0].title == 'truth: cat, bird'
 
 
 def test_panels_say_what_the_sample_holds():

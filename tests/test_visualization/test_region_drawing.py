@@ -12,8 +12,9 @@ from mmpretrain.structures import DataSample
 from mmlattn.engine import EvidenceVisualizationHook
 from mmlattn.structures import set_regions
 from mmlattn.visualization import EvidenceVisualizer
+from mmlattn.visualization.layout import spotlight
+from mmlattn.visualization.marks import place_tags
 from mmlattn.visualization.panels import MAX_REGIONS, sample_panels
-from mmlattn.visualization.region_drawing import place_tags, spotlight
 
 CLASSES = ('cat', 'dog', 'bird')
 QUARTERS = [[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]]

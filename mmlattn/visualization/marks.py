@@ -1,4 +1,7 @@
-"""Numbered boxes on a picture, each with a tag that stays legible."""
+"""Marks drawn on the sheet: numbered boxes with tags that stay legible, numbered dots joined by arrows.
+
+The axes are in pixels of the sheet, y downwards. ``letters`` is a height of letters in pixels.
+"""
 
 from collections.abc import Sequence
 
@@ -6,16 +9,29 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, Rectangle
 from matplotlib.text import Text
 
 from .panels import Region
-from .text import fit_label, label_width
 
-__all__ = ['draw_key', 'draw_regions', 'place_tags', 'spotlight']
+__all__ = ['draw_key', 'draw_regions', 'draw_steps', 'draw_turn', 'fit_label', 'label_width', 'place_tags']
 
 # Okabe and Ito's palette, told apart with any colour vision; after its end it comes again with dashed lines.
 REGION_COLORS = ('#E69F00', '#56B4E9', '#009E73', '#F0E442', '#CC79A7', '#0072B2', '#D55E00')
+
+
+def label_width(label: Text) -> float:
+    """Width of a text that stands on an axes, pixels."""
+    return label.get_window_extent().width
+
+
+def fit_label(label: Text, width: float) -> None:
+    """Shorten a text to a width in pixels; its first letter stays, and a score, which follows two spaces."""
+    name, *score = label.get_text().split('  ')
+    for length in range(len(name) - 1, 0, -1):
+        if label_width(label) <= width:
+            return
+        label.set_text('  '.join([name[:length].rstrip() + '…', *score]))
 
 
 def draw_regions(
@@ -23,16 +39,12 @@ def draw_regions(
 ) -> None:
     """Draw boxes and, above all of them, their tags: the number, and the names as far as they fit.
 
-    Args:
-        ax (Axes): In pixels of the sheet, y downwards.
-        regions (Sequence[Region]): At least one.
-        corner (tuple[int, int]): Left and top of the picture.
-        size (tuple[int, int]): Width and height of the picture.
-        cell (int): Side of the cell, pixels.
+    The picture stands in a cell of ``cell`` pixels, its left top at ``corner``, its width and height are ``size``.
     """
     line, letters, points = max(cell / 80, 1.5), max(cell / 17, 8), 72 / ax.figure.dpi
     frame = np.array([*size, *size])
-    inset = min(line, *frame / 2)  # so that lines on the border are seen whole
+    # So that lines on the border are seen whole.
+    inset = min(line, *frame / 2)
     boxes = (torch.stack([region.box for region in regions]).numpy() * frame).clip(inset, frame - inset)
     for region, (x0, y0, x1, y1) in zip(regions, boxes + np.tile(corner, 2), strict=True):
         color, stroke = _style(region)
@@ -62,7 +74,7 @@ def place_tags(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -> 
 
     Args:
         boxes (np.ndarray): Shape (N, 4), xyxy, pixels of the picture.
-        sizes (np.ndarray): Shape (N, 2), width and height of the tags, pixels.
+        sizes (np.ndarray): Shape (N, 2), width and height of the tags.
         frame (tuple[int, int]): Width and height of the picture.
 
     Returns:
@@ -76,24 +88,6 @@ def place_tags(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -> 
         covered = shared.clip(0).prod(-1).sum(-1)
         corners = np.concatenate([corners, places[[covered.argmin()]]])
     return corners
-
-
-def spotlight(picture: np.ndarray, box: np.ndarray, strength: float = 0.45) -> np.ndarray:
-    """Leave a picture as it is inside a box, grey and dim outside.
-
-    Args:
-        picture (np.ndarray): Shape (H, W, 3), uint8.
-        box (np.ndarray): Shape (4,), xyxy in [0, 1] of the picture.
-        strength (float): What is left of the brightness outside, 0 to 1.
-
-    Returns:
-        np.ndarray: Shape (H, W, 3), uint8.
-    """
-    height, width = picture.shape[:2]
-    x0, y0, x1, y1 = np.round(np.asarray(box) * [width, height, width, height]).astype(int)
-    lit = (picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1) * strength).round().astype(np.uint8)
-    lit[y0:y1, x0:x1] = picture[y0:y1, x0:x1]
-    return lit
 
 
 def _style(region: Region) -> tuple[str, str | tuple]:
@@ -141,3 +135,30 @@ def _outline(box: np.ndarray, step: float) -> np.ndarray:
     ys = np.linspace(y0, y1, max(int((y1 - y0) / step), 1) + 1)
     sides = ((xs, y0), (x1, ys), (xs[::-1], y1), (x0, ys[::-1]))
     return np.concatenate([np.stack(np.broadcast_arrays(x, y), axis=-1) for x, y in sides])
+
+
+def draw_steps(ax: Axes, colors: Sequence[str], x: float, y: float, spacing: float, letters: float) -> float:
+    """Draw a column of dots, counted from 1, each with an arrow to the next.
+
+    The left edge is at ``x``, the middle of the first dot at ``y``, and ``spacing`` is more than ``letters``.
+
+    Returns:
+        float: Width of the column, with the space that parts it from a text.
+    """
+    radius, points = 0.54 * letters, 72 / ax.figure.dpi
+    for row, color in enumerate(colors):
+        middle = y + row * spacing
+        draw_turn(ax, row + 1, color, x + radius, middle, radius)
+        if row:
+            arrow = dict(arrowstyle='-|>', color='#666666', shrinkA=0, shrinkB=0)
+            arrow |= dict(lw=max(letters / 12, 1) * points, mutation_scale=0.6 * letters * points)
+            ends = dict(xy=(x + radius, middle - radius), xytext=(x + radius, middle - spacing + radius))
+            ax.annotate('', **ends, arrowprops=arrow, annotation_clip=False)
+    return 3 * radius
+
+
+def draw_turn(ax: Axes, turn: int, color: str, x: float, y: float, radius: float) -> None:
+    """Draw a dot with a number around (x, y)."""
+    ax.add_patch(Circle((x, y), radius, fc=color, ec='none'))
+    size = (1.35 if turn < 10 else 1.0) * radius * 72 / ax.figure.dpi
+    ax.text(x, y, str(turn), color='white', weight='bold', size=size, ha='center', va='center_baseline')
