@@ -4,18 +4,9 @@ _base_ = [
     '_base_/models/racnn_r50.py',
     '_base_/datasets/cars_448.py',
     '_base_/schedules/racnn_sgd_81e.py',
-    '_base_/default_runtime.py',
+    '_base_/racnn_runtime.py',
 ]
 
 model = dict(head=dict(num_classes=196))
 
-test_evaluator = [
-    dict(type='Accuracy', topk=(1, 5)),
-    dict(type='mmlattn.ScaleAccuracy'),
-]
-
-custom_hooks = [
-    dict(type='mmlattn.ReproducibilityHook'),
-    dict(type='mmlattn.ClassNamesHook'),
-    {{_base_.phase_hook}},
-]
+test_evaluator = [*_base_.test_evaluator, dict(type='mmlattn.ScaleAccuracy')]

@@ -4,17 +4,11 @@ _base_ = [
     '_base_/models/racnn_r50.py',
     '_base_/datasets/cub_448.py',
     '_base_/schedules/racnn_sgd_81e.py',
-    '_base_/default_runtime.py',
+    '_base_/racnn_runtime.py',
 ]
 
 test_evaluator = [
-    dict(type='Accuracy', topk=(1, 5)),
+    *_base_.test_evaluator,
     dict(type='mmlattn.ScaleAccuracy'),
     dict(type='mmlattn.RegionQuality', center_crop=True),
-]
-
-custom_hooks = [
-    dict(type='mmlattn.ReproducibilityHook'),
-    dict(type='mmlattn.ClassNamesHook'),
-    {{_base_.phase_hook}},
 ]

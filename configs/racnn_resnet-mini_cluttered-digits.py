@@ -3,7 +3,7 @@
 _base_ = [
     '_base_/models/racnn_resnet-mini.py',
     '_base_/datasets/cluttered-digits.py',
-    '_base_/default_runtime.py',
+    '_base_/racnn_runtime.py',
 ]
 
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.05))
@@ -16,19 +16,5 @@ val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=32)
 
-custom_hooks = [
-    dict(type='mmlattn.ReproducibilityHook'),
-    dict(type='mmlattn.ClassNamesHook'),
-    dict(
-        type='mmlattn.RACNNPhaseHook',
-        warmup=6,
-        pretrain_apn=2,
-        cls=3,
-        apn=1,
-        max_cycles=2,
-        final=4,
-        tolerance=None,
-    ),
-]
-find_unused_parameters = True
+phases = dict(warmup=6, pretrain_apn=2, cls=3, apn=1, max_cycles=2, final=4, tolerance=None)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best=None), logger=dict(interval=47))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,9 +27,11 @@ def _scope():
         yield
 
 
-def phase_hook(cfg):
+def stages(cfg):
     (hook,) = (hook for hook in cfg.custom_hooks if hook.type.endswith('RACNNPhaseHook'))
-    return HOOKS.build(hook)
+    hook = HOOKS.build(hook)
+    hook.before_run(SimpleNamespace(cfg=cfg))
+    return hook.schedule.stages
 
 
 def test_the_papers_model_has_the_papers_size():
@@ -47,9 +50,9 @@ def test_the_papers_model_has_the_papers_size():
 @pytest.mark.parametrize('name', NAMES)
 def test_phases_fill_the_training(name):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    stages = phase_hook(cfg).schedule.stages
-    assert sum(stage.length for stage in stages) == cfg.train_cfg.max_epochs
-    assert [stage.phase for stage in stages][:2] == ['cls', 'pretrain_apn'] and stages[-1].phase == 'cls'
+    assert sum(stage.length for stage in stages(cfg)) == cfg.train_cfg.max_epochs
+    phases = [stage.phase for stage in stages(cfg)]
+    assert phases[:2] == ['cls', 'pretrain_apn'] and phases[-1] == 'cls'
     assert cfg.find_unused_parameters
 
 
@@ -63,7 +66,7 @@ def test_rates_fall_in_the_final_stage(name):
         rates.append(wrapper.param_groups[0]['lr'])
         wrapper.optimizer.step()
         scheduler.step()
-    start = sum(stage.length for stage in phase_hook(cfg).schedule.stages[:-1])
+    start = sum(stage.length for stage in stages(cfg)[:-1])
     peak = cfg.optim_wrapper.optimizer.lr
     assert rates == pytest.approx([peak] * start + [peak / 10] * 10 + [peak / 100] * 10)
 
@@ -94,9 +97,8 @@ def test_trains_and_tests_on_cub(tmp_path):
         'model.backbone.init_cfg=None', 'model.backbone.depth=18', 'model.backbone.stem_channels=8',
         'model.backbone.base_channels=8', 'model.head.in_channels=64', 'model.localizer.in_channels=64',
         'train_dataloader.batch_size=2',
-        'train_cfg.max_epochs=4', 'train_cfg.val_interval=4', 'custom_hooks.2.warmup=1',
-        'custom_hooks.2.pretrain_apn=1', 'custom_hooks.2.cls=0', 'custom_hooks.2.apn=1',
-        'custom_hooks.2.max_cycles=1', 'custom_hooks.2.final=1',
+        'train_cfg.max_epochs=4', 'train_cfg.val_interval=4', 'phases.warmup=1', 'phases.pretrain_apn=1',
+        'phases.cls=0', 'phases.apn=1', 'phases.max_cycles=1', 'phases.final=1',
     ]  # fmt: skip
     trained = run_tool(
         'train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options', *options, cwd=tmp_path

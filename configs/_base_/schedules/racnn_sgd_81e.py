@@ -13,16 +13,14 @@ val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=64)
 
-# For custom_hooks of the config that inherits this.
-phase_hook = dict(
-    type='mmlattn.RACNNPhaseHook',
+# In epochs; for another schedule --cfg-options phases.cls=5 and the like.
+phases = dict(
     warmup=20,
     pretrain_apn=5,
     cls=10,
     apn=2,
     max_cycles=3,
     final=20,
-    tolerance=None,  # lengths as they stand, so that rates fall where they should
+    # Lengths as they stand, so that rates fall where they should.
+    tolerance=None,
 )
-# In each phase a part of the model rests.
-find_unused_parameters = True

@@ -163,7 +163,7 @@ class RACNNPhaseHook(Hook):
         if any(stage.phase != 'cls' for stage in self.schedule.stages) and not inner.localizers_learn():
             raise UserError(
                 'the schedule has phases for attention proposal networks, but the localizers of the model have no '
-                'parameters: set pretrain_apn=0 and apn=0 in RACNNPhaseHook, or '
+                'parameters: set pretrain_apn=0 and apn=0 in phases of the config, or '
                 "model.localizer=dict(type='mmlattn.APN', ...)"
             )
         if is_model_wrapper(model) and not getattr(model, 'find_unused_parameters', True):
