@@ -1,4 +1,7 @@
-"""Reading annotation files: what each must pass before training starts, and words that say what to mend."""
+"""Reading annotation files: what each must pass before training starts.
+
+Whatever is wrong is a ``UserError`` that names the file, the entry and what to mend.
+"""
 
 import json
 import os
@@ -16,16 +19,12 @@ from mmlattn.utils.errors import UserError
 
 
 def refuse(ann_file: str, entry: str, problem: str) -> NoReturn:
-    """Refuse an entry of an annotation file, with a ``UserError`` that names file, entry and problem."""
+    """Refuse an entry of an annotation file."""
     raise UserError(f'{ann_file}: {entry}: {problem}')
 
 
 def read_bytes(path: str, mend: str) -> bytes:
-    """The content of a file; ``mend`` says what to do where there is no such file.
-
-    Raises:
-        UserError: If there is no such file.
-    """
+    """The content of a file; ``mend`` says what to do where there is no such file."""
     try:
         return get(path)
     except FileNotFoundError as error:
@@ -33,11 +32,7 @@ def read_bytes(path: str, mend: str) -> bytes:
 
 
 def read_text(path: str, mend: str) -> str:
-    """As :func:`read_bytes`, the text of a file in UTF-8.
-
-    Raises:
-        UserError: If there is no such file, or it is no text.
-    """
+    """The text of a file in UTF-8, with or without a byte order mark; ``mend`` as for :func:`read_bytes`."""
     try:
         return read_bytes(path, mend).decode('utf-8-sig')
     except UnicodeDecodeError as error:
@@ -45,11 +40,7 @@ def read_text(path: str, mend: str) -> str:
 
 
 def load_json(ann_file: str, sections: Mapping[str, type]) -> dict:
-    """Read a json object that has all ``sections``, each a ``list`` or a ``dict``.
-
-    Raises:
-        UserError: If the file is missing, is no json in UTF-8, or lacks a section.
-    """
+    """Read a json object that has all ``sections``, each a ``list`` or a ``dict``."""
     content = read_bytes(ann_file, 'set data_root and ann_file of the data set')
     try:
         content = json.loads(content)
@@ -85,32 +76,23 @@ def checked(
 ) -> Iterator[dict]:
     """The entries of a section of a json, each checked when it is asked for.
 
-    Args:
-        keys (Sequence[str]): What every entry must have.
-        problem (Callable): What else is wrong with an entry, or None.
-
-    Raises:
-        UserError: At the first entry with a problem.
+    An entry must be an object with all ``keys``; ``problem`` says what else is wrong with it, or None.
     """
     for number, entry in enumerate(entries):
-        where = f'{section}[{number}]'
         if not isinstance(entry, dict):
-            refuse(ann_file, where, f'must be an object, got {entry!r}')
-        missing = [key for key in keys if key not in entry]
-        found = f'{", ".join(missing)} is missing' if missing else problem(entry)
+            found = f'must be an object, got {entry!r}'
+        else:
+            missing = [key for key in keys if key not in entry]
+            found = f'{", ".join(missing)} is missing' if missing else problem(entry)
         if found:
-            refuse(ann_file, where, found)
+            refuse(ann_file, f'{section}[{number}]', found)
         yield entry
 
 
 def check_classes(
     classes: Sequence[str], ann_file: str, known: Iterable[str] | None = None
 ) -> tuple[str, ...]:
-    """See that class names are a list of different strings, and all of them ``known`` unless that is None.
-
-    Raises:
-        UserError: Naming the classes that are not.
-    """
+    """See that class names are a list of different strings, and all of them ``known`` unless that is None."""
     if isinstance(classes, str) or not isinstance(classes, Sequence):
         raise UserError(f'{ann_file}: classes must be a list of names, got {classes!r}')
     names = tuple(classes)
@@ -129,35 +111,26 @@ def check_classes(
     return names
 
 
-def check_same_classes(
-    in_file: tuple[str, ...], in_config: Sequence[str] | None, ann_file: str, entry: str
-) -> None:
-    """See that the classes of the config, if it names any, are those of the annotation file.
-
-    Raises:
-        UserError: If they are not.
-    """
-    if in_config is not None and check_classes(in_config, ann_file) != in_file:
+def set_classes(metainfo: dict, classes: tuple[str, ...], ann_file: str, entry: str) -> None:
+    """Put the classes of an annotation file into the metainfo, which may name the same already and no others."""
+    in_config = metainfo.get('classes')
+    if in_config is not None and check_classes(in_config, ann_file) != classes:
         refuse(
             ann_file,
             entry,
-            f'its classes are {reprlib.repr(in_file)} but metainfo.classes of the data set are '
+            f'its classes are {reprlib.repr(classes)} but metainfo.classes of the data set are '
             f'{reprlib.repr(tuple(in_config))}: labels are indices and are not reordered, so leave metainfo.classes '
             'out or make the two agree',
         )
+    metainfo['classes'] = classes
 
 
-def check_images(paths: Iterable[str], ann_file: str) -> None:
-    """See that every image file exists.
-
-    Raises:
-        UserError: With the number of missing files, and the first of them.
-    """
-    paths = list(paths)
-    missing = missing_images(paths)
+def check_images(items: Sequence[dict], ann_file: str) -> None:
+    """See that every image file exists; names the number of missing ones and the first of them."""
+    missing = missing_images(item['img_path'] for item in items)
     if missing:
         raise UserError(
-            f'{ann_file}: {len(missing)} of {len(paths)} images are missing, first {missing[0]}: set data_root and '
+            f'{ann_file}: {len(missing)} of {len(items)} images are missing, first {missing[0]}: set data_root and '
             'data_prefix of the data set to the folder with the pictures, or finish the download'
         )
 
@@ -179,11 +152,7 @@ def missing_images(paths: Iterable[str]) -> list[str]:
 
 
 def keep_labelled(items: list[dict], filter_empty: bool, ann_file: str, settings: str) -> list[dict]:
-    """The items that have a ``gt_label``, or all of them unless ``filter_empty``.
-
-    Raises:
-        UserError: If none is left; ``settings`` says what else decides which labels there are.
-    """
+    """The items that have a ``gt_label``, or all unless ``filter_empty``; ``settings`` are what else decides that."""
     kept = [item for item in items if item['gt_label'] or not filter_empty]
     if not kept:
         raise UserError(

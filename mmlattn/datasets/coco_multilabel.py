@@ -80,7 +80,7 @@ class COCOMultiLabel(MultiLabelDataset):
         images = self._read_images(content['images'])
         annotations = self._read_annotations(content['annotations'], images, labels)
         items = [self._item(image, annotations[image_id]) for image_id, image in images.items()]
-        check_images((item['img_path'] for item in items), self.ann_file)
+        check_images(items, self.ann_file)
         settings = f'classes={reprlib.repr(self.CLASSES)}, crowd={self.crowd!r}'
         return keep_labelled(items, self.filter_empty, self.ann_file, settings)
 

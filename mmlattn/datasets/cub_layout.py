@@ -3,6 +3,8 @@
 The boxes are in pixels but no file says how large a picture is. So :func:`add_relative_box` reads the size from the
 header of the picture when an item is asked for, where training reads the same file next: no wait at the start, and
 every worker process looks at its own pictures only.
+
+Whatever is wrong with a file is a ``UserError`` that names file, line and what to mend.
 """
 
 import math
@@ -28,19 +30,10 @@ class Picture(NamedTuple):
 
 
 class Table:
-    """A text file with one line for each id, read and checked; dashes in ids don't count.
+    """A text file ``name`` below ``root`` with one line for each id, read and checked; dashes in ids don't count.
 
-    Args:
-        root (str): Folder of the data set.
-        name (str): Of the file.
-        *columns (str): What a line holds, for messages; the last one may have spaces.
-
-    Attributes:
-        path (str): Of the file.
-        rows (dict[str, list[str]]): What follows the id, by id.
-
-    Raises:
-        UserError: If the file is missing or no text, or a line is damaged or repeats an id.
+    ``rows`` holds what follows an id, by id. ``columns`` say what a line holds, for messages; the last one may have
+    spaces.
     """
 
     def __init__(self, root: str, name: str, *columns: str) -> None:
@@ -63,11 +56,11 @@ class Table:
             self.rows[key], self._lines[key] = values, number
 
     def refuse(self, key: str, problem: str) -> NoReturn:
-        """Raises ``UserError`` with the line of an id."""
+        """Refuse the line of an id."""
         refuse(self.path, f'line {self._lines[key]}', f'{problem}: mend the line, or unpack the file again')
 
     def check_ids(self, other: 'Table') -> None:
-        """Raises ``UserError`` if ``other`` has other ids, with the first one that differs."""
+        """See that ``other`` has the same ids; names the first one that differs."""
         for table, against in ((self, other), (other, self)):
             for key, line in table._lines.items():
                 if key not in against.rows:
@@ -75,14 +68,14 @@ class Table:
                     refuse(table.path, f'line {line}', problem)
 
     def whole_number(self, key: str, allowed: Container[int], expected: str) -> int:
-        """The value of an id as one of the whole numbers ``allowed``, else ``UserError``."""
+        """The value of an id as one of the whole numbers ``allowed``."""
         text = self.rows[key][0]
         if not text.isascii() or not text.isdigit() or int(text) not in allowed:
             self.refuse(key, f'expected {expected}, got {text!r}')
         return int(text)
 
     def box(self, key: str) -> tuple[float, ...]:
-        """X, y, width and height of an id as xyxy, else ``UserError``."""
+        """X, y, width and height of an id as xyxy."""
         text = ' '.join(self.rows[key])
         try:
             x, y, width, height = map(float, text.split())
@@ -96,14 +89,7 @@ class Table:
 def read_pictures(root: str, class_ids: Container[int], classes: str, with_boxes: bool) -> list[Picture]:
     """Read and check what the files say of every picture, in the order of ``images.txt``.
 
-    Args:
-        root (str): Folder of the data set.
-        class_ids (Container[int]): Ids of the classes there are.
-        classes (str): The same in words, for messages.
-        with_boxes (bool): Whether ``bounding_boxes.txt`` is read.
-
-    Raises:
-        UserError: Naming file and line, and what to mend.
+    ``class_ids`` are the classes there are; ``classes`` says the same in words, for messages.
     """
     files = Table(root, 'images.txt', 'image id', 'file')
     labels = Table(root, 'image_class_labels.txt', 'image id', 'class number')
@@ -128,17 +114,9 @@ def read_pictures(root: str, class_ids: Container[int], classes: str, with_boxes
 def split_items(
     pictures: list[Picture], split: str, images: str, labels: Mapping[int, int], ann_file: str
 ) -> list[dict]:
-    """The items of a split, each with a ``pixel_box`` where there are boxes.
+    """The items of a split, each with a ``pixel_box`` where there are boxes, and its label by class id.
 
-    Args:
-        pictures (list[Picture]): Of all splits.
-        split (str): 'train' or 'test'.
-        images (str): Folder of the pictures.
-        labels (Mapping[int, int]): Label of each class id.
-        ann_file (str): What messages name.
-
-    Raises:
-        UserError: If a picture of the split is missing, or it has none.
+    The pictures lie below the folder ``images``, and messages name ``ann_file``.
     """
     items = []
     for picture in pictures:
@@ -149,19 +127,15 @@ def split_items(
         raise UserError(
             f'{ann_file}: none of its {len(pictures)} images is in split {split!r}: unpack the data again'
         )
-    check_images((item['img_path'] for item in items), ann_file)
+    check_images(items, ann_file)
     return items
 
 
 def add_relative_box(item: dict) -> dict:
-    """Replace the ``pixel_box`` of an item, if it has one.
+    """Replace the ``pixel_box`` of an item, if it has one, and see that it lies in the picture.
 
-    Returns:
-        dict: The item with ``width`` and ``height`` of the picture, ``gt_boxes`` (1, 4) float32 xyxy in [0, 1] of it
-        (what lies outside is cut off) and ``gt_box_labels`` (1,) int64, the picture's class.
-
-    Raises:
-        UserError: If the header of the picture can't be read, or the box lies outside the picture.
+    In its place come ``width`` and ``height`` of the picture, ``gt_boxes`` (1, 4) float32 xyxy in [0, 1] of it (what
+    lies outside is cut off) and ``gt_box_labels`` (1,) int64, the picture's class.
     """
     if 'pixel_box' not in item:
         return item

@@ -5,7 +5,7 @@ from mmpretrain.datasets import BaseDataset
 from mmlattn.registry import DATASETS
 from mmlattn.utils.arguments import check_choice
 
-from .annotation_files import check_same_classes
+from .annotation_files import set_classes
 from .cub_layout import Table, add_relative_box, read_pictures, split_items
 
 __all__ = ['NABirds']
@@ -55,8 +55,7 @@ class NABirds(BaseDataset):
         class_ids = sorted({picture.class_id for picture in pictures})
         labels = {class_id: label for label, class_id in enumerate(class_ids)}
         classes = tuple(names[class_id] for class_id in class_ids)
-        check_same_classes(classes, self._metainfo.get('classes'), table.path, 'names')
-        self._metainfo['classes'] = classes
+        set_classes(self._metainfo, classes, table.path, 'names')
         return split_items(pictures, self.split, self.img_prefix, labels, self.ann_file)
 
     def get_data_info(self, idx: int) -> dict:

@@ -8,19 +8,12 @@ from mmengine.fileio import get_file_backend, join_path
 from mmengine.logging import print_log
 from mmpretrain.datasets import MultiLabelDataset
 
-from mmlattn.datasets.annotation_files import check_same_classes, missing_images
-from mmlattn.datasets.nus_wide_layout import (
-    COUNTS,
-    draw_150k,
-    find_rows,
-    label_lists,
-    read_concepts,
-    read_labels,
-    read_pictures,
-)
 from mmlattn.registry import DATASETS
 from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
+
+from .annotation_files import missing_images, set_classes
+from .nus_wide_layout import COUNTS, draw_150k, find_rows, read_concepts, read_labels, read_pictures
 
 __all__ = ['NUSWide']
 
@@ -61,12 +54,9 @@ class NUSWide(MultiLabelDataset):
         **kwargs: ``pipeline``, ``test_mode``, ``indices``, ``lazy_init`` ... of mmpretrain's ``BaseDataset``.
 
     Raises:
-        UserError: naming the file, the line and what to mend: a missing or empty file, a picture
-            listed twice, a split with pictures that ``Imagelist.txt`` does not have, labels with another number of
-            lines or other values than 0 and 1, missing pictures, a list that is needed, other classes.
-
-    Examples:
-        >>> NUSWide('data/NUS-WIDE', split='test', protocol='official_labeled', missing='skip', test_mode=True)
+        UserError: naming the file, the line and what to mend: a missing or empty file, a picture listed twice, a
+            split with pictures that ``Imagelist.txt`` does not have, labels with another number of lines or other
+            values than 0 and 1, missing pictures, a list that is needed, other classes.
     """
 
     def __init__(
@@ -93,35 +83,27 @@ class NUSWide(MultiLabelDataset):
                 f"list_file goes with protocol='150k' or 'srn'; {protocol!r} has lists of its own, got {list_file!r}"
             )
         self.split, self.protocol, self.list_file, self.missing = split, protocol, list_file, missing
-        super().__init__(
-            ann_file='ImageList/Imagelist.txt', data_root=data_root, data_prefix=data_prefix, **kwargs
-        )
+        super().__init__('ImageList/Imagelist.txt', data_root=data_root, data_prefix=data_prefix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read and check the text files.
-
-        Returns:
-            list[dict]: One item for each picture of the split, in the order of its list.
-        """
+        """Read and check the text files; returns an item for each picture of the split, in the order of its list."""
         concepts = read_concepts(self.data_root)
-        check_same_classes(concepts, self._metainfo.get('classes'), self.ann_file, 'concepts')
-        self._metainfo['classes'] = concepts
+        set_classes(self._metainfo, concepts, self.ann_file, 'concepts')
         rows = read_pictures(self.ann_file)
         labels = read_labels(self.data_root, concepts, len(rows))
         names = list(rows)
-        chosen = self._rows(rows, labels.any(1))
-        ids = [names[row] for row in chosen.tolist()]
-        backend = get_file_backend(
-            self.img_prefix, enable_singleton=True
-        )  # once: join_path looks for it every time
-        paths = [backend.join_path(self.img_prefix, name) for name in ids]
-        gone = self._missing(paths)
-        self._log(len(paths), len(gone))
-        return [
-            dict(img_path=path, img_id=name, gt_label=present)
-            for path, name, present in zip(paths, ids, label_lists(labels[chosen]), strict=True)
-            if path not in gone
+        # Once: mmengine's join_path would look for it every time.
+        backend = get_file_backend(self.img_prefix, enable_singleton=True)
+        items = [
+            dict(
+                img_path=backend.join_path(self.img_prefix, names[row]),
+                img_id=names[row],
+                gt_label=np.flatnonzero(labels[row]).tolist(),
+            )
+            for row in self._rows(rows, labels.any(1)).tolist()
         ]
+        gone = set(self._missing([item['img_path'] for item in items]))
+        return [item for item in items if item['img_path'] not in gone]
 
     def _rows(self, rows: dict[str, int], has_label: np.ndarray) -> np.ndarray:
         """Rows of the split in the list of all pictures, those missing included."""
@@ -129,33 +111,29 @@ class NUSWide(MultiLabelDataset):
             return find_rows(join_path(self.data_root, os.path.expanduser(self.list_file)), rows)
         if self.protocol == '150k':
             return draw_150k(np.flatnonzero(has_label), self.split)
-        listed = find_rows(
-            join_path(self.data_root, 'ImageList', f'{self.split.capitalize()}Imagelist.txt'), rows
-        )
+        name = f'{self.split.capitalize()}Imagelist.txt'
+        listed = find_rows(join_path(self.data_root, 'ImageList', name), rows)
         return listed[has_label[listed]] if self.protocol == 'official_labeled' else listed
 
-    def _missing(self, paths: list[str]) -> set[str]:
-        """The pictures to leave out."""
+    def _missing(self, paths: list[str]) -> list[str]:
+        """The pictures to leave out; logs how many are there."""
         gone = missing_images(paths)
+        which = f'protocol {self.protocol!r}, split {self.split!r}'
         if gone and (self.missing == 'error' or len(gone) == len(paths)):
             more = ', ...' if len(gone) > 3 else ''
             mend = "or leave them out with missing='skip'" if len(gone) < len(paths) else 'or unpack them'
             raise UserError(
-                f'{self.ann_file}: {len(gone)} of {len(paths)} pictures of protocol {self.protocol!r}, split '
-                f'{self.split!r}, are missing: {", ".join(gone[:3])}{more}: set data_root and data_prefix to the '
-                f'folder with the pictures, {mend}'
+                f'{self.ann_file}: {len(gone)} of {len(paths)} pictures of {which}, are missing: '
+                f'{", ".join(gone[:3])}{more}: set data_root and data_prefix to the folder with the pictures, {mend}'
             )
-        return set(gone)
-
-    def _log(self, listed: int, gone: int) -> None:
-        published = COUNTS[self.protocol][self.split]
-        found = listed - gone
+        published, found = COUNTS[self.protocol][self.split], len(paths) - len(gone)
         print_log(
-            f'NUS-WIDE, protocol {self.protocol!r}, split {self.split!r}: {found} pictures, {gone} of the {listed} '
-            f'listed are missing; the complete split has {published}',
+            f'NUS-WIDE, {which}: {found} pictures, {len(gone)} of the {len(paths)} listed are missing; the complete '
+            f'split has {published}',
             'current',
             logging.INFO if found == published else logging.WARNING,
         )
+        return gone
 
     def extra_repr(self) -> list[str]:
         """Lines on the settings, for ``repr``."""

@@ -10,11 +10,11 @@ from mmlattn.registry import DATASETS
 from .annotation_files import (
     check_classes,
     check_images,
-    check_same_classes,
     checked,
     is_whole,
     load_json,
     refuse,
+    set_classes,
 )
 
 __all__ = ['PlainMultiLabel']
@@ -59,19 +59,17 @@ class PlainMultiLabel(MultiLabelDataset):
         for item in checked(self.ann_file, 'data_list', content['data_list'], keys, problem):
             first[os.path.normpath(item['img_path'])] = len(first)
         items = [self.parse_data_info(item) for item in content['data_list']]
-        check_images((item['img_path'] for item in items), self.ann_file)
+        check_images(items, self.ann_file)
         return items
 
     def _read_metainfo(self, written: dict) -> None:
         """Merge the file's metainfo with that of the config; ``classes`` are needed once and must agree."""
-        found = [info['classes'] for info in (written, self._metainfo) if info.get('classes') is not None]
-        if not found:
-            refuse(
-                self.ann_file, 'metainfo', 'classes is missing: list the names in the order of the indices'
-            )
-        classes = check_classes(found[0], self.ann_file)
-        check_same_classes(classes, found[-1], self.ann_file, 'metainfo')
-        self._metainfo = {**written, **self._metainfo, 'classes': classes}
+        named = [info['classes'] for info in (written, self._metainfo) if info.get('classes') is not None]
+        if not named:
+            missing = 'classes is missing: list the names in the order of the indices'
+            refuse(self.ann_file, 'metainfo', missing)
+        set_classes(self._metainfo, check_classes(named[0], self.ann_file), self.ann_file, 'metainfo')
+        self._metainfo = {**written, **self._metainfo}
 
 
 def _item_problem(item: dict, num_classes: int, first: dict[str, int]) -> str | None:

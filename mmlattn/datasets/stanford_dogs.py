@@ -11,7 +11,7 @@ from mmlattn.registry import DATASETS
 from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
-from .annotation_files import check_images, check_same_classes, read_bytes, refuse, relative_boxes
+from .annotation_files import check_images, read_bytes, refuse, relative_boxes, set_classes
 from .voc_xml import box_corners, picture_size, read_xml
 
 __all__ = ['StanfordDogs']
@@ -58,13 +58,12 @@ class StanfordDogs(BaseDataset):
         """Read and check the list, and with boxes the annotation of each picture; returns an item for each."""
         files, annotations, numbers = _read_list(self.ann_file)
         classes = _class_names(files, numbers, self.ann_file)
-        check_same_classes(classes, self._metainfo.get('classes'), self.ann_file, 'file_list')
-        self._metainfo['classes'] = classes
+        set_classes(self._metainfo, classes, self.ann_file, 'file_list')
         items = [
             dict(img_path=join_path(self.img_prefix, file), gt_label=number - 1)
             for file, number in zip(files, numbers, strict=True)
         ]
-        check_images((item['img_path'] for item in items), self.ann_file)
+        check_images(items, self.ann_file)
         if self.with_boxes:
             for item, name in zip(items, annotations, strict=True):
                 item.update(_boxes(join_path(self.data_root, 'Annotation', name), item['gt_label']))

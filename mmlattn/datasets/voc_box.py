@@ -56,7 +56,7 @@ class VOCBox(VOC):
             )
         self._metainfo['classes'] = check_classes(self.CLASSES, self.image_set_path)
         items = [self._item(image_id) for image_id in self._read_ids()]
-        check_images((item['img_path'] for item in items), self.image_set_path)
+        check_images(items, self.image_set_path)
         settings = f'classes={reprlib.repr(self.CLASSES)}'
         return keep_labelled(items, self.filter_empty, self.image_set_path, settings)
 

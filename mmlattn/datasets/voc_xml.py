@@ -1,4 +1,7 @@
-"""The xml in which PASCAL VOC, and others since, describe a picture and the objects in it."""
+"""The xml in which PASCAL VOC, and others since, describe a picture and the objects in it.
+
+Whatever is wrong with a file is a ``UserError`` that names file, entry and what to mend.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +13,7 @@ from .annotation_files import read_bytes, refuse
 
 
 def read_xml(path: str) -> ElementTree.Element:
-    """Read the annotation of a picture, else ``UserError``."""
+    """Read the annotation of a picture."""
     mend = 'finish the download (VOC has a test set with annotations and one without), or set data_root'
     try:
         return ElementTree.fromstring(read_bytes(path, mend))
@@ -21,7 +24,7 @@ def read_xml(path: str) -> ElementTree.Element:
 
 
 def picture_size(root: ElementTree.Element, path: str) -> tuple[float, float]:
-    """Width and height that the annotation says, both above 0, else ``UserError``."""
+    """Width and height that the annotation says, both above 0."""
     width, height = _numbers(root, path, 'the image', 'size', ('width', 'height'))
     if min(width, height) <= 0:
         refuse(path, 'size', f'width and height must be above 0, got {width:g} and {height:g}')
@@ -29,7 +32,7 @@ def picture_size(root: ElementTree.Element, path: str) -> tuple[float, float]:
 
 
 def box_corners(entry: ElementTree.Element, path: str, where: str) -> tuple[float, float, float, float]:
-    """Xyxy of an object as they stand in the file, else ``UserError``."""
+    """Xyxy of an object as they stand in the file."""
     left, top, right, bottom = _numbers(entry, path, where, 'bndbox', ('xmin', 'ymin', 'xmax', 'ymax'))
     if left > right or top > bottom:
         runs = f'runs from {left:g}, {top:g} to {right:g}, {bottom:g}'
