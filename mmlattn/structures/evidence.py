@@ -21,7 +21,7 @@ field                 shape, type          meaning
 
 The metainfo ``trunk_mask_names`` names the modules of ``trunk_masks``. The metainfo ``region_names`` names the looks
 of a model that zooms in: each region then lies in the one before it, the first is the whole picture, and each was
-looked at enlarged.
+looked at enlarged. What is written or read with another shape is refused with a ``UserError``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,11 +51,7 @@ EVIDENCE_KINDS = ('auto', *PLACES)
 
 
 def set_attention_maps(data_samples: Sequence, maps: Tensor) -> None:
-    """Write one batch of attention maps (B, C, h, w), each of which sums to 1 or is all zero, to its B data samples.
-
-    Raises:
-        UserError: For another shape.
-    """
+    """Write attention maps (B, C, h, w), each of which sums to 1 or is all zero, to their B data samples."""
     _check_shape('attention maps', maps, len(data_samples), 'C', 'h', 'w')
     _set_rows(data_samples, 'attention_maps', maps)
 
@@ -68,7 +64,7 @@ def set_regions(
     names: Sequence[str] | None = None,
     fused_scores: Tensor | None = None,
 ) -> None:
-    """Write one batch of regions to its data samples, clipped to the picture.
+    """Write one batch of regions to its B data samples, clipped to the picture.
 
     Args:
         data_samples (Sequence[DataSample]): B samples, changed in place.
@@ -76,9 +72,6 @@ def set_regions(
         scores (Tensor, optional): Shape (B, K, C), what each region said.
         names (Sequence[str], optional): K names of looks that zoom in, the same for all samples.
         fused_scores (Tensor, optional): Shape (B, K - 1, C), what the first k + 2 regions say together.
-
-    Raises:
-        UserError: If the shapes differ from these or from each other, or there are not K names.
     """
     _check_shape('regions', regions, len(data_samples), 'K', 4)
     batch, looks, _ = regions.shape
@@ -97,13 +90,8 @@ def set_regions(
 def set_trunk_masks(data_samples: Sequence, masks: Mapping[str, Tensor]) -> None:
     """Write the soft masks of one batch to its B data samples.
 
-    Args:
-        data_samples (Sequence[DataSample]): Changed in place.
-        masks (Mapping[str, Tensor]): By the name of the attention module, in network order, each of shape
-            (B, C', h, w), as ``mmlattn.models.ran.mask_recording.record_masks`` yields them.
-
-    Raises:
-        UserError: If there are no masks, or one has another shape.
+    ``masks`` holds (B, C', h, w) by the name of the attention module, in network order, as ``record_masks`` of
+    ``mmlattn/models/ran/mask_recording.py`` yields them.
     """
     if not masks:
         raise UserError('there are no masks to write: record them while the model runs')
@@ -128,16 +116,11 @@ def _set_rows(data_samples: Sequence, field: str, values: Tensor) -> None:
 
 
 def attention_peaks(maps: Tensor) -> Tensor:
-    """Centre of the arg-max cell of each map (..., h, w), the first in row-major order of equal ones.
-
-    Returns:
-        Tensor: Shape (..., 2), (x, y) in [0, 1] of the network input.
-    """
+    """Centre of the first cell of each map (..., h, w) with its maximum: (..., 2), (x, y) in [0, 1]."""
     height, width = maps.shape[-2:]
     index = maps.flatten(-2).argmax(dim=-1)
-    x = (index % width + 0.5) / width
-    y = (torch.div(index, width, rounding_mode='floor') + 0.5) / height
-    return torch.stack((x, y), dim=-1)
+    y = torch.div(index, width, rounding_mode='floor')
+    return torch.stack(((index % width + 0.5) / width, (y + 0.5) / height), dim=-1)
 
 
 def read_places(sample: Any, evidence: str = 'auto') -> dict[str, np.ndarray]:
@@ -145,10 +128,7 @@ def read_places(sample: Any, evidence: str = 'auto') -> dict[str, np.ndarray]:
 
     Args:
         sample (DataSample | Mapping): With ``attention_maps``, or with ``regions`` and ``region_scores``.
-        evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the sample carries.
-
-    Returns:
-        dict[str, ndarray]: ``attention_maps`` (C, h, w); or ``regions`` (K, 4) and ``region_scores`` (K, C).
+        evidence (str): One of ``EVIDENCE_KINDS``; ``'auto'`` is the kind that the sample carries.
 
     Raises:
         UserError: If the sample does not carry the evidence, carries both kinds and ``evidence`` does not choose, or
@@ -210,11 +190,7 @@ def _check_finite(sample: Any, values: Mapping[str, np.ndarray]) -> None:
 
 
 def read_scale_scores(sample: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores (C,) of the output, (K, C) of K scales that zoom in, and (K - 1, C) of the first ones together.
-
-    Raises:
-        UserError: If the sample lacks some, they do not fit each other, or hold NaN or infinity.
-    """
+    """Scores (C,) of the output, (K, C) of K scales that zoom in, and (K - 1, C) of the first ones together."""
     looks, fields = len(read_scale_regions(sample)), ('pred_score', 'region_scores', 'fused_scores')
     found = {field: as_array(sample.get(field)) for field in fields if field in sample}
     classes = found.get('pred_score', np.empty(0)).size
@@ -234,11 +210,7 @@ def read_scale_scores(sample: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def read_scale_regions(sample: Any) -> np.ndarray:
-    """The regions of K scales that zoom in, (K, 4).
-
-    Raises:
-        UserError: If the sample does not tell them, or they are not finite.
-    """
+    """The regions of K scales that zoom in, (K, 4)."""
     if 'regions' not in sample or 'region_names' not in sample:
         raise UserError(
             'the data samples do not tell where the scales of a model that zooms in looked: use mmlattn.RACNN and '

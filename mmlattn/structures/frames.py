@@ -23,11 +23,7 @@ def has_area(boxes: np.ndarray) -> np.ndarray:
 
 
 def true_boxes(sample: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (n, 4) and their classes (n,): those with an area, of classes in ``gt_label``.
-
-    Raises:
-        UserError: If the sample lacks boxes or labels, predicted or true.
-    """
+    """Boxes (n, 4) and their classes (n,): those with an area, of classes in ``gt_label``."""
     missing = [name for name in ('pred_label', 'gt_label', 'gt_boxes', 'gt_box_labels') if name not in sample]
     if missing:
         raise UserError(
@@ -41,17 +37,14 @@ def true_boxes(sample: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frame_sizes(sample: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(h, w) that the original picture was resized to, and that of what the network saw, in pixels.
-
-    Raises:
-        UserError: If the sample does not tell.
-    """
+    """(h, w) that the original picture was resized to, and that of what the network saw, in pixels."""
     if 'ori_shape' not in sample or 'img_shape' not in sample:
         raise UserError(
             'ori_shape and img_shape are needed to compare evidence with the picture: keep them in meta_keys of '
             'PackInputs'
         )
-    scale = np.array(sample.get('scale_factor', (1.0, 1.0)))[::-1]  # (w, h) -> (h, w), as the shapes
+    # (w, h) -> (h, w), as the shapes.
+    scale = np.array(sample.get('scale_factor', (1.0, 1.0)))[::-1]
     return np.array(sample.get('ori_shape')[:2]) * scale, np.array(sample.get('img_shape')[:2])
 
 

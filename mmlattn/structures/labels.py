@@ -35,9 +35,6 @@ def selection_mask(
 
     Returns:
         Tensor: Shape (..., C), bool.
-
-    Raises:
-        UserError: For a ``topk`` below 1.
     """
     if topk is not None and topk < 1:
         raise UserError(f'topk must be at least 1, got {topk}')
@@ -64,15 +61,7 @@ def select_labels(scores: Tensor, threshold: Tensor | float | None = None, topk:
 def listed_labels(
     data_samples: Sequence, num_classes: int | None = None, field: str = 'gt_label'
 ) -> list[Tensor]:
-    """The classes that a field of each sample lists, in its order.
-
-    Args:
-        data_samples (Sequence): B samples.
-        num_classes (int, optional): C, where it is known.
-        field (str): ``gt_label``, ``pred_label`` and the like.
-
-    Returns:
-        list[Tensor]: B times (n,) long.
+    """The classes that a field such as ``gt_label`` or ``pred_label`` lists, in its order: (n,) long for each sample.
 
     Raises:
         UserError: If a sample lacks the field, or has anything in it but whole numbers of 0 to C - 1.
@@ -102,14 +91,7 @@ def listed_labels(
 
 
 def label_matrix(data_samples: Sequence, num_classes: int) -> Tensor:
-    """What each sample says of each class.
-
-    Args:
-        data_samples (Sequence): B samples, at least one.
-        num_classes (int): C.
-
-    Returns:
-        Tensor: Shape (B, C), float32: 1 present, 0 absent, -1 ignored, or a soft value in between 0 and 1.
+    """What each sample says of each class: (B, C) float32, 1 present, 0 absent, -1 ignored, or a value in between.
 
     Raises:
         UserError: If a sample has neither ``gt_score`` nor ``gt_label``, or one that does not fit the classes.
@@ -138,11 +120,7 @@ def label_matrix(data_samples: Sequence, num_classes: int) -> Tensor:
 
 
 def check_sets(targets: Tensor, reader: str) -> None:
-    """See that targets (B, C) say yes or no of each class, as ``reader``, named in the message, needs.
-
-    Raises:
-        UserError: For soft values.
-    """
+    """Raises ``UserError`` for soft values in targets (B, C), which ``reader``, named in the message, cannot take."""
     soft = (targets > 0) & (targets < 1)
     if soft.any():
         raise UserError(
@@ -153,11 +131,7 @@ def check_sets(targets: Tensor, reader: str) -> None:
 
 
 def true_class(sample: Any, num_classes: int) -> int:
-    """The one class of a picture, from ``gt_label``.
-
-    Raises:
-        UserError: If it has none or several, or one that is not of the C classes.
-    """
+    """The one class in ``gt_label``; raises ``UserError`` for none, several, or one that is not of the C classes."""
     unlabelled = sample.get('gt_label') is None
     labels = [] if unlabelled else listed_labels([sample], num_classes)[0].tolist()
     if len(labels) != 1:
@@ -173,10 +147,6 @@ def true_classes(data_samples: Sequence, num_classes: int) -> Tensor:
 
     Values are looked at on the CPU only: a GPU would have to be waited for in every step.
 
-    Args:
-        data_samples (Sequence): B samples, at least one.
-        num_classes (int): C.
-
     Raises:
         UserError: If a sample has anything but one label, or targets that do not sum to 1.
     """
@@ -189,16 +159,16 @@ def true_classes(data_samples: Sequence, num_classes: int) -> Tensor:
                 f'{None if value is None else tuple(value.shape)} of {_name(sample)}: use a data set of a single '
                 'label; for several labels each there are CSRAHead, STLSTMHead and CNNRNNHead'
             )
-    if field == 'gt_label':
-        targets = torch.cat([sample.get(field) for sample in data_samples])
-        if targets.device.type == 'cpu' and not ((targets >= 0) & (targets < num_classes)).all():
-            raise UserError(
-                f'labels must be 0 to {num_classes - 1}, got {targets.tolist()}: set num_classes of model.head and '
-                'of data_preprocessor to the number of classes'
-            )
+    values = [sample.get(field) for sample in data_samples]
+    targets = torch.cat(values) if field == 'gt_label' else torch.stack(values)
+    if targets.device.type != 'cpu':
         return targets
-    targets = torch.stack([sample.get(field) for sample in data_samples])
-    if targets.device.type == 'cpu' and not ((targets.float().sum(dim=1) - 1).abs() <= 1e-3).all():
+    if field == 'gt_label' and _outside(targets, num_classes).any():
+        raise UserError(
+            f'labels must be 0 to {num_classes - 1}, got {targets.tolist()}: set num_classes of model.head and of '
+            'data_preprocessor to the number of classes'
+        )
+    if field == 'gt_score' and not ((targets.float().sum(dim=1) - 1).abs() <= 1e-3).all():
         raise UserError(
             'gt_score must sum to 1 for each picture, as one label or a mixture of labels does; got sums '
             f'{targets.sum(dim=1).tolist()[:4]}'
