@@ -9,6 +9,7 @@ import reprlib
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,22 +72,18 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
-def checked(
-    ann_file: str, section: str, entries: Sequence, keys: Sequence[str], problem: Callable[[dict], str | None]
-) -> Iterator[dict]:
-    """The entries of a section of a json, each checked when it is asked for.
-
-    An entry must be an object with all ``keys``; ``problem`` says what else is wrong with it, or None.
-    """
+def json_entries(
+    ann_file: str, section: str, entries: Sequence, keys: Sequence[str]
+) -> Iterator[tuple[dict, Callable[[str], NoReturn]]]:
+    """The entries of a section of a json, objects with all ``keys``, each with what refuses it for a problem."""
     for number, entry in enumerate(entries):
+        reject = partial(refuse, ann_file, f'{section}[{number}]')
         if not isinstance(entry, dict):
-            found = f'must be an object, got {entry!r}'
-        else:
-            missing = [key for key in keys if key not in entry]
-            found = f'{", ".join(missing)} is missing' if missing else problem(entry)
-        if found:
-            refuse(ann_file, f'{section}[{number}]', found)
-        yield entry
+            reject(f'must be an object, got {entry!r}')
+        missing = [key for key in keys if key not in entry]
+        if missing:
+            reject(f'{", ".join(missing)} is missing')
+        yield entry, reject
 
 
 def check_classes(

@@ -4,7 +4,6 @@ import os
 import reprlib
 from collections import defaultdict
 from collections.abc import Container
-from functools import partial
 
 import numpy as np
 from mmengine.fileio import join_path
@@ -17,9 +16,9 @@ from mmlattn.utils.errors import UserError
 from .annotation_files import (
     check_classes,
     check_images,
-    checked,
     is_number,
     is_whole,
+    json_entries,
     keep_labelled,
     load_json,
     relative_boxes,
@@ -55,9 +54,9 @@ class COCOMultiLabel(MultiLabelDataset):
             ``lazy_init`` ... of mmpretrain's ``BaseDataset``. ``indices`` count after ``filter_empty``.
 
     Raises:
-        UserError: on an unknown option, or naming the file, the entry and what to mend:
-            broken json, missing key, unknown category or image, duplicate id or file, ids that are not whole
-            numbers, a malformed box, missing pictures, a class name that the json does not have, no image left.
+        UserError: on an unknown option, or naming the file, the entry and what to mend: broken json, missing key,
+            unknown category or image, duplicate id or file, ids that are not whole numbers, a malformed box, missing
+            pictures, a class name that the json does not have, no image left.
     """
 
     def __init__(
@@ -70,11 +69,7 @@ class COCOMultiLabel(MultiLabelDataset):
         super().__init__(ann_file, *args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read and check the annotation file.
-
-        Returns:
-            list[dict]: One item for each image, in the order of the file.
-        """
+        """Read and check the annotation file; returns an item for each image, in the order of the file."""
         content = load_json(self.ann_file, dict(images=list, annotations=list, categories=list))
         labels = self._read_categories(content['categories'])
         images = self._read_images(content['images'])
@@ -87,9 +82,17 @@ class COCOMultiLabel(MultiLabelDataset):
     def _read_categories(self, categories: list) -> dict[int, int | None]:
         """Class index of each category id, None for a category that is not selected; sets ``classes``."""
         ids: dict[str, int] = {}
-        problem = partial(_category_problem, seen=ids)
-        for category in checked(self.ann_file, 'categories', categories, ('id', 'name'), problem):
-            ids[category['name']] = category['id']
+        for category, reject in json_entries(self.ann_file, 'categories', categories, ('id', 'name')):
+            category_id, name = category['id'], category['name']
+            if not is_whole(category_id):
+                reject(f'id must be a whole number, got {category_id!r}')
+            if category_id in ids.values():
+                reject(f'id {category_id} is there twice')
+            if not isinstance(name, str):
+                reject(f'name must be a string, got {name!r}')
+            if name in ids:
+                reject(f'the name {name!r} is there twice')
+            ids[name] = category_id
         classes = self._metainfo.get('classes', sorted(ids, key=ids.get))
         self._metainfo['classes'] = check_classes(classes, self.ann_file, known=ids)
         index = self.class_to_idx
@@ -98,29 +101,53 @@ class COCOMultiLabel(MultiLabelDataset):
     def _read_images(self, images: list) -> dict[int | str, dict]:
         """Images by id, in the order of the file."""
         by_id: dict[int | str, dict] = {}
-        names: set[str] = set()
-        keys, problem = (
-            ('id', 'file_name', 'width', 'height'),
-            partial(_image_problem, seen=by_id, names=names),
-        )
-        for image in checked(self.ann_file, 'images', images, keys, problem):
-            by_id[image['id']] = image
-            names.add(os.path.normpath(image['file_name']))
+        files: set[str] = set()
+        keys = ('id', 'file_name', 'width', 'height')
+        for image, reject in json_entries(self.ann_file, 'images', images, keys):
+            image_id, name, width, height = (image[key] for key in keys)
+            if not is_whole(image_id) and not isinstance(image_id, str):
+                reject(f'id must be a whole number or a string, got {image_id!r}')
+            if image_id in by_id:
+                reject(f'id {image_id!r} is there twice')
+            if not isinstance(name, str):
+                reject(f'file_name must be a string, got {name!r}')
+            if os.path.normpath(name) in files:
+                reject(f'the file {name} is there twice')
+            if not all(is_number(side) and side > 0 for side in (width, height)):
+                reject(f'width and height must be above 0, got {width!r} and {height!r}')
+            by_id[image_id] = image
+            files.add(os.path.normpath(name))
         return by_id
 
     def _read_annotations(
         self, annotations: list, images: Container, labels: dict[int, int | None]
     ) -> dict[int | str, list[tuple[int, bool, list | None]]]:
         """(class index, is crowd, box) of each annotation of a selected class, by image id."""
-        by_image, seen = defaultdict(list), set()
+        by_image, ids = defaultdict(list), set()
         keys = ('image_id', 'category_id')
-        problem = partial(_annotation_problem, images=images, categories=labels, seen=seen)
-        for annotation in checked(self.ann_file, 'annotations', annotations, keys, problem):
-            seen.add(annotation.get('id'))
-            is_crowd = bool(annotation.get('iscrowd'))
-            label = labels[annotation['category_id']]
-            if label is not None and not (is_crowd and self.crowd == 'drop'):
-                by_image[annotation['image_id']].append((label, is_crowd, annotation.get('bbox')))
+        for annotation, reject in json_entries(self.ann_file, 'annotations', annotations, keys):
+            image_id, category_id = (annotation[key] for key in keys)
+            annotation_id, crowd, box = (annotation.get(key) for key in ('id', 'iscrowd', 'bbox'))
+            if not is_whole(category_id):
+                reject(f'category_id must be a whole number, got {category_id!r}')
+            if category_id not in labels:
+                reject(f'category_id {category_id} is not among categories: add it there or mend the entry')
+            if not (is_whole(image_id) or isinstance(image_id, str)) or image_id not in images:
+                reject(f'image_id {image_id!r} is not among images: add it there or drop the entry')
+            if not isinstance(annotation_id, str | None) and not is_whole(annotation_id):
+                reject(f'id must be a whole number or a string, got {annotation_id!r}')
+            if annotation_id is not None and annotation_id in ids:
+                reject(f'id {annotation_id!r} is there twice')
+            if not isinstance(crowd, int | None) or crowd not in (0, 1, None):
+                reject(f'iscrowd must be 0, 1, true, false or null, got {crowd!r}')
+            if box is not None and not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
+                reject(f'bbox must be [x, y, width, height] in pixels, got {box!r}')
+            if box is not None and min(box[2:]) < 0:
+                reject(f'width and height of bbox must not be negative, got {box!r}: it is xywh, not xyxy')
+            ids.add(annotation_id)
+            label = labels[category_id]
+            if label is not None and not (crowd and self.crowd == 'drop'):
+                by_image[image_id].append((label, bool(crowd), box))
         return by_image
 
     def _item(self, image: dict, annotations: list[tuple[int, bool, list | None]]) -> dict:
@@ -147,55 +174,3 @@ class COCOMultiLabel(MultiLabelDataset):
             f'Crowd: \t{self.crowd}',
             f'Empty images left out: \t{self.filter_empty}',
         ]
-
-
-def _category_problem(category: dict, seen: dict[str, int]) -> str | None:
-    identity, name = category['id'], category['name']
-    if not is_whole(identity):
-        return f'id must be a whole number, got {identity!r}'
-    if identity in seen.values():
-        return f'id {identity} is there twice'
-    if not isinstance(name, str):
-        return f'name must be a string, got {name!r}'
-    if name in seen:
-        return f'the name {name!r} is there twice'
-    return None
-
-
-def _image_problem(image: dict, seen: Container, names: Container[str]) -> str | None:
-    identity, name, size = image['id'], image['file_name'], (image['width'], image['height'])
-    if not is_whole(identity) and not isinstance(identity, str):
-        return f'id must be a whole number or a string, got {identity!r}'
-    if identity in seen:
-        return f'id {identity!r} is there twice'
-    if not isinstance(name, str):
-        return f'file_name must be a string, got {name!r}'
-    if os.path.normpath(name) in names:
-        return f'the file {name} is there twice'
-    if not all(is_number(side) and side > 0 for side in size):
-        return f'width and height must be above 0, got {size[0]!r} and {size[1]!r}'
-    return None
-
-
-def _annotation_problem(
-    annotation: dict, images: Container, categories: Container, seen: Container
-) -> str | None:
-    image_id, category_id = annotation['image_id'], annotation['category_id']
-    identity, crowd, box = (annotation.get(key) for key in ('id', 'iscrowd', 'bbox'))
-    if not is_whole(category_id):
-        return f'category_id must be a whole number, got {category_id!r}'
-    if category_id not in categories:
-        return f'category_id {category_id} is not among categories: add it there or mend the entry'
-    if not (is_whole(image_id) or isinstance(image_id, str)) or image_id not in images:
-        return f'image_id {image_id!r} is not among images: add it there or drop the entry'
-    if identity is not None and not is_whole(identity) and not isinstance(identity, str):
-        return f'id must be a whole number or a string, got {identity!r}'
-    if identity is not None and identity in seen:
-        return f'id {identity!r} is there twice'
-    if not isinstance(crowd, int | None) or crowd not in (0, 1, None):
-        return f'iscrowd must be 0, 1, true, false or null, got {crowd!r}'
-    if box is not None and not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
-        return f'bbox must be [x, y, width, height] in pixels, got {box!r}'
-    if box is not None and min(box[2:]) < 0:
-        return f'width and height of bbox must not be negative, got {box!r}: it is xywh, not xyxy'
-    return None

@@ -1,7 +1,6 @@
 """The plain list of images and labels that mmpretrain's ``MultiLabelDataset`` reads, checked while loading."""
 
 import os
-from functools import partial
 
 from mmpretrain.datasets import MultiLabelDataset
 
@@ -10,8 +9,8 @@ from mmlattn.registry import DATASETS
 from .annotation_files import (
     check_classes,
     check_images,
-    checked,
     is_whole,
+    json_entries,
     load_json,
     refuse,
     set_classes,
@@ -54,10 +53,22 @@ class PlainMultiLabel(MultiLabelDataset):
         if not content['data_list']:
             refuse(self.ann_file, 'data_list', 'is empty')
         first: dict[str, int] = {}
-        problem = partial(_item_problem, num_classes=len(self._metainfo['classes']), first=first)
-        keys = ('img_path', 'gt_label')
-        for item in checked(self.ann_file, 'data_list', content['data_list'], keys, problem):
-            first[os.path.normpath(item['img_path'])] = len(first)
+        for item, reject in json_entries(
+            self.ann_file, 'data_list', content['data_list'], ('img_path', 'gt_label')
+        ):
+            path = item['img_path']
+            if not isinstance(path, str):
+                reject(f'img_path must be a string, got {path!r}')
+            if os.path.normpath(path) in first:
+                reject(f'{path} is already data_list[{first[os.path.normpath(path)]}]')
+            first[os.path.normpath(path)] = len(first)
+            for key in ('gt_label', 'gt_label_ignore', 'gt_label_difficult'):
+                problem = _labels_problem(item.get(key, []), len(self._metainfo['classes']))
+                if problem:
+                    reject(f'{key} of {path} {problem}')
+            both = sorted(set(item['gt_label']) & set(item.get('gt_label_ignore', [])))
+            if both:
+                reject(f'{path} has the labels {both} both in gt_label and in gt_label_ignore')
         items = [self.parse_data_info(item) for item in content['data_list']]
         check_images(items, self.ann_file)
         return items
@@ -72,20 +83,6 @@ class PlainMultiLabel(MultiLabelDataset):
         self._metainfo = {**written, **self._metainfo}
 
 
-def _item_problem(item: dict, num_classes: int, first: dict[str, int]) -> str | None:
-    path = item['img_path']
-    if not isinstance(path, str):
-        return f'img_path must be a string, got {path!r}'
-    if os.path.normpath(path) in first:
-        return f'{path} is already data_list[{first[os.path.normpath(path)]}]'
-    for key in ('gt_label', 'gt_label_ignore', 'gt_label_difficult'):
-        problem = _labels_problem(item.get(key, []), num_classes)
-        if problem:
-            return f'{key} of {path} {problem}'
-    both = sorted(set(item['gt_label']) & set(item.get('gt_label_ignore', [])))
-    return f'{path} has the labels {both} both in gt_label and in gt_label_ignore' if both else None
-
-
 def _labels_problem(labels: object, num_classes: int) -> str | None:
     if not isinstance(labels, list) or not all(map(is_whole, labels)):
         return f'must be a list of whole numbers, the indices of classes, got {labels!r}'
@@ -95,6 +92,5 @@ def _labels_problem(labels: object, num_classes: int) -> str | None:
     if len(set(labels)) < len(labels):
         return f'holds a label twice: {labels}'
     outside = [label for label in labels if not 0 <= label < num_classes]
-    return (
-        f'holds {outside}, outside 0 to {num_classes - 1} of the {num_classes} classes' if outside else None
-    )
+    classes = f'0 to {num_classes - 1} of the {num_classes} classes'
+    return f'holds {outside}, outside {classes}' if outside else None
