@@ -201,7 +201,7 @@ REFUSALS = {
     'file': ([], 2, r'predicted.json exists already'),
     'evidence': (['--evidence', 'regions'], 1, 'no regions but attention_maps'),
     'crop': ([], 1, 'crops, pads or resizes twice'),
-    'sizes': ([], 1, 'test_dataloader.batch_size=1'),
+    'sizes': ([], 1, '--batch-size 1'),
     'classes': ([], 1, 'scores 3 classes but the data set has 80'),
 }
 

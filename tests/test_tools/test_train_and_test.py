@@ -152,6 +152,10 @@ BAD_CALLS = {
         ['train.py', '{config}', '--cfg-options', 'model.head.num_classes=0'],
         ['config does not work: num_classes=0'],
     ),
+    'first step': (
+        ['train.py', '{config}', '--cfg-options', 'model.head.in_channels=33'],
+        ['in the first step of train: mat1 and mat2 shapes', 'in head.layers.0.fc: Linear(in_features=33'],
+    ),
     'metric': (
         ['train.py', '{config}', '--cfg-options', 'val_evaluator.0.type=Nothing'],
         ['config does not work', 'Nothing'],
@@ -202,6 +206,15 @@ def test_weights_of_another_network_get_no_score(config, trained, tmp_path):
 
 @pytest.mark.slow
 def test_bug_keeps_its_traceback(config, tmp_path):
+    """As does whatever happens after the first step: here a batch of one picture, for which BatchNorm stumbles."""
+    done = run_tool('train.py', config, '--cfg-options', 'train_dataloader.batch_size=5', cwd=tmp_path)
+    assert done.returncode == 1 and 'Traceback' in done.stderr
+    assert 'Expected more than 1 value per channel' in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_traceback_for_those_who_ask(config, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMLATTN_TRACEBACK', '1')
     done = run_tool('train.py', config, '--cfg-options', 'model.head.in_channels=33', cwd=tmp_path)
     assert done.returncode == 1 and 'Traceback' in done.stderr
 

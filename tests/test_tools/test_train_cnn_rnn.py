@@ -17,7 +17,7 @@ _base_ = {base!r}
 custom_imports = dict(imports=['tiny_run'])
 model = dict(
     backbone=dict(depth=11, init_cfg=None),
-    neck=dict(spatial=1, embed_dims=16, init_cfg=None),
+    neck=dict(embed_dims=16, init_cfg=None),
     head=dict(in_channels=16, decoder=dict(embed_dims=8, hidden_dims=8)))
 data = dict(data_root={root!r}, ann_file='annotations/instances_train2017.json', data_prefix='train2017')
 train_pipeline = [

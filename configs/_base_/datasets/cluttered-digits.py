@@ -1,5 +1,5 @@
 # One handwritten digit of 20 to 36 pixels in 128 x 128, among fragments of others.
-# Made by tools/dataset_converters/multi_digits.py --out data/cluttered-digits --canvas 128 --max-digits 1
+# Made by tools/dataset_converters/multi_digits.py --out-dir data/cluttered-digits --canvas 128 --max-digits 1
 #   --digit-size 20 36 --clutter 24
 _base_ = './multidigits.py'
 

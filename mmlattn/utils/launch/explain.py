@@ -69,11 +69,16 @@ def explain_missing_data(cfg: Config, splits: Sequence[str] = ('train', 'val', '
     try:
         yield
     except (FileNotFoundError, UserError) as error:
-        paths = list(_data_paths(cfg, splits))
         # mmpretrain's StanfordCars raises a RuntimeError, which explain_config has made a UserError of.
         unnamed = isinstance(error.__cause__, RuntimeError)
         if isinstance(error, UserError) and not unnamed:
             raise
+        paths = [
+            found
+            for part, name in (('dataloader', 'data_root'), ('evaluator', 'ann_file'))
+            for split in splits
+            for found in _paths(cfg.get(f'{split}_{part}'), f'{split}_{part}', name)
+        ]
         for key, path in paths:
             if not osp.exists(path) if unnamed else path in str(error):
                 state = 'exists' if osp.exists(path) else 'does not exist'
@@ -89,27 +94,14 @@ def explain_missing_data(cfg: Config, splits: Sequence[str] = ('train', 'val', '
         raise
 
 
-def _data_paths(cfg: Config, splits: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every folder of data and every metric's file of annotations, with the key a user would type."""
-    for split in splits:
-        yield from _data_roots(
-            (cfg.get(f'{split}_dataloader') or {}).get('dataset'), f'{split}_dataloader.dataset'
-        )
-    for key in (f'{split}_evaluator' for split in splits):
-        metrics = cfg.get(key) or []
-        numbered = enumerate(metrics) if isinstance(metrics, (list, tuple)) else [(None, metrics)]
-        for number, metric in numbered:
-            if isinstance(metric.get('ann_file'), str):
-                yield f'{key}.ann_file' if number is None else f'{key}.{number}.ann_file', metric['ann_file']
-
-
-def _data_roots(dataset: object, key: str) -> Iterator[tuple[str, str]]:
-    """Every ``data_root`` in the config of a data set, with the key a user would type."""
-    if isinstance(dataset, dict):
-        if isinstance(dataset.get('data_root'), str) and dataset['data_root']:
-            yield f'{key}.data_root', dataset['data_root']
-        for name, value in dataset.items():
-            yield from _data_roots(value, key if type_name(dataset) == 'SeededDataset' else f'{key}.{name}')
-    elif isinstance(dataset, (list, tuple)):
-        for number, value in enumerate(dataset):
-            yield from _data_roots(value, f'{key}.{number}')
+def _paths(part: object, key: str, name: str) -> Iterator[tuple[str, str]]:
+    """Every setting of that name in a part of a config, by the key a user would type, and its value."""
+    if isinstance(part, dict):
+        if isinstance(part.get(name), str) and part[name]:
+            yield f'{key}.{name}', part[name]
+        added_by_us = type_name(part) == 'SeededDataset'
+        for inner, value in part.items():
+            yield from _paths(value, key if added_by_us else f'{key}.{inner}', name)
+    elif isinstance(part, (list, tuple)):
+        for number, value in enumerate(part):
+            yield from _paths(value, f'{key}.{number}', name)
