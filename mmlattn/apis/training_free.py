@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from mmlattn.evaluation.functional import average_precision
 from mmlattn.models import CSRAHead
 from mmlattn.models.csra.pooling import MAX_TEMPERATURE
-from mmlattn.structures import label_matrix
+from mmlattn.structures import check_sets, label_matrix
 from mmlattn.utils.errors import UserError
 
 __all__ = ['LamSearch', 'PooledTerms', 'collect_terms', 'search_lam', 'training_free_model']
@@ -47,11 +47,10 @@ class LamSearch(NamedTuple):
 def training_free_model(
     model_cfg: dict, temperature: float = MAX_TEMPERATURE, lam: float = 0.0, with_evidence: bool = False
 ) -> dict:
-    """The model config with its linear head replaced by a CSRA head that loads the linear head's weights.
+    """The config of an ``ImageClassifier`` with a CSRA head that loads the weights of its linear head.
 
     Args:
-        model_cfg (dict): An ``ImageClassifier`` with ``GlobalAveragePooling`` and ``MultiLabelLinearClsHead`` or
-            ``LinearClsHead``; it is not changed.
+        model_cfg (dict): With ``GlobalAveragePooling`` and ``MultiLabelLinearClsHead`` or ``LinearClsHead``.
         temperature (float): T of the one head; the paper's Figure 1 uses the maximum.
         lam (float): Weight of the attention term.
         with_evidence (bool): Whether ``predict`` gives attention maps.
@@ -81,15 +80,12 @@ def training_free_model(
 
 @torch.no_grad()
 def collect_terms(model: nn.Module, loader: DataLoader, settings: Sequence[Sequence[float]]) -> PooledTerms:
-    """Run a model over a data set once and keep both terms of its logits.
+    """Run a model with a ``CSRAHead`` over validation batches once and keep both terms of its logits.
 
-    Args:
-        model (ImageClassifier): With a ``CSRAHead``.
-        loader (DataLoader): Validation batches with ground truth.
-        settings (Sequence[Sequence[float]]): Lists of temperatures to try, one temperature per head.
+    ``settings`` are lists of temperatures to try, one temperature per head.
 
     Raises:
-        UserError: If the head is no ``CSRAHead``.
+        UserError: If the head is no ``CSRAHead``, or a label is soft.
     """
     if not isinstance(model.head, CSRAHead):
         raise UserError(f'expected a model with a CSRAHead, got {type(model.head).__name__}')
@@ -102,8 +98,11 @@ def collect_terms(model: nn.Module, loader: DataLoader, settings: Sequence[Seque
         bases.append(terms[0][0].float().cpu())
         atts.append(torch.stack([att for _, att in terms]).float().cpu())
         targets.append(label_matrix(batch['data_samples'], model.head.num_classes).cpu())
-    targets = torch.cat(targets).numpy().astype(np.int8)
-    return PooledTerms(torch.cat(bases).numpy(), torch.cat(atts, dim=1).numpy(), targets)
+    targets = torch.cat(targets)
+    check_sets(targets, 'the search for lam')
+    return PooledTerms(
+        torch.cat(bases).numpy(), torch.cat(atts, dim=1).numpy(), targets.numpy().astype(np.int8)
+    )
 
 
 def search_lam(terms: PooledTerms, lams: Sequence[float]) -> LamSearch:

@@ -36,7 +36,8 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
     It takes the last feature map of any backbone, so the model must not pool it: ``neck=None``, and where needed
     ViT/DINOv2 ``out_type='featmap'`` or ``'raw'``, ConvNeXt ``gap_before_final_norm=False``, timm
     ``features_only=True``. The arguments of mmpretrain's ``CSRAClsHead`` mean the same here, and its state dicts
-    load, as do those that ``state_dicts.py`` lists.
+    load, as do those that ``state_dicts.py`` lists. ``feats`` are the outputs of the backbone, of which the last is
+    read: (B, D, h, w), (B, h, w, D) or (B, N, D).
 
     Args:
         num_classes (int): C.
@@ -130,22 +131,14 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         return to_feature_map(x, self.in_channels, self.num_extra_tokens, self.token_grid)
 
     def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
-        """Logits of shape (B, C), float32 also under autocast.
-
-        Args:
-            feats (tuple[Tensor] | Tensor): Outputs of the backbone, of which the last is read: (B, D, h, w),
-                (B, h, w, D) or (B, N, D).
-        """
+        """Logits of shape (B, C), float32 also under autocast."""
         return self._logits(class_scores(self.pre_logits(feats), self.weight))
 
     def pooled_terms(
         self, feats: tuple[Tensor] | Tensor, temperatures: Sequence[float] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The parts of the logits, which are base + lam * att, each of shape (B, C).
-
-        Args:
-            feats (tuple[Tensor] | Tensor): As for ``forward``.
-            temperatures (Sequence[float], optional): One per head, to try others than the head's.
+        """The parts of the logits, which are base + lam * att, each (B, C); with other temperatures than the head's
+        to try them.
         """
         if temperatures is not None:
             temperatures = _resolve_temperatures(self.num_heads, temperatures)
@@ -159,16 +152,12 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         data_samples: list[DataSample] | None = None,
         with_evidence: bool | None = None,
     ) -> list[DataSample]:
-        """Predict scores and labels, and where each class was read from.
+        """Predict ``pred_score`` (C,), ``pred_label`` (n,) and, if asked for, ``attention_maps`` (C, h, w).
 
         Args:
-            feats (tuple[Tensor] | Tensor): As for ``forward``.
+            feats (tuple[Tensor] | Tensor): Outputs of the backbone.
             data_samples (list[DataSample], optional): Samples to write to.
             with_evidence (bool, optional): Overrides the head's setting for this call.
-
-        Returns:
-            list[DataSample]: With ``pred_score`` (C,), ``pred_label`` (n,), and ``attention_maps`` (C, h, w) if
-            asked for.
         """
         x = self.pre_logits(feats)
         scores = class_scores(x, self.weight)

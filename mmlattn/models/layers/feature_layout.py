@@ -24,45 +24,33 @@ def to_feature_map(
     Raises:
         UserError: If the shape cannot be read so.
     """
+    shape = tuple(x.shape)
     if x.dim() == 4:
         if x.shape[1] == channels:
             return x
         if x.shape[3] == channels:
             return x.permute(0, 3, 1, 2)
         raise UserError(
-            f'neither axis 1 nor axis 3 of the feature map {_shape(x)} has in_channels={channels} entries: set '
+            f'neither axis 1 nor axis 3 of the feature map {shape} has in_channels={channels} entries: set '
             'in_channels to what the backbone gives, or read another of its outputs'
         )
-    if x.dim() == 3:
-        return _tokens_to_map(x, channels, num_extra_tokens, token_grid)
     if x.dim() == 2:
         raise UserError(
             f'expected a feature map (B, D, h, w), (B, h, w, D) or tokens (B, N, D), got pooled features '
-            f"{_shape(x)}. Keep the locations: neck=None; for ViT and DINOv2 out_type='featmap' or 'raw'; for "
+            f"{shape}. Keep the locations: neck=None; for ViT and DINOv2 out_type='featmap' or 'raw'; for "
             'ConvNeXt gap_before_final_norm=False; for timm backbones features_only=True'
         )
-    raise UserError(f'expected (B, D, h, w), (B, h, w, D) or (B, N, D), got {_shape(x)}')
-
-
-def _tokens_to_map(
-    x: Tensor, channels: int, num_extra_tokens: int, token_grid: tuple[int, int] | None
-) -> Tensor:
+    if x.dim() != 3:
+        raise UserError(f'expected (B, D, h, w), (B, h, w, D) or (B, N, D), got {shape}')
     if x.shape[2] != channels:
-        raise UserError(f'axis 2 of the tokens {_shape(x)} must have in_channels={channels} entries')
-    patches = x[:, num_extra_tokens:]
+        raise UserError(f'axis 2 of the tokens {shape} must have in_channels={channels} entries')
     count = x.shape[1] - num_extra_tokens
-    if token_grid is None:
-        side = math.isqrt(max(count, 0))
-        token_grid = (side, side)
-    height, width = token_grid
+    side = math.isqrt(max(count, 0))
+    height, width = (side, side) if token_grid is None else token_grid
     if count < 1 or height * width != count:
         raise UserError(
             f'{x.shape[1]} tokens less num_extra_tokens={num_extra_tokens} leave {count} patches, which do not '
             f'form a {height} x {width} grid; set num_extra_tokens (1 with a class token, 2 for distilled DeiT) or '
             'token_grid=(h, w)'
         )
-    return patches.transpose(1, 2).reshape(-1, channels, height, width)
-
-
-def _shape(x: Tensor) -> str:
-    return str(tuple(x.shape))
+    return x[:, num_extra_tokens:].transpose(1, 2).reshape(-1, channels, height, width)

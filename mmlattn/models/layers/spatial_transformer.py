@@ -34,7 +34,7 @@ def theta_to_grid(theta: Tensor, size: int | tuple[int, int], align_corners: boo
             the box's border.
 
     Returns:
-        Tensor: Shape (..., height, width, 2), (x, y).
+        Tensor: (x, y) of each cell, shape (..., height, width, 2).
     """
     height, width = (size, size) if isinstance(size, int) else size
     s_x, s_y, t_x, t_y = theta[..., None, None, :].unbind(-1)

@@ -65,9 +65,7 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
         out_norm (bool): Normalise and rectify every returned stage (Swin-like), which an FPN wants: outputs of
             pre-activated stages are plain sums. The last stage's always are. For ``unit='preact'`` alone.
         frozen_stages (int): -1 none, 0 the stem, k the stem and stages 1 to k.
-        norm_eval (bool): Keep all batch normalisation in evaluation mode.
-        with_cp (bool): Recompute each residual unit in the backward pass to save memory.
-        norm_cfg (dict): Config of the normalisation layers.
+        norm_eval, with_cp, norm_cfg: As for mmpretrain's ResNet; ``with_cp`` recomputes each residual unit.
         init_cfg (dict | list[dict], optional): Defaults to He initialisation.
 
     Raises:
@@ -198,21 +196,6 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
                 outs.append(getattr(self, f'norm{i}')(x) if i in self._normed else x)
         return tuple(outs)
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """For learning rates that decay by layer: a transition, attention module or unit is a layer.
-
-        Returns:
-            tuple[int, int]: Depth of the parameter's layer, 0 for the stem, and the number of layers, all that
-            follows the stages counted as one. ``prefix`` is what precedes the backbone's names.
-        """
-        layers = ['stem']
-        for stage, module in self.named_children():
-            if stage.startswith('stage'):
-                layers += [f'{stage}.{child}' for child, _ in module.named_children()]
-        name = param_name.removeprefix(prefix)
-        depth = next((i for i, layer in enumerate(layers) if name.startswith(f'{layer}.')), len(layers))
-        return depth, len(layers) + 1
-
     def _freeze(self) -> None:
         frozen = [self.stem] if self.frozen_stages >= 0 else []
         frozen += [getattr(self, f'stage{k}') for k in range(1, self.frozen_stages + 1)]
@@ -248,14 +231,8 @@ class ResidualAttentionNet_CIFAR(ResidualAttentionNet):  # noqa: N801 (the name 
         **{str(36 * m + 20): dict(modules=(m, m, m)) for m in (1, 2, 3, 4, 6)},
         '452': dict(modules=(6, 6, 6), ptr=(2, 4, 3)),
     }
-    arch_defaults = dict(
-        stem_channels=16,
-        channels=(64, 128, 256),
-        strides=(1, 2, 2),
-        modules=(1, 1, 1),
-        units=(1, 1, 1),
-        ptr=(1, 2, 1),
-        mask_depths=(3, 2, 1),
+    arch_defaults = ResidualAttentionNet.arch_defaults | dict(
+        stem_channels=16, channels=(64, 128, 256), strides=(1, 2, 2), modules=(1, 1, 1), units=(1, 1, 1)
     )
 
     def _make_stem(self, in_channels: int, channels: int, norm, pool_style: str) -> nn.Sequential:
@@ -264,11 +241,9 @@ class ResidualAttentionNet_CIFAR(ResidualAttentionNet):  # noqa: N801 (the name 
 
 
 def _make_plan(arch: str | Mapping, presets: Mapping, defaults: Mapping, **changes) -> dict:
-    """All numbers of a network: the defaults, what ``arch`` changes, and what the arguments change.
+    """All numbers of a network, with the keys of ``defaults``: these, what ``arch`` and what the arguments change.
 
-    Returns:
-        dict: With the keys of ``defaults``; for each stage a tuple as long as ``channels``. ``modules``, ``units``
-        and ``mask_depths`` may be given for the first stages alone and are filled up with 0.
+    ``modules``, ``units`` and ``mask_depths`` may be given for the first stages alone and are filled up with 0.
     """
     if isinstance(arch, Mapping):
         if unknown := arch.keys() - defaults.keys():

@@ -16,15 +16,11 @@ __all__ = ['record_masks']
 
 @contextmanager
 def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Record the soft masks of every attention module.
-
-    Args:
-        model (nn.Module): Any model with :class:`SoftMask` modules inside.
+    """Record the soft masks of every attention module inside a model.
 
     Yields:
-        dict[str, Tensor]: The masks of the latest forward pass, detached, shape (B, C', h, w), by the name of the
-        attention module (``'backbone.stage1.attention1'``), in network order; empty before the first. Compiled models
-        run eagerly meanwhile.
+        dict[str, Tensor]: The masks of the latest forward pass, detached, (B, C', h, w), by the name of the attention
+        module (``'backbone.stage1.attention1'``), in network order. Compiled models run eagerly meanwhile.
 
     Raises:
         UserError: If the model has no soft mask.

@@ -56,20 +56,19 @@ _LEAVES = ('weight', 'bias', 'running_mean', 'running_var')
 
 
 class Plan(NamedTuple):
-    """What a layout leaves open; everything else about the network follows."""
+    """What a layout leaves open; everything else about the network follows.
+
+    ``modules`` are the attention modules of stages 1 to 3; ``cifar`` says that it is the port's network for pictures
+    of 32x32; ``groups`` are those of AttentionNeXt's 3x3 convolutions, 0 for Attention's pre-activated units;
+    ``stem`` and ``channels`` are the channels of the stem and of the four stages.
+    """
 
     layout: str
-    """``'port'`` or ``'caffe'``."""
     modules: tuple[int, ...]
-    """Attention modules of stages 1 to 3."""
     cifar: bool
-    """Whether it is the port's network for pictures of 32x32."""
     groups: int
-    """Groups of AttentionNeXt's 3x3 convolutions; 0 for Attention's pre-activated units."""
     stem: int
-    """Channels of the stem."""
     channels: tuple[int, ...]
-    """Channels of the four stages."""
     classes: int
 
 
@@ -86,17 +85,13 @@ def _detect_layout(names: Iterable[str]) -> str:
 
 
 def to_mmlattn(source: dict[str, Tensor], layout: str = 'auto') -> tuple[dict[str, Tensor], Plan]:
-    """Rename a foreign state dict, strictly: every name in it is known, and nothing of ours is missing.
-
-    Args:
-        source (dict[str, Tensor]): Tensors by the layout's names; a ``module.`` before all of them is fine.
-        layout (str): ``'port'``, ``'caffe'`` or ``'auto'``.
+    """Rename a foreign state dict; a ``module.`` before all of its names is fine.
 
     Returns:
         tuple[dict[str, Tensor], Plan]: What loads strictly into the model of :func:`model_config`, and its plan.
 
     Raises:
-        UserError: If names are missing or too many, or shapes don't fit.
+        UserError: If the layout is another one, a name is unknown or missing, or a shape does not fit.
     """
     source = _without_prefix(source)
     found = _detect_layout(source)
@@ -115,14 +110,9 @@ def to_mmlattn(source: dict[str, Tensor], layout: str = 'auto') -> tuple[dict[st
 
 
 def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
-    """The inverse of :func:`to_mmlattn`.
+    """The inverse of :func:`to_mmlattn`, for an ``ImageClassifier`` with a ``LinearClsHead``.
 
     The port's projections that nothing uses become zeros; Caffe's normalisation keeps no count of batches.
-
-    Args:
-        state (dict[str, Tensor]): Of an ``ImageClassifier`` with a residual attention network and a
-            ``LinearClsHead``.
-        layout (str): ``'port'`` or ``'caffe'``.
 
     Raises:
         UserError: If the layout has no names for such a network, or it was trained with other settings.
@@ -236,7 +226,7 @@ def _names(keys: Iterable[str], layers: Layers, layout: str) -> Iterator[tuple[s
 
 def _spell(key: str, layers: Layers, layout: str) -> str:
     """One of our names as the layout has it: ``layer.weight``, or in Caffe ``layer.0``."""
-    layer, leaf = key.removeprefix('backbone.').rsplit('.', 1)
+    layer, _, leaf = key.removeprefix('backbone.').rpartition('.')
     return f'{layers[layer]}.{_LEAVES.index(leaf) if layout == "caffe" else leaf}'
 
 

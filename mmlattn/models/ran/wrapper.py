@@ -162,7 +162,11 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
                 f'{shapes}. Set pre to the number of blocks that change resolution or channels'
             )
         used = sum(out.sum() for out in (outs if isinstance(outs, (tuple, list)) else [outs]))
-        if torch.autograd.grad(used, seen['leaf'], allow_unused=True)[0] is None:
+        if used.requires_grad:
+            # Not torch.autograd.grad, which a backbone with with_cp=True refuses.
+            used.backward()
+            self.backbone.zero_grad()
+        if seen['leaf'].grad is None:
             raise UserError(
                 f'nothing that {type(self.backbone).__name__} returns depends on {name!r}, so its mask would never '
                 'learn: leave it out, or add a later stage to out_indices'
@@ -193,11 +197,3 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         for mask in self.masks():
             mask.train(mode)
         return self
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """As the backbone says; a mask is as deep as the last block of its stage."""
-        name, mask, _ = param_name.removeprefix(f'{prefix}backbone.').partition('.mask.')
-        if mask:
-            blocks = [key for key, _ in self.backbone.get_submodule(name).named_children() if key != 'mask']
-            name = f'{name}.{blocks[-1]}.weight'
-        return self.backbone.get_layer_depth(name)

@@ -38,8 +38,8 @@ class MultiCropClassifier(ImageClassifier):
     ``ImageClassifier``. The paper trains on random crops of N - 64 pixels and tests on pictures of N.
 
     Evidence comes in the frame of the whole input. ``regions`` and ``region_scores`` are those of all crops, crop by
-    crop, K rows each. ``attention_maps`` are fused with the weights of the scores: the mean over the crops that have
-    a map of the class, or for ``fuse='max'`` the map of the crop that gave the score. Other evidence is an error.
+    crop. ``attention_maps`` are fused with the weights of the scores: the mean over the crops that have a map of the
+    class, or for ``fuse='max'`` the map of the crop that gave the score. Other evidence is an error.
 
     Args:
         crops (str, optional): 'five' (corners and centre), 'ten' (these and their mirror images) or None to
@@ -96,12 +96,9 @@ class MultiCropClassifier(ImageClassifier):
     def predict(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, **kwargs
     ) -> list[DataSample]:
-        """Predict scores and labels, and the evidence of all crops if the head gives any.
+        """Predict scores and labels of inputs (B, 3, H, W), and the evidence of all crops if the head gives any.
 
-        Args:
-            inputs (Tensor): Shape (B, 3, H, W).
-            data_samples (list[DataSample], optional): Samples to write to, B.
-            **kwargs: For the head's ``predict``, such as ``with_evidence=True``.
+        ``kwargs`` are for the head's ``predict``, such as ``with_evidence=True``.
         """
         if self.crops is None or not len(inputs):
             return super().predict(inputs, data_samples, **kwargs)
@@ -157,14 +154,10 @@ def _fuse_evidence(
     sizes: Sequence[tuple[int, int]],
     weights: Tensor,
 ) -> None:
-    """Write the evidence of the V windows of B samples, in the frame of the whole input.
+    """Write the evidence of V windows, from V * B looks, to B samples, in the frame of the whole input.
 
-    Args:
-        samples (Sequence[DataSample]): B, changed in place.
-        looks (Sequence[DataSample]): V * B, the head's predictions.
-        windows (Sequence[tuple[FeatureWindow, ...]]): V for each feature map.
-        sizes (Sequence[tuple[int, int]]): (h, w) of each feature map.
-        weights (Tensor): Shape (B, V, C), the part of each window in the fused scores.
+    There are V ``windows`` for each feature map, ``sizes`` has (h, w) of each map, and ``weights`` (B, V, C) is the
+    part of each window in the fused scores.
     """
     evidence = set(looks[0].keys()) - {'pred_score', 'pred_label'}
     if unknown := evidence - {'regions', 'region_scores', 'attention_maps'}:
