@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ['clock', 'take_turns']
+__all__ = ['clock', 'seconds', 'take_turns']
 
 Key = TypeVar('Key', bound=Hashable)
 Time = TypeVar('Time')
@@ -17,6 +17,13 @@ def clock(device: str | torch.device = 'cpu') -> float:
     if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def seconds(piece: Callable[[], object], device: str | torch.device = 'cpu') -> float:
+    """Duration of one call."""
+    start = clock(device)
+    piece()
+    return clock(device) - start
 
 
 def take_turns(

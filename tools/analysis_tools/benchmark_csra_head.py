@@ -18,7 +18,7 @@ from torch import Tensor
 from mmlattn.models import CSRAHead
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import make_parser
-from mmlattn.utils.timing import clock, take_turns
+from mmlattn.utils.timing import seconds, take_turns
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,13 +33,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=15)
     parser.add_argument('--device', default='cpu')
     return parser.parse_args()
-
-
-def seconds(step: Callable[[], Tensor], device: torch.device) -> float:
-    """Forward and backward of one step."""
-    start = clock(device)
-    step().backward()
-    return clock(device) - start
 
 
 def saved_bytes(step: Callable[[], Tensor], own: list[Tensor]) -> int:
@@ -81,9 +74,11 @@ def main() -> None:
         'CSRAClsHead': (lambda: theirs((x,)).sum(), [x, *theirs.parameters()]),
         'conv2d 1x1': (lambda: (F.conv2d(x, kernel) * upstream).sum(), [x, kernel, upstream]),
     }
-    times = take_turns(
-        {n: partial(seconds, step, x.device) for n, (step, _) in steps.items()}, args.repeats, 2
-    )
+    turns = {
+        n: partial(seconds, lambda step=step: step().backward(), args.device)
+        for n, (step, _) in steps.items()
+    }
+    times = take_turns(turns, args.repeats, 2)
     medians = {name: statistics.median(values) for name, values in times.items()}
     memory = {name: saved_bytes(step, own) for name, (step, own) in steps.items()}
     print(f'{args}\n{"":14}{"ms":>10}{"CSRAHead /":>12}{"MiB saved":>12}{"CSRAHead /":>12}')

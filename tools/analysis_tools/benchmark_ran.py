@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmlattn.models import ResidualAttentionNet
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import make_parser
-from mmlattn.utils.timing import clock, take_turns
+from mmlattn.utils.timing import seconds, take_turns
 
 FORMATS = dict(channels_last=torch.channels_last, contiguous=torch.contiguous_format)
 
@@ -89,13 +89,6 @@ def make_step(name: str, memory_format: str, args: argparse.Namespace) -> Callab
         loss.backward()
 
     return step
-
-
-def seconds(step: Callable[[], None], device: str) -> float:
-    """Duration of one step."""
-    start = clock(device)
-    step()
-    return clock(device) - start
 
 
 def keep_memory() -> bool:

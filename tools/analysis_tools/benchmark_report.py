@@ -15,7 +15,7 @@ from mmpretrain.evaluation import AveragePrecision
 from mmlattn.evaluation import MultiLabelReport
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import make_parser
-from mmlattn.utils.timing import clock, take_turns
+from mmlattn.utils.timing import seconds, take_turns
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,12 +50,11 @@ def main() -> None:
         metric.process(None, samples)
     mean_ap = {}
 
-    def seconds(name: str) -> float:
-        start = clock()
+    def evaluate(name: str) -> None:
         mean_ap[name] = metrics[name].compute_metrics(metrics[name].results)['mAP']
-        return clock() - start
 
-    times = take_turns({name: partial(seconds, name) for name in metrics}, args.repeats)
+    turns = {name: partial(seconds, partial(evaluate, name)) for name in metrics}
+    times = take_turns(turns, args.repeats)
     medians = [statistics.median(values) for values in times.values()]
     print(f'{args.num_images} x {args.num_classes}, {args.threads} thread(s), median of {args.repeats}')
     for name, median in zip(metrics, medians, strict=True):

@@ -18,19 +18,19 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
-from mmlattn.datasets.annotation_files import is_whole, load_json
-from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmpretrain.structures import DataSample
 from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmlattn.apis import MultiLabelInferencer
 from mmlattn.datasets import COCOMultiLabel
+from mmlattn.datasets.annotation_files import is_whole, load_json
 from mmlattn.evaluation.functional.localization import seen_in
 from mmlattn.structures.evidence import EVIDENCE_KINDS, read_places
 from mmlattn.structures.frames import check_frame
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
 
 

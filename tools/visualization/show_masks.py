@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from mmengine.dataset import pseudo_collate
-from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from torch import Tensor, nn
 
 from mmlattn.apis import load_model, without_crops
@@ -25,6 +24,7 @@ from mmlattn.models.ran.attention_module import FUSIONS
 from mmlattn.models.ran.soft_mask import SoftMask
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
 from mmlattn.visualization.mask_figure import INK, AttentionMaps, draw_masks
 
