@@ -9,12 +9,11 @@ onedl-mmengine falls back to it for files, and both take files at their word tha
 import http.client
 import os
 import os.path as osp
-import pickle
 import pickletools
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -27,42 +26,21 @@ from urllib.request import Request, urlopen
 import mmengine.dist
 import torch
 from mmengine.fileio import get_file_backend
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from .errors import UserError
-from .safe_objects import MAKERS, Note, make
+from .safe_objects import SAFE_GLOBALS, make
 
 __all__ = ['BrokenFileError', 'SafeLoader', 'load_weights_only', 'safe_loading', 'use_safe_loading']
 
 #: Seconds without an answer after which a download is given up.
 DOWNLOAD_TIMEOUT = 20
 
-_STATISTICS = ('current', 'max', 'mean', 'min')
-
 
 class BrokenFileError(UserError):
     """A file is damaged or no checkpoint at all, so trust would not open it either."""
-
-
-def _history_statistic(owner: type, name: str) -> Callable:
-    """What ``getattr`` may do in a checkpoint: name one of ``HistoryBuffer``'s own statistics."""
-    if owner is not HistoryBuffer or name not in _STATISTICS:
-        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
-    return getattr(HistoryBuffer, name)
-
-
-#: What a checkpoint of mmengine's Runner may name besides what torch allows by itself.
-_SAFE_GLOBALS = [
-    HistoryBuffer,
-    *((_history_statistic, f'{builtins}.getattr') for builtins in ('builtins', '__builtin__')),
-    ('ndarray', 'numpy.ndarray'),  # an argument of _reconstruct, never called
-    *((Note(maker), name) for name, maker in MAKERS.items()),
-    (Note(MAKERS['__builtin__.bytes']), 'builtins.bytes'),
-    # torch sets the state of objects of listed types only; no file can name one without a dot.
-    (Note, 'Note'),
-]
 
 
 def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
@@ -76,7 +54,7 @@ def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
         UserError: If the file asks for more than weights and mmengine's log history.
         BrokenFileError: If it is cut off or no checkpoint.
     """
-    with torch.serialization.safe_globals(_SAFE_GLOBALS):
+    with torch.serialization.safe_globals(SAFE_GLOBALS):
         try:
             return make(torch.load(file, map_location=map_location, weights_only=True))
         except Exception as error:  # whatever a hostile or broken file makes the reader stumble over

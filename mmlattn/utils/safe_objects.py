@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import HistoryBuffer
 
-__all__ = ['MAKERS', 'Note', 'make']
+__all__ = ['MAKERS', 'SAFE_GLOBALS', 'Note', 'make']
 
 
 def _bytes_of_text(text: str, encoding: str) -> bytes:
@@ -79,6 +79,25 @@ class Note:
 
     def __setstate__(self, state: Any) -> None:  # all that pickle sets comes here, attributes too
         self.state = state
+
+
+def _history_statistic(owner: type, name: str) -> Callable:
+    """What ``getattr`` may do in a checkpoint: name one of ``HistoryBuffer``'s own statistics."""
+    if owner is not HistoryBuffer or name not in ('current', 'max', 'mean', 'min'):
+        raise pickle.UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
+    return getattr(HistoryBuffer, name)
+
+
+#: What a checkpoint of mmengine's Runner may name besides what torch's weights-only reader allows by itself.
+SAFE_GLOBALS = [
+    HistoryBuffer,
+    *((_history_statistic, f'{builtins}.getattr') for builtins in ('builtins', '__builtin__')),
+    ('ndarray', 'numpy.ndarray'),  # an argument of _reconstruct, never called
+    *((Note(maker), name) for name, maker in MAKERS.items()),
+    (Note(_no_bytes), 'builtins.bytes'),
+    # torch sets the state of objects of listed types only; no file can name one without a dot.
+    (Note, 'Note'),
+]
 
 
 def make(value: Any) -> Any:
