@@ -12,11 +12,7 @@ __all__ = ['check_results', 'check_scores', 'check_targets', 'check_topk']
 
 
 def check_targets(targets) -> np.ndarray:
-    """Targets as int8.
-
-    Raises:
-        UserError: If a target is none of 1, 0 and -1.
-    """
+    """Targets as int8; raises ``UserError`` for one that is none of 1, 0 and -1."""
     targets = as_array(targets)
     with np.errstate(invalid='ignore'):
         whole = targets.astype(np.int8)
@@ -51,22 +47,14 @@ def check_scores(scores, targets) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_results(results: Sequence) -> None:
-    """See that a metric has anything to evaluate.
-
-    Raises:
-        UserError: If it has not.
-    """
+    """Raises ``UserError`` if a metric has nothing to evaluate."""
     if not results:
         raise UserError('there is nothing to evaluate: the data set of this evaluator is empty')
 
 
 def check_topk(topk: Sequence[int], name: str = 'topk') -> None:
-    """See that every k is a whole number of at least 1.
-
-    Raises:
-        UserError: If one is not, or ``topk`` is a number itself; it says ``name``.
-    """
-    if not isinstance(topk, Sequence) or not all(
-        isinstance(k, Integral) and not isinstance(k, bool) and k >= 1 for k in topk
+    """Raises ``UserError`` for anything but a sequence of whole numbers of at least 1."""
+    if not isinstance(topk, Sequence) or any(
+        isinstance(k, bool) or not isinstance(k, Integral) or k < 1 for k in topk
     ):
         raise UserError(f'{name} must be a list of whole numbers of at least 1, such as (1, 3), got {topk!r}')

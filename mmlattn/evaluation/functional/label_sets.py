@@ -55,12 +55,8 @@ def set_agreement(predicted: np.ndarray, present: np.ndarray) -> dict[str, float
 def set_lengths(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
     """``length_error``, ``length_abs_error``, ``mean_length`` and ``gt_length``."""
     lengths, true = predicted.sum(axis=1), present.sum(axis=1)
-    values = dict(
-        length_error=lengths - true,
-        length_abs_error=abs(lengths - true),
-        mean_length=lengths,
-        gt_length=true,
-    )
+    error = lengths - true
+    values = dict(length_error=error, length_abs_error=abs(error), mean_length=lengths, gt_length=true)
     return {name: float(value.mean()) for name, value in values.items()}
 
 
@@ -82,12 +78,7 @@ def pair_fidelity(predicted: np.ndarray, present: np.ndarray) -> dict[str, float
 
 
 def label_set_report(predicted, targets) -> LabelSetResult:
-    """Everything about the predicted sets; targets (N, C) are 1 present, 0 absent and -1 ignored.
-
-    Raises:
-        UserError: If the two are empty or not of one shape (N, C), ``predicted`` is not bool, or a target is none
-            of 1, 0 and -1.
-    """
+    """Everything about predicted sets (N, C) bool; targets (N, C) are 1 present, 0 absent and -1 ignored."""
     predicted, targets = as_array(predicted), check_targets(targets)
     shaped = predicted.ndim == 2 and predicted.shape == targets.shape and predicted.size
     if predicted.dtype != bool or not shaped:
@@ -97,7 +88,6 @@ def label_set_report(predicted, targets) -> LabelSetResult:
         )
     counts = label_counts(predicted, targets)
     predicted, present = predicted & (targets >= 0), targets == 1
-    shares = (
-        precision_recall_f1(counts) | set_agreement(predicted, present) | pair_fidelity(predicted, present)
-    )
+    shares = precision_recall_f1(counts) | set_agreement(predicted, present)
+    shares |= pair_fidelity(predicted, present)
     return LabelSetResult(shares, set_lengths(predicted, present), class_rates(counts))

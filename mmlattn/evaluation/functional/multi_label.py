@@ -104,9 +104,6 @@ def average_precision(scores, targets, tied_scores: str = 'together') -> np.ndar
 
     Returns:
         ndarray: (C,) float64, NaN where a class has no positive.
-
-    Raises:
-        UserError: If ``tied_scores`` is unknown, or shapes or values don't fit; see ``check_scores``.
     """
     ways = dict(together=_ap_tied_together, sorted=_ap_as_sorted)
     check_choice('tied_scores', tied_scores, ways)
@@ -141,15 +138,9 @@ def _ap_as_sorted(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def label_counts(selected: np.ndarray, targets, ignored_as_negative: bool = False) -> LabelCounts:
-    """Hits, decisions and positives of each class.
+    """Hits, decisions and positives of each class, from decisions (N, C) bool.
 
-    Args:
-        selected (ndarray): (N, C) bool, the decisions.
-        targets (ndarray | Tensor): (N, C).
-        ignored_as_negative (bool): Whether a decision for an ignored label is a wrong one; else it is none.
-
-    Raises:
-        UserError: If a target is none of 1, 0 and -1.
+    A decision for an ignored label is none, or a wrong one with ``ignored_as_negative``.
     """
     targets = check_targets(targets)
     positive = targets == 1
@@ -157,9 +148,7 @@ def label_counts(selected: np.ndarray, targets, ignored_as_negative: bool = Fals
     return LabelCounts(*(np.count_nonzero(m, axis=0) for m in (selected & positive, counted, positive)))
 
 
-def precision_recall_f1(
-    counts: LabelCounts, convention: Convention = CONVENTIONS['mmlattn']
-) -> dict[str, float]:
+def precision_recall_f1(counts: LabelCounts, convention: Convention = Convention()) -> dict[str, float]:
     """``CP CR CF1 OP OR OF1 macro_F1``; NaN without a single positive, unless absent classes count as zero."""
     hits, predicted, positives = (c.astype(float) for c in counts)
     precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(positives, 1)
@@ -167,7 +156,8 @@ def precision_recall_f1(
     present = np.ones(len(hits), bool) if convention.absent_as_zero else positives > 0
     op_denominator = np.maximum(predicted, 1) if convention.silent_in_op else predicted
     cp, cr, macro_f1 = (_mean(values[present]) for values in (precision, recall, f1))
-    op, or_ = hits.sum() / max(op_denominator.sum(), 1), _ratio(hits.sum(), positives.sum(), present.any())
+    op = hits.sum() / max(op_denominator.sum(), 1)
+    or_ = hits.sum() / max(positives.sum(), 1) if present.any() else np.nan
     cf1 = macro_f1 if convention.cf1_is_macro_f1 else _harmonic_mean(cp, cr)
     values = dict(CP=cp, CR=cr, CF1=cf1, OP=op, OR=or_, OF1=_harmonic_mean(op, or_), macro_F1=macro_f1)
     return {name: float(value) for name, value in values.items()}
@@ -193,9 +183,6 @@ def multi_label_report(
         threshold (float): A label is predicted where its score is at least this.
         topk (Sequence[int]): The k of every top-k block.
         convention (str): A key of :data:`CONVENTIONS`.
-
-    Raises:
-        UserError: If an option is unknown, or ``check_scores`` refuses the input.
     """
     check_number('threshold', threshold)
     check_topk(topk)
@@ -225,10 +212,6 @@ def _best_labels(scores: torch.Tensor, k: int, tied_scores: str) -> torch.Tensor
 
 def _mean(values: np.ndarray) -> float:
     return values.mean() if len(values) else np.nan
-
-
-def _ratio(hits: float, total: float, defined: bool) -> float:
-    return hits / max(total, 1) if defined else np.nan
 
 
 def _harmonic_mean(a: float, b: float) -> float:

@@ -37,9 +37,6 @@ def sample_ap_at(scores, targets, k: int) -> np.ndarray:
 
     Returns:
         ndarray: (N,) float64, NaN where an image has no positive.
-
-    Raises:
-        UserError: If k, shapes or values don't fit; see ``check_scores``.
     """
     check_whole('k', k, 1)
     scores, targets = check_scores(scores, targets)
@@ -61,9 +58,6 @@ def class_ap_at(scores, targets, k: int, tied_scores: str = 'together') -> np.nd
 
     Returns:
         ndarray: (C,) float64, NaN where a class has no positive.
-
-    Raises:
-        UserError: If k, shapes or values don't fit; see ``check_scores``.
     """
     check_whole('k', k, 1)
     scores, targets = check_scores(scores, targets)

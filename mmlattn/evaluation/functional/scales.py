@@ -8,18 +8,12 @@ __all__ = ['class_ranks', 'exit_scales', 'scale_accuracy']
 
 
 def class_ranks(scores: np.ndarray, label: int) -> np.ndarray:
-    """How many classes stand before the true one; of equal scores the lower index stands first, as in ``argmax``.
+    """How many classes stand before the true one in scores (..., C): 0 is a hit at top-1, less than k one at top-k.
 
-    Args:
-        scores (ndarray): (..., C).
-        label (int): The true class, in [0, C).
-
-    Returns:
-        ndarray: (...) int; 0 is a hit at top-1, less than k one at top-k.
+    Of equal scores the lower class stands first, as in ``argmax``.
     """
-    return (scores > scores[..., label, None]).sum(axis=-1) + (
-        scores[..., :label] == scores[..., label, None]
-    ).sum(axis=-1)
+    true = scores[..., label, None]
+    return (scores > true).sum(axis=-1) + (scores[..., :label] == true).sum(axis=-1)
 
 
 def scale_accuracy(
@@ -51,14 +45,10 @@ def _mean_at(rows: Sequence[np.ndarray], index: int) -> float:
 
 
 def exit_scales(confidence: np.ndarray, threshold: float) -> np.ndarray:
-    """The scale after which each picture is done: the first that is sure enough, else the last.
+    """The scale, counted from 0, after which each picture is done: the first that is sure enough, else the last.
 
-    Args:
-        confidence (ndarray): (N, S), the highest probability by scale 1, scales 1 and 2 together, ... 1 to S.
-        threshold (float): Sure enough is this or more.
-
-    Returns:
-        ndarray: (N,) int, counted from 0.
+    ``confidence`` (N, S) is the highest probability by scale 1, scales 1 and 2 together, ... 1 to S; ``threshold``
+    or more is sure enough.
     """
     sure = confidence >= threshold
     sure[:, -1] = True

@@ -8,46 +8,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from rich.console import Console
 from rich.table import Table
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['check_table_file', 'publish_table']
+__all__ = ['TableMetric']
 
 
-def check_table_file(out_file: str | None) -> None:
-    """See that a table can be written there.
-
-    Raises:
-        UserError: If the name ends with neither ``.csv`` nor ``.json``.
-    """
-    if out_file is not None and Path(out_file).suffix not in ('.csv', '.json'):
-        raise UserError(f'out_file must end with .csv or .json, got {out_file!r}')
-
-
-def publish_table(
-    per_class: Mapping[str, np.ndarray],
-    classes: Sequence[str],
-    metrics: Mapping[str, float],
-    log: bool,
-    out_file: str | None,
-) -> None:
-    """Log the table, write it, do both or neither.
+class TableMetric(BaseMetric):
+    """A metric that has a table with one row for each class.
 
     Args:
-        per_class (Mapping[str, ndarray]): (C,) columns: fractions, shown in percent, and whole numbers.
-        classes (Sequence[str]): C names.
-        metrics (Mapping[str, float]): The summary that a ``.json`` holds beside the table.
-        log (bool): Whether to log the table.
-        out_file (str | None): Where to write it; the first free name of path, path_1, path_2 ... is taken.
+        per_class (bool): Whether to log the table.
+        out_file (str, optional): A ``.csv`` (the table) or ``.json`` (table and summary) to write after each
+            evaluation. An existing file is kept and the new one gets a number.
+        **kwargs: Of mmengine's ``BaseMetric``.
     """
-    rows = _rows(per_class, classes)
-    if log:
-        print_log('\n' + _render(rows), 'current')
-    if out_file is not None:
-        print_log(f'wrote the report to {_write(Path(out_file), rows, metrics)}', 'current')
+
+    def __init__(self, per_class: bool = False, out_file: str | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if out_file is not None and Path(out_file).suffix not in ('.csv', '.json'):
+            raise UserError(f'out_file must end with .csv or .json, got {out_file!r}')
+        self.per_class, self.out_file = per_class, out_file
+
+    def class_names(self, num_classes: int) -> Sequence[str]:
+        """Those of the data set; numbers without."""
+        return (self.dataset_meta or {}).get('classes') or [str(c) for c in range(num_classes)]
+
+    def publish(self, per_class: Mapping[str, np.ndarray], metrics: Mapping[str, float]) -> None:
+        """Log and write columns (C,) of fractions and whole numbers, as asked for."""
+        rows = _rows(per_class, self.class_names(len(next(iter(per_class.values())))))
+        if self.per_class:
+            print_log('\n' + _render(rows), 'current')
+        if self.out_file is not None:
+            print_log(f'wrote the report to {_write(Path(self.out_file), rows, metrics)}', 'current')
 
 
 def _rows(per_class: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[dict]:
@@ -67,9 +64,8 @@ def _render(rows: list[dict]) -> str:
     for column in rows[0]:
         table.add_column(column, justify='left' if column == 'label' else 'right')
     for row in rows:
-        table.add_row(
-            *('-' if v is None else f'{v:.2f}' if isinstance(v, float) else str(v) for v in row.values())
-        )
+        values = ('-' if v is None else f'{v:.2f}' if isinstance(v, float) else str(v) for v in row.values())
+        table.add_row(*values)
     console = Console(width=100, markup=False)
     with console.capture() as capture:
         console.print(table)

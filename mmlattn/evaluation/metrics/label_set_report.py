@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 
 from mmlattn.evaluation.functional.checks import check_results
 from mmlattn.evaluation.functional.label_sets import label_set_report
@@ -13,13 +12,13 @@ from mmlattn.structures.labels import check_sets, label_matrix, listed_labels
 from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 
-from .class_table import check_table_file, publish_table
+from .class_table import TableMetric
 
 __all__ = ['LabelSetReport']
 
 
 @METRICS.register_module()
-class LabelSetReport(BaseMetric):
+class LabelSetReport(TableMetric):
     """How well the labels that a model decided on fit the true ones, as sets.
 
     Each data sample needs ``pred_label`` (n,), indices in any order, maybe none, and a ground truth as
@@ -41,10 +40,7 @@ class LabelSetReport(BaseMetric):
 
     Args:
         num_classes (int, optional): C. By default that of the data set's ``classes`` or else of ``pred_score``.
-        per_class (bool): Whether to log a table with one row for each class.
-        out_file (str, optional): A ``.csv`` (the table) or ``.json`` (table and summary) to write after each
-            evaluation. An existing file is kept and the new one gets a number.
-        **kwargs: Of mmengine's ``BaseMetric``.
+        **kwargs: ``per_class`` and ``out_file`` of :class:`TableMetric`, and those of mmengine's ``BaseMetric``.
 
     Raises:
         UserError: On a bad option here; later, if a sample lacks a field, a label lies outside the classes, or their
@@ -53,18 +49,11 @@ class LabelSetReport(BaseMetric):
 
     default_prefix = 'label-set'
 
-    def __init__(
-        self,
-        num_classes: int | None = None,
-        per_class: bool = False,
-        out_file: str | None = None,
-        **kwargs,
-    ) -> None:
+    def __init__(self, num_classes: int | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         if num_classes is not None:
             check_whole('num_classes', num_classes, 1)
-        check_table_file(out_file)
-        self.num_classes, self.per_class, self.out_file = num_classes, per_class, out_file
+        self.num_classes = num_classes
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep of each sample the set (C,) bool, the targets (C,) int8, and whether a label is named twice."""
@@ -90,19 +79,16 @@ class LabelSetReport(BaseMetric):
         report = label_set_report(predicted, targets)
         shares = report.shares | dict(duplicates=float(repeats.mean()))
         metrics = {name: 100 * value for name, value in shares.items()} | report.lengths
-        classes = self._classes() or [str(c) for c in range(predicted.shape[1])]
-        publish_table(report.per_class, classes, metrics, self.per_class, self.out_file)
+        self.publish(report.per_class, metrics)
         return metrics
 
-    def _classes(self) -> Sequence[str] | None:
-        return (self.dataset_meta or {}).get('classes')
-
     def _count_classes(self, sample: Mapping) -> int:
-        counts = {'num_classes of LabelSetReport': self.num_classes}
-        if self._classes():
-            counts['the classes of the data set'] = len(self._classes())
-        if 'pred_score' in sample:
-            counts['pred_score of the model'] = len(sample['pred_score'])
+        names, scores = (self.dataset_meta or {}).get('classes'), sample.get('pred_score')
+        counts = {
+            'num_classes of LabelSetReport': self.num_classes,
+            'the classes of the data set': len(names) if names else None,
+            'pred_score of the model': None if scores is None else len(scores),
+        }
         counts = {source: count for source, count in counts.items() if count is not None}
         if len(set(counts.values())) != 1:
             got = ', '.join(f'{source} {count}' for source, count in counts.items()) or 'nothing says one'

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmlattn.evaluation.functional.checks import check_results, check_topk
@@ -17,13 +16,13 @@ from mmlattn.utils.arguments import check_choice, check_number
 from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
 
-from .class_table import check_table_file, publish_table
+from .class_table import TableMetric
 
 __all__ = ['MultiLabelReport']
 
 
 @METRICS.register_module()
-class MultiLabelReport(BaseMetric):
+class MultiLabelReport(TableMetric):
     """mAP, and per-class and overall precision, recall and F1 at a threshold and at top-k, in one pass.
 
     Values are in percent, as in mmpretrain. Names, under the prefix ``multi-label/``: ``mAP CP CR CF1 OP OR OF1
@@ -43,13 +42,10 @@ class MultiLabelReport(BaseMetric):
         topk (Sequence[int]): The k of each top-k block.
         convention (str): ``'mmlattn'``, or whose numbers to reproduce: ``'csra'``, ``'csra_wider'``,
             ``'mlgcn'``, ``'mmpretrain'``.
-        per_class (bool): Whether to log a table with one row for each class.
-        out_file (str, optional): A ``.csv`` (the table) or ``.json`` (table and summary) to write after each
-            evaluation. An existing file is kept and the new one gets a number.
         map_at (Sequence[int]): Each k, such as 10, adds ``mAP10_sample`` and ``mAP10_class``: average precision when
             an image names only its 10 best labels, averaged over images or over classes; see
             ``mmlattn/evaluation/functional/ranking.py``.
-        **kwargs: Of mmengine's ``BaseMetric``.
+        **kwargs: ``per_class`` and ``out_file`` of :class:`TableMetric`, and those of mmengine's ``BaseMetric``.
 
     Raises:
         UserError: On a bad option here; later, if a sample lacks a field or a label lies outside the classes.
@@ -62,8 +58,6 @@ class MultiLabelReport(BaseMetric):
         threshold: float = 0.5,
         topk: Sequence[int] = (3,),
         convention: str = 'mmlattn',
-        per_class: bool = False,
-        out_file: str | None = None,
         map_at: Sequence[int] = (),
         **kwargs,
     ) -> None:
@@ -72,10 +66,8 @@ class MultiLabelReport(BaseMetric):
         check_number('threshold', threshold)
         check_topk(topk)
         check_topk(map_at, 'map_at')
-        check_table_file(out_file)
         self.threshold, self.topk, self.convention = threshold, tuple(topk), convention
         self.map_at = tuple(map_at)
-        self.per_class, self.out_file = per_class, out_file
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep (scores, targets) of each sample: float32 and int8 arrays of shape (C,)."""
@@ -90,7 +82,7 @@ class MultiLabelReport(BaseMetric):
         """Compute the report from the results of all processes."""
         check_results(results)
         scores, targets = (np.stack(column) for column in zip(*results, strict=True))
-        classes = (self.dataset_meta or {}).get('classes') or [str(c) for c in range(scores.shape[1])]
+        classes = self.class_names(scores.shape[1])
         if len(classes) != scores.shape[1]:
             raise UserError(
                 f'the model scores {scores.shape[1]} classes but the data set has {len(classes)}: set num_classes '
@@ -101,10 +93,7 @@ class MultiLabelReport(BaseMetric):
         metrics = {name: 100 * value for name, value in shares.items()}
         metrics['absent_classes'] = len(result.absent)
         if len(result.absent):
-            names = ', '.join(classes[c] for c in result.absent[:10])
-            more = ', ...' if len(result.absent) > 10 else ''
-            print_log(
-                f'{len(result.absent)} of {len(classes)} classes have no positive: {names}{more}', 'current'
-            )
-        publish_table(result.per_class, classes, metrics, self.per_class, self.out_file)
+            names = ', '.join(classes[c] for c in result.absent[:10]) + ', ...' * (len(result.absent) > 10)
+            print_log(f'{len(result.absent)} of {len(classes)} classes have no positive: {names}', 'current')
+        self.publish(result.per_class, metrics)
         return metrics

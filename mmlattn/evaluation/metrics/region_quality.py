@@ -71,7 +71,12 @@ class RegionQuality(BaseMetric):
         boxes = true_boxes(sample)[0].astype(np.float64)
         resized, shown = frame_sizes(sample)
         if not self.center_crop:
-            _refuse_crop(sample, resized, shown)
+            if (shown < resized - 1).any():
+                raise UserError(
+                    f'{sample.get("img_path", "a sample")}: (h, w) = {tuple(shown.tolist())} of '
+                    f'{tuple(resized.round().astype(int).tolist())} pixels are shown: set center_crop=True of '
+                    'RegionQuality if CenterCrop cut it out, else use a single Resize in the test pipeline'
+                )
             check_frame(sample)
             return boxes, 0
         resized = resized.round().astype(int)
@@ -88,8 +93,7 @@ class RegionQuality(BaseMetric):
             raise UserError(
                 'no picture has a box of its true class, so no region can be judged: check gt_box_labels'
             )
-        most = max(map(len, judged))
-        finer = [f'scale_{k + 2}' for k in range(most - len(REFERENCES))]
+        finer = [f'scale_{k + 2}' for k in range(max(map(len, judged)) - len(REFERENCES))]
         metrics, counts = {}, {}
         for row, name in [*enumerate(finer, len(REFERENCES)), *enumerate(REFERENCES)]:
             iou, covered, side = np.array([quality[row] for quality in judged if row < len(quality)]).T
@@ -99,12 +103,3 @@ class RegionQuality(BaseMetric):
                 counts[f'{name}_pictures'] = len(iou)
         left_out = sum(count for _, count in results)
         return metrics | counts | dict(pictures=len(judged), boxes_left_out=left_out)
-
-
-def _refuse_crop(sample: Mapping, resized: np.ndarray, shown: np.ndarray) -> None:
-    if (shown < resized - 1).any():
-        raise UserError(
-            f'{sample.get("img_path", "a sample")}: (h, w) = {tuple(shown.tolist())} of '
-            f'{tuple(resized.round().astype(int).tolist())} pixels are shown: set center_crop=True of RegionQuality '
-            'if CenterCrop cut it out, else use a single Resize in the test pipeline'
-        )
