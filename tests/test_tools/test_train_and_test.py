@@ -79,6 +79,8 @@ def test_train_then_test(config, trained, tmp_path):
     assert json.loads((tmp_path / 'm.json').read_text()).keys() >= {'accuracy/top1', 'single-label/precision'}
     [dumped] = (tmp_path / 'run').glob('tiny.py')  # its own custom_hooks do not name the hook
     assert dumped.read_text().count('mmlattn.ClassNamesHook') == 1
+    for hook in ('mmlattn.ClassNamesHook', 'mmlattn.ReproducibilityHook'):
+        assert (trained / 'tiny.py').read_text().count(hook) == 1
     assert (tmp_path / 'run').is_dir() and not (tmp_path / 'work_dirs').exists()
 
 
