@@ -1,4 +1,4 @@
-"""The import contract: light to import, no circles, imports run one way."""
+"""The import contract: light to import, no circles, imports run one way, papers apart, mathematics pure."""
 
 import ast
 import subprocess
@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'mmlattn'
-GROUND = {'utils', 'registry', 'structures', 'models.layers'}
-BESIDE_MODELS = {'datasets', 'evaluation', 'visualization'}
+SYSTEMS = {'csra', 'ran', 'st_lstm', 'racnn', 'cnn_rnn'}
+ROOMS = {f'models.{room}' for room in SYSTEMS | {'views'}}
+GROUND = {'utils', 'registry', 'structures'}
 # Who may import what; utils stands on nothing, and only the roof (apis, register) may import everything.
 MAY_IMPORT = {
     '': {'utils', 'version'},
@@ -19,11 +20,30 @@ MAY_IMPORT = {
     'registry': {'utils'},
     'structures': {'structures', 'utils'},
     'models.layers': {'models.layers', 'utils'},
-    'models': {'models'} | GROUND,
-    **dict.fromkeys(BESIDE_MODELS, BESIDE_MODELS | GROUND),
-    'engine': {'engine', 'models', 'version'} | BESIDE_MODELS | GROUND,
+    # A paper is a room: no system imports another.
+    **{room: {room, 'models.layers'} | GROUND for room in ROOMS},
+    'models': ROOMS,
+    'datasets': {'datasets'} | GROUND,
+    'evaluation': {'evaluation'} | GROUND,
+    'visualization': {'visualization', 'evaluation'} | GROUND,
+    'engine': {'engine', 'evaluation', 'models.layers', 'version'} | ROOMS | GROUND,
 }
 ROOF = {'apis', 'register'}
+# The files of mathematics, by room. They are pure: no registry, no framework, no config, no data sample.
+MATHEMATICS = {
+    'layers': ['feature_layout', 'lstm_cell', 'precision', 'score_fusion', 'spatial_transformer'],
+    'csra': ['pooling'],
+    'ran': ['attention_module', 'residual_units', 'soft_mask'],
+    'st_lstm': ['constraints', 'regions'],
+    'racnn': ['boxcar', 'crop', 'ranking', 'squares'],
+    'cnn_rnn': [
+        'alignment', 'attention_decoder', 'beam_search', 'constraints', 'decoding', 'joint_decoder', 'paths',
+        'scores',
+    ],
+    'views': ['feature_crops'],
+}  # fmt: skip
+PURE = sys.stdlib_module_names | {'torch', 'numpy', 'scipy'}
+FOR_CHECKS = {'mmlattn.utils.errors', 'mmlattn.utils.arguments'}
 
 
 def module_name(path: Path) -> str:
@@ -34,8 +54,8 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in PACKAGE.rglob('*.py') if '.mim' not in path.parts}
 
 
-def imports(name: str) -> set[str]:
-    """Our modules that a module names in an import statement anywhere in its text."""
+def named(name: str) -> set[str]:
+    """All modules that a module names in an import statement anywhere in its text."""
     path, found = MODULES[name], set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -46,13 +66,18 @@ def imports(name: str) -> set[str]:
             source = '.'.join(base + ([node.module] if node.module else []))
             members = {f'{source}.{alias.name}' for alias in node.names}
             found |= {member if member in MODULES else source for member in members}
-    return {item for item in found if item in MODULES} - {name}
+    return found
+
+
+def imports(name: str) -> set[str]:
+    """Those that are ours."""
+    return {item for item in named(name) if item in MODULES} - {name}
 
 
 def area(name: str) -> str:
-    """The part of the house a module belongs to: '', 'models.layers', 'datasets' ..."""
+    """The part of the house a module belongs to: '', 'models.csra', 'datasets' ..."""
     parts = name.split('.')[1:]
-    return 'models.layers' if parts[:2] == ['models', 'layers'] else ''.join(parts[:1])
+    return '.'.join(parts[:2]) if parts[:1] == ['models'] else ''.join(parts[:1])
 
 
 def test_no_import_circles():
@@ -67,6 +92,24 @@ def test_imports_run_one_way(name):
         return
     wrong = {item for item in imports(name) if area(item) not in MAY_IMPORT[area(name)]}
     assert not wrong, f'{name} must not import {sorted(wrong)}'
+
+
+def test_every_room_has_a_rule():
+    assert {area(name) for name in MODULES} == MAY_IMPORT.keys() | ROOF
+    assert {area(name) for name in MODULES if area(name).startswith('models.')} == ROOMS | {'models.layers'}
+    assert {f'models.{room}' for room in MATHEMATICS} == ROOMS | {'models.layers'}
+
+
+@pytest.mark.parametrize('name', [f'{room}.{file}' for room, files in MATHEMATICS.items() for file in files])
+def test_mathematics_is_pure(name):
+    """The standard library, torch and numpy; shared layers, mathematics of the same room, checks of arguments."""
+    name = f'mmlattn.models.{name}'
+    room = name.split('.')[2]
+    pure = {f'mmlattn.models.{home}.{file}' for home in (room, 'layers') for file in MATHEMATICS[home]}
+    ours = imports(name)
+    assert not ours - pure - FOR_CHECKS, f'{name} must not import {sorted(ours - pure - FOR_CHECKS)}'
+    others = {item.split('.')[0] for item in named(name)} - {'mmlattn'}
+    assert not others - PURE, f'{name} must not import {sorted(others - PURE)}'
 
 
 def test_import_is_light_and_subpackages_come_when_asked():
