@@ -54,7 +54,8 @@ def check_results(results: Sequence) -> None:
 
 def check_topk(topk: Sequence[int], name: str = 'topk') -> None:
     """Raises ``UserError`` for anything but a sequence of whole numbers of at least 1."""
-    if not isinstance(topk, Sequence) or any(
-        isinstance(k, bool) or not isinstance(k, Integral) or k < 1 for k in topk
-    ):
+    whole = isinstance(topk, Sequence) and all(
+        isinstance(k, Integral) and not isinstance(k, bool) for k in topk
+    )
+    if not whole or any(k < 1 for k in topk):
         raise UserError(f'{name} must be a list of whole numbers of at least 1, such as (1, 3), got {topk!r}')

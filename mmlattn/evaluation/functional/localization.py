@@ -15,30 +15,25 @@ from mmlattn.structures.evidence import attention_peaks
 from mmlattn.structures.frames import has_area
 
 __all__ = [
-    'SeenInMaps', 'SeenInRegions', 'boxes_in_center_crop', 'covered_share', 'inside_any', 'map_box',
+    'Seen', 'SeenInMaps', 'SeenInRegions', 'boxes_in_center_crop', 'covered_share', 'inside_any', 'map_box',
     'region_overlaps', 'seen_in',
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class SeenInMaps:
-    """Where each class was seen, by its attention map.
-
-    Args:
-        maps (ndarray): (C, h, w), none of them negative; a class whose map is all zero was seen nowhere.
-        threshold (float): Of :func:`map_box`.
-    """
+    """Where each class was seen, by its attention map (C, h, w), not negative; if all zero, then nowhere."""
 
     maps: np.ndarray
     threshold: float = 0.2
 
     def point(self, label: int) -> np.ndarray | None:
-        """The peak: (2,), or None."""
+        """The peak (2,), or None."""
         chosen = self.maps[label]
         return attention_peaks(torch.from_numpy(chosen)).numpy() if chosen.any() else None
 
     def box(self, label: int) -> np.ndarray | None:
-        """The box: (4,), or None."""
+        """The :func:`map_box` (4,), or None."""
         return map_box(self.maps[label], self.threshold)
 
     def chance(self, boxes: np.ndarray, tolerance: float = 0.0) -> float:
@@ -50,23 +45,18 @@ class SeenInMaps:
 
 @dataclass(frozen=True)
 class SeenInRegions:
-    """Where each class was seen, by the region with its highest score, the first of equals.
-
-    Args:
-        regions (ndarray): (K, 4), clipped to the picture; a region without an area shows nothing.
-        scores (ndarray): (K, C).
-    """
+    """Where each class was seen, by the region (K, 4) with the highest of its scores (K, C), the first of equals."""
 
     regions: np.ndarray
     scores: np.ndarray
 
     def point(self, label: int) -> np.ndarray | None:
-        """The centre of the box: (2,), or None."""
+        """The centre of the box (2,), or None."""
         box = self.box(label)
         return None if box is None else (box[:2] + box[2:]) / 2
 
     def box(self, label: int) -> np.ndarray | None:
-        """The region: (4,), or None if it has no area."""
+        """The region (4,), or None if it has no area."""
         box = self.regions[self.scores[:, label].argmax()]
         return box if has_area(box) else None
 
@@ -75,7 +65,10 @@ class SeenInRegions:
         return covered_share(boxes, tolerance)
 
 
-def seen_in(places: Mapping[str, np.ndarray], threshold: float = 0.2) -> SeenInMaps | SeenInRegions:
+Seen = SeenInMaps | SeenInRegions
+
+
+def seen_in(places: Mapping[str, np.ndarray], threshold: float = 0.2) -> Seen:
     """Where each class was seen, from what :func:`mmlattn.structures.read_places` reads of a sample."""
     if 'attention_maps' in places:
         return SeenInMaps(places['attention_maps'], threshold)
@@ -95,7 +88,7 @@ def map_box(attention_map: np.ndarray, threshold: float = 0.2) -> np.ndarray | N
         threshold (float): The share, in (0, 1].
 
     Returns:
-        ndarray: (4,), xyxy in [0, 1], or None for a map that is all zero.
+        ndarray: (4,), or None for a map that is all zero.
     """
     maximum = attention_map.max()
     if not maximum > 0:
@@ -112,11 +105,7 @@ def map_box(attention_map: np.ndarray, threshold: float = 0.2) -> np.ndarray | N
 
 
 def inside_any(points: np.ndarray, boxes: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
-    """Which points (n, 2) lie in at least one of the boxes (K, 4), each grown by ``tolerance`` on all four sides.
-
-    Returns:
-        ndarray: (n,) bool; borders belong to the box.
-    """
+    """Which points (n, 2) lie in at least one of the boxes (K, 4), each grown by ``tolerance`` all round, or on it."""
     low, high = boxes[None, :, :2] - tolerance, boxes[None, :, 2:] + tolerance
     return ((points[:, None] >= low) & (points[:, None] <= high)).all(axis=2).any(axis=1)
 
@@ -131,11 +120,9 @@ def covered_share(boxes: np.ndarray, tolerance: float = 0.0) -> float:
 
 
 def region_overlaps(regions: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How well each region fits the box that it fits best, and how much it holds of the one it holds most of.
+    """How well each region (K, 4) fits the box that it fits best, and how much it holds of the one it holds most of.
 
-    Args:
-        regions (ndarray): (K, 4); one without an area fits nothing.
-        boxes (ndarray): (n, 4), at least one, each with an area.
+    There is at least one box (n, 4), and each has an area.
 
     Returns:
         tuple[ndarray, ndarray]: Highest intersection over union and highest share of a box inside, (K,) each.

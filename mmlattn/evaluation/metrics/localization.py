@@ -8,13 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from mmlattn.evaluation.functional.checks import check_results
-from mmlattn.evaluation.functional.localization import (
-    SeenInMaps,
-    SeenInRegions,
-    inside_any,
-    region_overlaps,
-    seen_in,
-)
+from mmlattn.evaluation.functional.localization import Seen, inside_any, region_overlaps, seen_in
 from mmlattn.registry import METRICS
 from mmlattn.structures.evidence import EVIDENCE_KINDS, read_places
 from mmlattn.structures.frames import check_frame, true_boxes
@@ -49,7 +43,8 @@ class LocalizationMetric(BaseMetric):
     network input, so the test pipeline may resize but neither flip, crop nor pad; ``check_frame`` sees to that.
 
     Args:
-        evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the samples carry.
+        evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the samples carry; samples
+            with both are then refused.
         threshold (float): For boxes of attention maps, see ``map_box``.
         **kwargs: Of mmengine's ``BaseMetric``.
     """
@@ -62,7 +57,7 @@ class LocalizationMetric(BaseMetric):
         self.evidence, self.threshold = evidence, threshold
 
     @abstractmethod
-    def judge(self, seen: SeenInMaps | SeenInRegions, label: int, boxes: np.ndarray) -> tuple[bool, float]:
+    def judge(self, seen: Seen, label: int, boxes: np.ndarray) -> tuple[bool, float]:
         """Whether a class was seen in one of its true boxes (n, 4), and its reference value in [0, 1]."""
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
@@ -111,23 +106,18 @@ class PointingGame(LocalizationMetric):
 
     Args:
         tolerance (float): How far outside a box a point still counts, as a fraction of the image's width and height.
-        evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the samples carry.
-        **kwargs: Of mmengine's ``BaseMetric``.
-
-    Raises:
-        UserError: On a bad option here; later, if a sample lacks a field, has both kinds of evidence with ``'auto'``,
-            or its frame has changed.
+        **kwargs: Of :class:`LocalizationMetric`.
     """
 
     default_prefix = 'pointing'
     reference = 'chance'
 
-    def __init__(self, tolerance: float = 0.0, evidence: str = 'auto', **kwargs) -> None:
-        super().__init__(evidence, **kwargs)
+    def __init__(self, tolerance: float = 0.0, **kwargs) -> None:
+        super().__init__(**kwargs)
         check_number('tolerance', tolerance, least=0)
         self.tolerance = tolerance
 
-    def judge(self, seen: SeenInMaps | SeenInRegions, label: int, boxes: np.ndarray) -> tuple[bool, float]:
+    def judge(self, seen: Seen, label: int, boxes: np.ndarray) -> tuple[bool, float]:
         """Whether the point lies in a box, and how often a random one would."""
         point = seen.point(label)
         hit = point is not None and inside_any(point[None], boxes, self.tolerance)[0]
@@ -146,26 +136,22 @@ class CorLoc(LocalizationMetric):
 
     Args:
         iou (float): Least intersection over union with a true box of the class, in (0, 1].
-        evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the samples carry.
         threshold (float): Of attention maps, the cells with at least this share of the maximum are looked at, in
             (0, 1]. Defaults to that of Zhou et al. (CVPR 2016).
-        **kwargs: Of mmengine's ``BaseMetric``.
-
-    Raises:
-        UserError: On a bad option here; later as :class:`PointingGame`.
+        **kwargs: Of :class:`LocalizationMetric`.
     """
 
     default_prefix = 'corloc'
     reference = 'whole_picture'
 
-    def __init__(self, iou: float = 0.5, evidence: str = 'auto', threshold: float = 0.2, **kwargs) -> None:
-        super().__init__(evidence, threshold, **kwargs)
+    def __init__(self, iou: float = 0.5, threshold: float = 0.2, **kwargs) -> None:
+        super().__init__(threshold=threshold, **kwargs)
         for name, value in dict(iou=iou, threshold=threshold).items():
             if not 0 < value <= 1:
                 raise UserError(f'{name} must be above 0 and at most 1, got {value}')
         self.iou = iou
 
-    def judge(self, seen: SeenInMaps | SeenInRegions, label: int, boxes: np.ndarray) -> tuple[bool, float]:
+    def judge(self, seen: Seen, label: int, boxes: np.ndarray) -> tuple[bool, float]:
         """Whether the box fits, and whether the whole picture would."""
         box = seen.box(label)
         hit = box is not None and region_overlaps(box[None], boxes)[0][0] >= self.iou
