@@ -27,27 +27,21 @@ OF_ONE_PICTURE = ('present', 'absent', 'count')
 
 @dataclass(frozen=True)
 class KnownLabels:
-    """What is known of the labels of pictures.
-
-    Args:
-        rules (LabelRules): For all pictures.
-        images (Mapping[str, LabelRules]): For single ones, ``rules`` included, by the end of their path.
-        source (str): What messages call it.
-    """
+    """What is known of the labels of pictures."""
 
     rules: LabelRules
+    """For all pictures."""
     images: Mapping[str, LabelRules] = field(default_factory=dict)
+    """For single ones, ``rules`` included, by the end of their path."""
     source: str = 'constraints'
+    """What messages call it."""
 
     def match(self, paths: Iterable[str]) -> tuple[dict[str, LabelRules], str]:
         """Find the pictures that ``images`` names: by the path, or any part of it that ends with the file name.
 
-        Args:
-            paths (Iterable[str]): Of all pictures of a run.
-
         Returns:
             tuple[dict[str, LabelRules], str]: The rules by path for each picture named, and a line about those names
-            that fit none, '' if they all do.
+            that fit none of the ``paths``, '' if they all do.
 
         Raises:
             UserError: If a key fits several pictures, or several keys fit one.
@@ -120,12 +114,9 @@ def read_known_labels(
 
 
 def set_known_labels(sample: DataSample, rules: LabelRules) -> None:
-    """Write what is known of a picture to its data sample, for the head that decodes.
+    """Write the rules of a picture to its data sample, for the head that decodes.
 
-    Args:
-        sample (DataSample): Gets ``label_present`` (n,) and ``label_absent`` (m,), long, and ``label_count``, an int,
-            where there are any.
-        rules (LabelRules): Of the picture.
+    It gets ``label_present`` (n,) and ``label_absent`` (m,), long, and ``label_count``, an int, where there are any.
     """
     for name in ('present', 'absent'):
         if labels := getattr(rules, name):
@@ -137,12 +128,7 @@ def set_known_labels(sample: DataSample, rules: LabelRules) -> None:
 def known_label_tensors(
     data_samples: Sequence[DataSample], num_labels: int, rules: LabelRules | None = None
 ) -> tuple[Tensor, ...] | None:
-    """Merge what is known of each of B pictures into the rules for all.
-
-    Args:
-        data_samples (Sequence[DataSample]): Maybe with what :func:`set_known_labels` writes.
-        num_labels (int): C.
-        rules (LabelRules, optional): For all pictures.
+    """Merge what :func:`set_known_labels` wrote to each of B samples, if anything, into the rules for all.
 
     Returns:
         tuple[Tensor, ...] | None: ``present`` and ``absent`` (B, C) bool, ``exclusive`` and ``parents`` (C, C) bool
@@ -163,14 +149,16 @@ def known_label_tensors(
 
 def _read_sample(sample: DataSample, num_labels: int) -> LabelRules:
     """The inverse of :func:`set_known_labels`."""
-    present, absent = (
-        tuple(listed_labels([sample], num_labels, name)[0].tolist()) if name in sample else ()
-        for name in ('label_present', 'label_absent')
-    )
-    count = sample.get('label_count')
-    if count is not None and (int(count) != count or not 0 <= count <= num_labels):
-        raise UserError(f'label_count must be a whole number of 0 to {num_labels}, got {count}')
-    return LabelRules(present, absent, count=None if count is None else int(count))
+    rules = {
+        name: tuple(listed_labels([sample], num_labels, f'label_{name}')[0].tolist())
+        for name in ('present', 'absent')
+        if f'label_{name}' in sample
+    }
+    if (count := sample.get('label_count')) is not None:
+        if int(count) != count or not 0 <= count <= num_labels:
+            raise UserError(f'label_count must be a whole number of 0 to {num_labels}, got {count}')
+        rules['count'] = int(count)
+    return LabelRules(**rules)
 
 
 def _read_json(file: str | Path) -> Mapping:

@@ -25,21 +25,18 @@ RULES = ('present', 'absent', 'exclusive', 'parents', 'count')
 
 @dataclass(frozen=True)
 class LabelRules:
-    """Rules about the set of labels of a picture, as label indices.
-
-    Args:
-        present (tuple[int, ...]): Labels known to be there.
-        absent (tuple[int, ...]): Labels known not to be there.
-        exclusive (tuple[tuple[int, ...], ...]): Groups of labels of which at most one is there.
-        parents (Mapping[int, tuple[int, ...]]): For a label, those that are there whenever it is.
-        count (int, optional): Exactly so many labels are there.
-    """
+    """Rules about the set of labels of a picture, as label indices."""
 
     present: tuple[int, ...] = ()
+    """Labels known to be there."""
     absent: tuple[int, ...] = ()
+    """Labels known not to be there."""
     exclusive: tuple[tuple[int, ...], ...] = ()
+    """Groups of labels of which at most one is there."""
     parents: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """For a label, those that are there whenever it is."""
     count: int | None = None
+    """Exactly so many labels are there."""
 
     def merge(self, more: 'LabelRules') -> 'LabelRules':
         """Both rules together; where both give a count, that of ``more``. Whether they agree is not looked at."""
@@ -54,11 +51,7 @@ class LabelRules:
 
     @cached_property
     def needs(self) -> dict[int, tuple[int, ...]]:
-        """For each label with parents all labels that it needs: its parents, and what they need.
-
-        Raises:
-            CycleError: If a label needs itself.
-        """
+        """For a label its parents, and what they need; raises ``CycleError`` for a label that needs itself."""
         needs = {}
         # Parents come before their children.
         for child in TopologicalSorter(self.parents).static_order():
@@ -71,11 +64,9 @@ class LabelRules:
         return set(self.present).union(*(self.needs.get(label, ()) for label in self.present))
 
     def tensors(self, num_labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The rules but for the count, bool.
+        """The rules but for the count, bool: ``present`` and ``absent`` (C,), ``exclusive`` and ``parents`` (C, C).
 
-        Returns:
-            tuple[Tensor, Tensor, Tensor, Tensor]: ``present`` and ``absent`` (C,); ``exclusive`` (C, C), symmetric:
-            pairs of which at most one is there; ``parents`` (C, C), row c: all labels that c needs.
+        ``exclusive`` is symmetric: pairs of which at most one is there. Row c of ``parents`` is all labels c needs.
         """
         present, absent = label_mask(self.present, num_labels), label_mask(self.absent, num_labels)
         exclusive, parents = torch.zeros(2, num_labels, num_labels, dtype=torch.bool)
@@ -139,9 +130,9 @@ def check_label_rules(
         UserError: If there is a contradiction. Whether groups leave room for ``count`` labels is looked at for those
             that are ruled out by what is known, and no further.
     """
-    name = _Labels(num_labels, classes).name
+    name, absent = _Labels(num_labels, classes).name, set(rules.absent)
     try:
-        needs = rules.needs
+        needs, owed = rules.needs, rules.owed()
     except CycleError as error:
         circle = ' needs '.join(map(name, reversed(error.args[1])))
         raise UserError(f'{where}: parents go in a circle: {circle}') from None
@@ -151,7 +142,6 @@ def check_label_rules(
                 f'{where}: {name(child)} needs labels of which {" and ".join(map(name, pair))} exclude each other, '
                 'so it could never be there'
             )
-    owed, absent = rules.owed(), set(rules.absent)
     if both := sorted(absent & set(rules.present)):
         raise UserError(f'{where}: {name(both[0])} is both present and absent')
     if missing := sorted(absent & owed):

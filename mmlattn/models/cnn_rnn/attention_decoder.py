@@ -19,38 +19,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmlattn.models.layers.lstm_cell import LSTMCell
 from mmlattn.models.layers.precision import full_precision
 from mmlattn.utils.arguments import check_number, check_whole
 
-from .joint_decoder import LabelEmbedding, make_cell
+from .joint_decoder import LabelEmbedding
 
-__all__ = ['AttentionDecoder', 'Memory']
+__all__ = ['AttentionDecoder']
 
 
 class Memory(NamedTuple):
-    """What the decoder looks at, which no step changes."""
+    """What the decoder looks at: locations m (B, N, D) and their keys K m (B, N, A), which no step changes."""
 
     values: Tensor
-    """m (B, N, D)."""
     keys: Tensor
-    """K m (B, N, A)."""
 
 
 class AttentionDecoder(nn.Module):
     """One label after another, each with its own look at a feature map.
 
-    Args:
-        num_labels (int): C.
-        in_dims (int): D, width of the feature map.
-        embed_dims (int): Width of the joint space.
-        hidden_dims (int): H.
-        attention_dims (int): A. A step holds W x N x A numbers for each picture.
-        cell (str): 'lstm' or 'paper', as for ``JointDecoder``.
-        gate_act (str): As for ``JointDecoder``.
-        dropout (float): On both projections into the joint space, in training.
+    ``attention_dims`` is A: a step holds W x N x A numbers for each picture. The other arguments are as for
+    ``JointDecoder``.
 
     Raises:
-        UserError: For an unknown name or an impossible number.
+        UserError: For an impossible number.
     """
 
     reads_map = True
@@ -63,8 +55,6 @@ class AttentionDecoder(nn.Module):
         embed_dims: int = 256,
         hidden_dims: int = 512,
         attention_dims: int = 256,
-        cell: str = 'lstm',
-        gate_act: str = 'sigmoid',
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -72,18 +62,17 @@ class AttentionDecoder(nn.Module):
         check_whole('hidden_dims', hidden_dims, 1)
         check_whole('attention_dims', attention_dims, 1)
         check_number('dropout', dropout, least=0)
-        # What the shapes of the weights do not show.
-        self.settings = dict(cell=cell, gate_act=gate_act)
         self.labels = LabelEmbedding(num_labels, embed_dims)
-        self.cell = make_cell(cell, embed_dims + in_dims, hidden_dims, gate_act)
+        self.cell = LSTMCell(embed_dims + in_dims, hidden_dims, cell_out='tanh')
         self.first_state = nn.Linear(in_dims, 2 * hidden_dims)
         self.key = nn.Linear(in_dims, attention_dims)
         self.query = nn.Linear(hidden_dims, attention_dims, bias=False)
         # v; a bias would not change the softmax.
         self.energy = nn.Linear(attention_dims, 1, bias=False)
         self.gate = nn.Linear(hidden_dims, in_dims)
-        self.history = nn.Linear(hidden_dims, embed_dims, bias=False)  # U_o
-        self.picture = nn.Linear(in_dims, embed_dims, bias=False)  # U_z
+        # U_o and U_z.
+        self.history = nn.Linear(hidden_dims, embed_dims, bias=False)
+        self.picture = nn.Linear(in_dims, embed_dims, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def context(self, feature_map: Tensor) -> Memory:

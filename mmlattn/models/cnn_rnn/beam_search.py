@@ -1,7 +1,8 @@
 """Beam search over label paths, for all pictures and beams at once (Wang et al., CNN-RNN, CVPR 2016, section 3.4).
 
-A path is labels and END, and its probability is the product of its steps'. When and at what price a path ends is
-decided in ``beam_search`` alone. B is the number of pictures, W of live paths, M of finished ones, C of labels.
+A path is labels and END, and its probability is the product of its steps'. When a path ends, and whether END takes
+the place of a label, is decided in ``beam_search`` alone. B is the number of pictures, W of live paths of each, M of
+finished ones, C of labels.
 """
 
 from collections.abc import Callable
@@ -28,20 +29,20 @@ Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
 
 
 class Beams(NamedTuple):
-    """The best paths of B pictures, M each, best first."""
+    """The best paths, best first."""
 
     paths: Tensor
-    """(B, M, T) long, labels in order of emission, END (= C) behind the last."""
+    """(B, M, T) long, labels in order of emission, END behind the last."""
     lengths: Tensor
     """(B, M) long, how many labels."""
     log_probs: Tensor
-    """(B, M), log P(path), float32 (float64 for float64 logits), ``DEAD`` where there is no path."""
+    """(B, M), log P(path), at least float32, ``DEAD`` where there is no path."""
     labels: Tensor
     """(B, M, C) bool, the labels as a set."""
 
 
 class _Live(NamedTuple):
-    """Paths that have not ended: START and ids (B, W, t), log P (B, W), labels used (B, W, C)."""
+    """Paths that have not ended: START and ids (B, W, t), their log P (B, W), the labels on them (B, W, C)."""
 
     paths: Tensor
     log_probs: Tensor
@@ -49,7 +50,7 @@ class _Live(NamedTuple):
 
 
 class _Finished(NamedTuple):
-    """Paths that have ended: START, ids and END (B, M, t), and log P (B, M), best first."""
+    """Paths that have ended: START, ids and END (B, M, t), and their log P (B, M), best first."""
 
     paths: Tensor
     log_probs: Tensor
@@ -69,35 +70,33 @@ def beam_search(
 ) -> Beams:
     """Find the most probable label paths.
 
-    Each step extends every live path by every label and keeps the best ``width``. A search as wide as there are paths
-    finds all of them, whatever the ``end_mode``. The length limits are part of the process: END is masked before the
-    softmax until ``min_len``, and a path of ``max_len`` labels ends with probability 1, so the probabilities of all
-    paths still sum to 1.
+    Each step extends every live path by every label and keeps the best ``width``; as wide as there are paths it finds
+    all of them. The limits are part of the process: END is masked before the softmax until ``min_len``, and a path of
+    ``max_len`` labels ends with probability 1, so the probabilities of all paths still sum to 1.
 
     Constraints are conditions on the path: applied after the softmax, they leave paths out and change no other's
     probability. So that a label known to be present is found however improbable it is, live paths compete only with
     those that have emitted as many of the present labels: ``width`` of each number are kept.
 
-    The search stops once no live path of any picture can get among the finished ones, since its probability only
-    falls; this changes no result. While it is compiled or exported all steps are taken and constraints are refused,
-    since how many paths are kept depends on them.
+    The search stops once no live path can get among the finished ones, since its probability only falls. While it is
+    compiled or exported all steps are taken, and constraints are refused: how many paths are kept depends on them.
 
     Args:
         step (Callable): From the last ids (B, W) long and the state to logits (B, W, C + 1), END last, and the new
-            state. W is 1 at first, then ``width`` (times one more than the most labels known to be present).
+            state. W is 1 at first.
         tokens (Tensor): START, shape (B, 1) long.
         state (tuple[Tensor, ...]): What ``step`` carries from step to step, each (B, 1, ...).
         num_labels (int): C.
-        width (int): Beams, 1 or more; also M, how many paths are returned.
+        width (int): Beams; also M, how many paths are returned.
         min_len (int): Fewest labels.
-        max_len (int, optional): Most labels; C where it is more, and by default.
+        max_len (int, optional): T, most labels; C where it is more, and by default.
         end_mode (str): 'always': every live path also goes, with END behind it, to the finished ones. 'compete', the
             paper's letter: END competes with the labels and takes the place of a live path where it wins.
         constraints (LabelConstraints, optional): What is known of the labels, from ``implied``.
 
     Returns:
-        Beams: With T the most labels. All log-probabilities of a picture are ``DEAD`` if no path meets its
-        constraints or, with constraints and a ``min_len`` or their ``count``, if none was found.
+        Beams: All ``DEAD`` for a picture if no path meets its constraints or, with constraints and a ``min_len`` or
+        their ``count``, if none was found.
 
     Raises:
         UserError: For numbers out of range, or constraints while the search is compiled or exported.
@@ -120,7 +119,7 @@ def beam_search(
             finished = _keep_best(finished, live.paths, best.masked_fill(~ended, DEAD), num_labels)
             live = live._replace(log_probs=best.masked_fill(ended, DEAD))
         look = t % CHECK_EVERY == CHECK_EVERY - 1 and not is_traced()
-        if look and _decided(live.log_probs, finished):
+        if look and _decided(live, finished):
             break
     else:
         # Behind max_len labels END is certain.
@@ -185,7 +184,8 @@ def _extend(
     """
     size = totals.shape[-1]
     if banks == 1:
-        best, index = _top(totals.flatten(1), width)
+        # Filled up where there are fewer.
+        best, index = F.pad(totals.flatten(1), (0, width), value=DEAD).topk(width)
         return best, (index // size).masked_fill(best < ALIVE, 0), index % size
     slots = min(width, totals.shape[1])
     present = F.pad(constraints.present, (0, size - constraints.present.shape[1]))[:, None, None]
@@ -193,17 +193,11 @@ def _extend(
     missing = banks - by_bank.shape[1]
     stay = F.pad(by_bank.masked_fill(present, DEAD), (0, 0, 0, 0, 0, missing), value=DEAD)
     move = F.pad(by_bank.masked_fill(~present, DEAD), (0, 0, 0, 0, 1, missing - 1), value=DEAD)
-    best, index = _top(torch.cat([stay, move], dim=2).flatten(2), width)
+    best, index = F.pad(torch.cat([stay, move], dim=2).flatten(2), (0, width), value=DEAD).topk(width)
     slot = index // size
     bank = torch.arange(banks, device=slot.device)[:, None] - (slot >= slots).long()
     parents = (bank * slots + slot % slots).masked_fill(best < ALIVE, 0)
     return best.flatten(1), parents.flatten(1), (index % size).flatten(1)
-
-
-def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """``topk`` over the last dimension, filled up with ``DEAD`` where there are fewer."""
-    best, index = F.pad(scores, (0, count), value=DEAD).topk(count)
-    return best, index
 
 
 def _pick(x: Tensor, index: Tensor) -> Tensor:
@@ -229,9 +223,9 @@ def _keep_best(finished: _Finished, paths: Tensor, log_probs: Tensor, end: int) 
     return _Finished(_pick(torch.cat([old, paths], dim=1), index), best)
 
 
-def _decided(live: Tensor, finished: _Finished) -> Tensor:
-    """Whether no live path of any picture, log P (B, W), can get among the finished."""
-    best = live.amax(dim=1)
+def _decided(live: _Live, finished: _Finished) -> Tensor:
+    """Whether no live path of any picture can get among the finished."""
+    best = live.log_probs.amax(dim=1)
     return ((best < finished.log_probs.amin(dim=1)) | (best < ALIVE)).all()
 
 

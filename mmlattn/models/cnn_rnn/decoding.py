@@ -19,14 +19,14 @@ __all__ = ['Decoded', 'Decoding']
 
 
 class Decoded(NamedTuple):
-    """What was read from B pictures: scores of C labels, and the best path of T steps at most."""
+    """What was read from B pictures; T steps, C labels."""
 
     scores: Tensor
     """(B, C) in [0, 1]."""
     paths: Tensor
-    """(B, T) long, END behind the end."""
+    """(B, T) long, the best path of each, END behind the end."""
     log_probs: Tensor | None
-    """(B,), of the path; None for ``align='multi'``, which has no END."""
+    """(B,), of that path; None for ``align='multi'``, which has no END."""
     emitted: Tensor
     """(B, T) long, what each step gave to the path, END where nothing."""
     tokens: Tensor
@@ -88,8 +88,7 @@ class Decoding:
         """Read ``test_cfg``; of a decoder without a search only ``thr``.
 
         Raises:
-            UserError: For an unknown key or value, settings that do nothing together, or lengths that C labels can't
-                have.
+            UserError: For an unknown key or value, or lengths that C labels can't have.
         """
         if cfg is not None and not isinstance(cfg, Mapping):
             raise UserError(f'test_cfg must be a dict, got {cfg!r}')
@@ -113,14 +112,7 @@ class Decoding:
     def search(
         self, decoder: nn.Module, context, num_labels: int, constraints: LabelConstraints | None = None
     ) -> Decoded:
-        """Find the best paths; their log-probabilities are below ``ALIVE`` where none meets the constraints.
-
-        Args:
-            decoder (nn.Module): See ``paths.py``.
-            context: Of the decoder.
-            num_labels (int): C.
-            constraints (LabelConstraints, optional): What is known of the labels, from ``implied``.
-        """
+        """Find the best paths; their log-probabilities are below ``ALIVE`` where none meets the constraints."""
         state = decoder.start(context)
         beams = beam_search(
             lambda tokens, state: decoder.step(tokens, state, context),

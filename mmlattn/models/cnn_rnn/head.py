@@ -295,11 +295,10 @@ def _config_rank(order: str, label_freq: Sequence[float] | None, num_labels: int
         return None
     try:
         counts = torch.as_tensor(label_freq, dtype=torch.float64, device='cpu')
+        if counts.shape != (num_labels,) or not (counts >= 0).all():
+            raise UserError(f'shape {tuple(counts.shape)}')
     except (TypeError, ValueError) as error:
-        raise UserError(f'label_freq must be {num_labels} numbers, got {label_freq!r}') from error
-    if counts.shape != (num_labels,) or not (counts >= 0).all():
         raise UserError(
-            f'label_freq must be {num_labels} numbers of 0 or more, got shape {tuple(counts.shape)} from '
-            f'{label_freq!r}'
-        )
+            f'label_freq must be {num_labels} numbers of 0 or more, got {label_freq!r} ({error})'
+        ) from error
     return frequency_rank(counts)

@@ -16,29 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from mmlattn.models.layers.lstm_cell import LSTMCell
-from mmlattn.models.layers.precision import full_precision
+from mmlattn.models.layers.precision import full_precision, widen
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
-__all__ = ['JointDecoder', 'LabelEmbedding', 'SingleStateCell', 'make_cell']
+__all__ = ['JointDecoder', 'LabelEmbedding', 'SingleStateCell']
 
 
 class LabelEmbedding(nn.Module):
-    """U: a row for each of C labels, for END = C, which is scored, and for START = C + 1, which is only read.
-
-    Args:
-        num_labels (int): C.
-        dims (int): Width of the space in which labels, history and picture meet.
-    """
+    """U: a row for each of C labels, for END = C, which is scored, and for START = C + 1, which is only read."""
 
     def __init__(self, num_labels: int, dims: int) -> None:
         super().__init__()
         self.num_labels = num_labels
         self.table = nn.Embedding(num_labels + 2, dims)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """From zero embeddings relu would pass nothing and no gradient would reach them."""
+        # From zeros relu would pass nothing and no gradient would reach them.
         nn.init.normal_(self.table.weight, std=0.1)
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -60,14 +52,9 @@ class SingleStateCell(LSTMCell):
         r' = f * r + i * x
         out = r' * o
 
-    The paper's text names one activation for the gates too, relu, which has no upper bound; ``gate_act='relu'`` is
-    this literal form. The matrices, in the order (i, f, x, o), and their start are those of :class:`LSTMCell`; so are
-    the biases, which the paper does not print.
-
-    Args:
-        in_dims (int): Width of w.
-        hidden_dims (int): Width of r and of what is put out.
-        gate_act (str): d, 'sigmoid' or 'relu'.
+    d is ``gate_act``. The paper's text names one activation for the gates too, relu, which has no upper bound;
+    'relu' is this literal form. The matrices, in the order (i, f, x, o), and their start are those of
+    :class:`LSTMCell`; so are the biases, which the paper does not print.
     """
 
     def __init__(self, in_dims: int, hidden_dims: int, gate_act: str = 'sigmoid') -> None:
@@ -76,30 +63,12 @@ class SingleStateCell(LSTMCell):
         self.gate = dict(sigmoid=torch.sigmoid, relu=torch.relu)[gate_act]
 
     def forward(self, w: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """One step.
-
-        Args:
-            w (Tensor): Shape (..., in_dims).
-            state (tuple[Tensor, Tensor]): What was put out, which is not used, and r, each (..., hidden_dims).
-
-        Returns:
-            tuple[Tensor, Tensor]: What is put out, and the new r; float32 also under autocast.
-        """
+        """One step: w (..., in_dims), the last out, which is not used, and r to out and r', float32 at least."""
         _, r = state
-        rows = (self.input(w) + self.hidden(r.to(w.dtype))).to(torch.promote_types(r.dtype, torch.float32))
+        rows = widen(self.input(w) + self.hidden(r.to(w.dtype)))
         i, f, x, o = rows.chunk(4, dim=-1)
         r = self.gate(f) * r + self.gate(i) * x.relu()
         return r * self.gate(o), r
-
-
-def make_cell(cell: str, in_dims: int, hidden_dims: int, gate_act: str) -> nn.Module:
-    """The usual LSTM ('lstm') or the recurrence that the paper prints ('paper')."""
-    check_choice('cell', cell, ('lstm', 'paper'))
-    if cell == 'paper':
-        return SingleStateCell(in_dims, hidden_dims, gate_act)
-    if gate_act != 'sigmoid':
-        raise UserError(f"gate_act={gate_act!r} is of cell='paper'; the usual LSTM has sigmoids")
-    return LSTMCell(in_dims, hidden_dims, cell_out='tanh')
 
 
 class JointDecoder(nn.Module):
@@ -107,7 +76,7 @@ class JointDecoder(nn.Module):
 
     Args:
         num_labels (int): C.
-        in_dims (int): Width of the picture's feature I.
+        in_dims (int): Width of the feature I.
         embed_dims (int): Width of the joint space.
         hidden_dims (int): H.
         cell (str): 'lstm', the usual one, or 'paper', see :class:`SingleStateCell`.
@@ -137,17 +106,23 @@ class JointDecoder(nn.Module):
         super().__init__()
         check_whole('embed_dims', embed_dims, 1)
         check_whole('hidden_dims', hidden_dims, 1)
+        check_choice('cell', cell, ('lstm', 'paper'))
         check_choice('image_into', image_into, ('joint', 'init', 'input'))
         check_number('dropout', dropout, least=0)
+        if cell == 'lstm' and gate_act != 'sigmoid':
+            raise UserError(f"gate_act={gate_act!r} is of cell='paper'; the usual LSTM has sigmoids")
         # What the shapes of the weights do not show.
         self.settings = dict(cell=cell, gate_act=gate_act, image_into=image_into)
         self.image_into = image_into
         self.hidden_dims = hidden_dims
         self.labels = LabelEmbedding(num_labels, embed_dims)
-        self.cell = make_cell(cell, embed_dims, hidden_dims, gate_act)
-        self.history = nn.Linear(hidden_dims, embed_dims, bias=False)  # U_o
-        width = 2 * hidden_dims if image_into == 'init' else embed_dims
-        self.picture = nn.Linear(in_dims, width, bias=False)  # U_I
+        if cell == 'paper':
+            self.cell = SingleStateCell(embed_dims, hidden_dims, gate_act)
+        else:
+            self.cell = LSTMCell(embed_dims, hidden_dims, cell_out='tanh')
+        # U_o and U_I.
+        self.history = nn.Linear(hidden_dims, embed_dims, bias=False)
+        self.picture = nn.Linear(in_dims, 2 * hidden_dims if image_into == 'init' else embed_dims, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def context(self, feature: Tensor) -> Tensor:
@@ -166,15 +141,10 @@ class JointDecoder(nn.Module):
     def step(
         self, tokens: Tensor, state: tuple[Tensor, Tensor], context: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Score what may follow.
-
-        Args:
-            tokens (Tensor): Shape (B, W) long, what each path emitted last.
-            state (tuple[Tensor, Tensor]): Two tensors (B, W, H).
-            context (Tensor): From ``context``.
+        """Score what may follow the ``tokens`` (B, W) that paths emitted last; the state is two tensors (B, W, H).
 
         Returns:
-            tuple: Raw scores (B, W, C + 1), END last, and the new state.
+            tuple: Raw scores s_t (B, W, C + 1), END last, and the new state.
         """
         state = self.cell(self.labels.embed(tokens), state)
         with full_precision(context):

@@ -36,15 +36,7 @@ def frequency_rank(counts: Tensor) -> Tensor:
 
 
 def listed_keys(lists: list[Tensor], num_labels: int) -> Tensor:
-    """Keys for ``path_targets`` that keep the labels of each picture in the order in which they are listed.
-
-    Args:
-        lists (list[Tensor]): B times (n,) long, any n. A label listed twice counts where it is listed first.
-        num_labels (int): C.
-
-    Returns:
-        Tensor: Shape (B, C) long: the position in the list, or one behind all lists.
-    """
+    """Keys (B, C) for ``path_targets`` that keep the order of B lists (n,) long, and the first of duplicates."""
     # Padding is written into a column of its own, which is then dropped.
     listed = pad_sequence(lists, batch_first=True, padding_value=num_labels).long()
     batch, longest = listed.shape
@@ -89,7 +81,7 @@ def emitted_before(tokens: Tensor, num_labels: int) -> Tensor:
 
 
 def path_log_probs(logits: Tensor, before: Tensor, may_end: bool = True) -> Tensor:
-    """Log P(l_t | I, l_1 ... l_t-1): the softmax over what may come next, which no label does twice.
+    """The softmax over what may come next, log P(l_t | I, l_1 ... l_t-1), where no label comes twice.
 
     The paper does not say so; with it the probabilities of all ordered sets of labels sum to 1.
 
@@ -99,7 +91,7 @@ def path_log_probs(logits: Tensor, before: Tensor, may_end: bool = True) -> Tens
         may_end (bool): Whether END may come.
 
     Returns:
-        Tensor: As ``logits``, at least float32; ``DEAD`` where something may not come.
+        Tensor: Shape (B, T, C + 1), at least float32; ``DEAD`` for what may not come.
     """
     blocked = F.pad(before, (0, 1), value=not may_end)
     # Masked again afterwards: where nothing may come the softmax is uniform.
@@ -136,18 +128,15 @@ def path_loss(decoder: nn.Module, context, labels: Tensor, keys: Tensor) -> Tens
 
 
 class FreeRun(NamedTuple):
-    """What a decoder says that reads its own choices: raw scores, each step's choice, the labels chosen before it."""
+    """Raw scores (B, T, C + 1), at least float32; the labels emitted (B, T); those emitted before (B, T, C) bool."""
 
     logits: Tensor
-    """(B, T, C + 1), at least float32, nothing masked."""
     emitted: Tensor
-    """(B, T) long, never END."""
     before: Tensor
-    """(B, T, C) bool."""
 
 
 def decode_freely(decoder: nn.Module, context, num_labels: int, num_steps: int) -> FreeRun:
-    """Let a decoder read the best label of its last step, none of them twice, for a fixed number of steps."""
+    """Let a decoder read its own best label at each of T steps, END aside and none of them twice."""
     state = decoder.start(context)
     token, logits, emitted, chosen = start_tokens(state, num_labels), [], [], []
     every = torch.arange(num_labels, device=token.device)
@@ -174,10 +163,7 @@ def path_attention(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
 def label_attention(looks: Tensor, emitted: Tensor, num_labels: int) -> Tensor:
     """Where the step looked that was first to emit each label: (B, C, N), all zero for labels never emitted.
 
-    Args:
-        looks (Tensor): From ``path_attention``, shape (B, T, N).
-        emitted (Tensor): The token of each step, shape (B, T) long.
-        num_labels (int): C.
+    ``looks`` (B, T, N) come from ``path_attention``; ``emitted`` (B, T) long is the token of each step.
     """
     hits = emitted[..., None] == torch.arange(num_labels, device=looks.device)
     first = hits & (hits.long().cumsum(dim=1) == 1)

@@ -15,41 +15,34 @@ __all__ = ['VGGFCNeck']
 class VGGFCNeck(Sequential):
     """fc6 and fc7 with their ReLU and dropout, (B, D, h, w) to (B, embed_dims); the image feature of CNN-RNN.
 
-    Its layers are numbered as VGG's classifier is, so an ImageNet VGG loads with
-
-    .. code-block:: python
-
-        init_cfg=dict(type='Pretrained', checkpoint='...vgg16...pth', prefix='backbone.classifier')
-
-    and the 1000 classes of that classifier, layer 6, are left out.
+    Maps of another size than 7 x 7, that of ImageNet's VGG, are pooled to it by averages. The layers are numbered as
+    VGG's classifier is, so its weights load with ``init_cfg=dict(type='Pretrained', checkpoint='...vgg16...pth',
+    prefix='backbone.classifier')``; layer 6, the 1000 classes, is left out.
 
     Args:
         in_channels (int): D.
-        spatial (int): Maps of another size than ``spatial`` x ``spatial`` are pooled to it by averages; ImageNet's
-            VGG has 7.
         embed_dims (int): Width of both layers.
         dropout (float): After each, in training.
         frozen (bool): Keep the weights and leave dropout out, as in the paper, which does not train its CNN.
         init_cfg (dict, optional): By default N(0, 0.01), as VGG starts.
 
     Raises:
-        UserError: For an impossible number here, or a map of another width later.
+        UserError: For an impossible number, or a map of another width.
     """
 
     def __init__(
         self,
         in_channels: int = 512,
-        spatial: int = 7,
         embed_dims: int = 4096,
         dropout: float = 0.5,
         frozen: bool = False,
         init_cfg: dict | None = dict(type='Normal', layer='Linear', std=0.01),  # noqa: B006
     ) -> None:
-        for name, value in dict(in_channels=in_channels, spatial=spatial, embed_dims=embed_dims).items():
-            check_whole(name, value, 1)
+        check_whole('in_channels', in_channels, 1)
+        check_whole('embed_dims', embed_dims, 1)
         check_number('dropout', dropout, least=0)
         super().__init__(
-            nn.Linear(in_channels * spatial**2, embed_dims),
+            nn.Linear(in_channels * 7**2, embed_dims),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(embed_dims, embed_dims),
@@ -58,7 +51,6 @@ class VGGFCNeck(Sequential):
             init_cfg=init_cfg,
         )
         self.in_channels = in_channels
-        self.spatial = spatial
         self.frozen = frozen
         if frozen:
             self.requires_grad_(False)
@@ -75,6 +67,6 @@ class VGGFCNeck(Sequential):
                 f'VGGFCNeck with in_channels={self.in_channels} reads a map (B, {self.in_channels}, h, w), got '
                 f'{tuple(x.shape)}: for VGG set num_classes=-1 of the backbone'
             )
-        if x.shape[-2:] != (self.spatial, self.spatial):
-            x = nn.functional.adaptive_avg_pool2d(x, self.spatial)
+        if x.shape[-2:] != (7, 7):
+            x = nn.functional.adaptive_avg_pool2d(x, 7)
         return (super().forward(torch.flatten(x, 1)),)

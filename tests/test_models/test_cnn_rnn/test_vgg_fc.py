@@ -36,15 +36,15 @@ def test_vgg_up_to_fc7(tmp_path):
 
 
 def test_frozen_rests_in_training():
-    neck = VGGFCNeck(8, 2, 16, dropout=0.5, frozen=True).train()
+    neck = VGGFCNeck(8, 16, dropout=0.5, frozen=True).train()
     x = torch.randn(4, 8, 2, 2)
     assert torch.equal(neck(x)[0], neck(x)[0])
     assert not any(parameter.requires_grad for parameter in neck.parameters())
-    free = VGGFCNeck(8, 2, 16, dropout=0.5).train()
+    free = VGGFCNeck(8, 16, dropout=0.5).train()
     assert not torch.equal(free(x)[0], free(x)[0])
 
 
 @pytest.mark.parametrize('shape', [(2, 8), (2, 4, 7, 7)])
 def test_other_features_are_refused(shape):
     with pytest.raises(ValueError, match='num_classes=-1 of the backbone'):
-        VGGFCNeck(8, 2, 16)((torch.zeros(shape),))
+        VGGFCNeck(8, 16)((torch.zeros(shape),))
