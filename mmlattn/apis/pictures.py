@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['ARRAY_SIDES', 'check_pictures', 'dataset_items', 'file_items', 'shown_picture']
+__all__ = ['ARRAY_SIDES', 'check_drawings', 'check_pictures', 'dataset_items', 'file_items', 'shown_picture']
 
 #: Height and width, in pixels, of the arrays that data sets without picture files keep.
 ARRAY_SIDES = dict(CIFAR10=32, CIFAR100=32, MNIST=28, FashionMNIST=28)
@@ -32,6 +32,24 @@ def check_pictures(files: Iterable[str | Path]) -> None:
             raise UserError(f'{file} is not there')
         if mmcv.imread(str(file), 'unchanged') is None:
             raise UserError(f'{file} is no picture')
+
+
+def check_drawings(files: list[Path], folder: Path) -> None:
+    """See that none of the drawings for ``--out-dir`` would replace a file.
+
+    Raises:
+        UserError: Naming the file in question.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f'--out-dir {folder} is a file; give the folder to draw into')
+    twice = sorted({str(file) for file in files if files.count(file) > 1})
+    if twice:
+        raise UserError(
+            f'several pictures would be drawn to {", ".join(twice)}; draw them into separate folders'
+        )
+    taken = [str(file) for file in files if file.exists()]
+    if taken:
+        raise UserError(f'{", ".join(taken)} exists already; choose another --out-dir')
 
 
 def file_items(cfg: Config, files: Iterable[str | Path], channels: int = 3) -> list[dict]:

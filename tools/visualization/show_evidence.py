@@ -60,33 +60,21 @@ def picture_files(paths: list[Path]) -> list[Path]:
 
 
 def check_files(images: list[Path], out_dir: Path) -> None:
-    """See that none of the drawings would replace a file.
+    """See that none of the drawings would replace a file."""
+    from mmlattn.apis.pictures import check_drawings
 
-    Raises:
-        UserError: Naming the file in question.
-    """
-    if out_dir.exists() and not out_dir.is_dir():
-        raise UserError(f'--out-dir {out_dir} is a file; give the folder to draw into')
     # The names that mmpretrain's inferencer gives: what follows a second dot is lost.
-    targets = [(out_dir / path.stem).with_suffix('.png') for path in images]
-    twice = sorted({str(path) for path in targets if targets.count(path) > 1})
-    if twice:
-        raise UserError(
-            f'several pictures would be drawn to {", ".join(twice)}; draw them into separate folders'
-        )
-    taken = [str(path) for path in targets if path.exists()]
-    if taken:
-        raise UserError(f'{", ".join(taken)} exists already; choose another --out-dir')
+    check_drawings([(out_dir / path.stem).with_suffix('.png') for path in images], out_dir)
 
 
 def main() -> None:
     """Draw."""
     args = parse_args()
-    images = picture_files(args.images)
-    check_files(images, args.out_dir)
     from mmlattn.apis import MultiLabelInferencer, without_crops
     from mmlattn.apis.pictures import check_pictures
 
+    images = picture_files(args.images)
+    check_files(images, args.out_dir)
     check_pictures(images)
     cfg = read_config(args)
     inferencer = MultiLabelInferencer(

@@ -19,7 +19,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
 from mmlattn.apis import load_model, without_crops
-from mmlattn.apis.pictures import check_pictures, dataset_items, file_items, shown_picture
+from mmlattn.apis.pictures import check_drawings, check_pictures, dataset_items, file_items, shown_picture
 from mmlattn.models.ran.attention_module import FUSIONS
 from mmlattn.models.ran.soft_mask import SoftMask
 from mmlattn.utils.errors import UserError
@@ -87,27 +87,6 @@ def record_attention(model: nn.Module) -> Iterator[list[AttentionMaps]]:
             hook.remove()
 
 
-def targets(args: argparse.Namespace) -> list[Path]:
-    """The files to write.
-
-    Raises:
-        UserError: If one is there already, two pictures would share one, or the folder is a file.
-    """
-    if args.out_dir.exists() and not args.out_dir.is_dir():
-        raise UserError(f'--out-dir {args.out_dir} is a file; give the folder to draw into')
-    names = [path.stem for path in args.images] + [f'{index}' for index in args.from_dataset]
-    files = [args.out_dir / f'{name}.png' for name in names]
-    twice = sorted({str(file) for file in files if files.count(file) > 1})
-    if twice:
-        raise UserError(
-            f'several pictures would be drawn to {", ".join(twice)}; draw them into separate folders'
-        )
-    taken = [str(file) for file in files if file.exists()]
-    if taken:
-        raise UserError(f'{", ".join(taken)} exists already; choose another --out-dir')
-    return files
-
-
 def describe(title: str, sample, model: nn.Module, args: argparse.Namespace) -> dict[str, str]:
     """Lines of the heading with their colours: picture, network, weights, prediction."""
     lines = {title: INK, f'network: {Path(args.config).stem}': INK}
@@ -125,7 +104,9 @@ def describe(title: str, sample, model: nn.Module, args: argparse.Namespace) -> 
 def main() -> None:
     """Draw."""
     args = parse_args()
-    files = targets(args)
+    names = [path.stem for path in args.images] + [str(index) for index in args.from_dataset]
+    files = [args.out_dir / f'{name}.png' for name in names]
+    check_drawings(files, args.out_dir)
     check_pictures(args.images)
     cfg = read_config(args)
     if args.no_crop:
