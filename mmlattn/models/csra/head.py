@@ -15,15 +15,7 @@ from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
 
-from .pooling import (
-    MAX_TEMPERATURE,
-    PAPER_TEMPERATURES,
-    attention_maps,
-    class_scores,
-    inverse_norms,
-    pooled_terms,
-    residual_attention,
-)
+from . import pooling
 from .state_dicts import to_packed
 
 __all__ = ['CSRAHead']
@@ -132,18 +124,16 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
 
     def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """Logits of shape (B, C), float32 also under autocast."""
-        return self._logits(class_scores(self.pre_logits(feats), self.weight))
+        return self._logits(pooling.class_scores(self.pre_logits(feats), self.weight))
 
     def pooled_terms(
         self, feats: tuple[Tensor] | Tensor, temperatures: Sequence[float] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The parts of the logits, which are base + lam * att, each (B, C); with other temperatures than the head's
-        to try them.
-        """
+        """The parts of the logits, base + lam * att, each (B, C); other temperatures than the head's may be tried."""
         if temperatures is not None:
             temperatures = _resolve_temperatures(self.num_heads, temperatures)
-        scores = class_scores(self.pre_logits(feats), self.weight)
-        base, att = pooled_terms(scores, temperatures or self.temperatures, self._scale())
+        scores = pooling.class_scores(self.pre_logits(feats), self.weight)
+        base, att = pooling.pooled_terms(scores, temperatures or self.temperatures, self._scale())
         return base if self.bias is None else base + self.bias, att
 
     def predict(
@@ -160,18 +150,18 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
             with_evidence (bool, optional): Overrides the head's setting for this call.
         """
         x = self.pre_logits(feats)
-        scores = class_scores(x, self.weight)
+        scores = pooling.class_scores(x, self.weight)
         predictions = self._get_predictions(self._logits(scores), data_samples)
         if self.with_evidence if with_evidence is None else with_evidence:
-            maps = attention_maps(scores, self.temperatures, self._scale())
+            maps = pooling.attention_maps(scores, self.temperatures, self._scale())
             set_attention_maps(predictions, maps.unflatten(-1, x.shape[-2:]))
         return predictions
 
     def _scale(self) -> Tensor | None:
-        return inverse_norms(self.weight) if self.normalize else None
+        return pooling.inverse_norms(self.weight) if self.normalize else None
 
     def _logits(self, scores: Tensor) -> Tensor:
-        logits = residual_attention(scores, self.temperatures, self.lam, self._scale())
+        logits = pooling.residual_attention(scores, self.temperatures, self.lam, self._scale())
         return logits if self.bias is None else logits + self.bias
 
     def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs) -> dict:
@@ -188,22 +178,17 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
             state_dict.pop(f'{prefix}stored_settings', None)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def extra_repr(self) -> str:
-        return (
-            f'num_classes={self.num_classes}, in_channels={self.in_channels}, lam={self.lam:g}, '
-            f'temperatures={self.temperatures}, normalize={self.normalize}'
-        )
-
 
 def _resolve_temperatures(num_heads: int | None, temperatures: Sequence[float] | None) -> tuple[float, ...]:
+    listed = pooling.PAPER_TEMPERATURES
     if temperatures is None:
-        if num_heads not in PAPER_TEMPERATURES:
+        if num_heads not in listed:
             raise UserError(
-                f'num_heads must be one of {sorted(PAPER_TEMPERATURES)}, for which the paper lists temperatures, '
-                f'got {num_heads}; for another number give temperatures=[...]'
+                f'num_heads must be one of {sorted(listed)}, for which the paper lists temperatures, got '
+                f'{num_heads}; for another number give temperatures=[...]'
             )
-        return PAPER_TEMPERATURES[num_heads]
-    temperatures = tuple(MAX_TEMPERATURE if t == math.inf else t for t in temperatures)
+        return listed[num_heads]
+    temperatures = tuple(pooling.MAX_TEMPERATURE if t == math.inf else t for t in temperatures)
     if not temperatures or any(math.isnan(t) or t < 0 for t in temperatures):
         raise UserError(f'temperatures must be a non-empty list of numbers >= 0, got {list(temperatures)}')
     if num_heads not in (None, len(temperatures)):

@@ -16,7 +16,7 @@ change; the tensors stay as they are.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -98,8 +98,8 @@ def to_mmlattn(source: dict[str, Tensor], layout: str = 'auto') -> tuple[dict[st
     if found == 'mmlattn' or layout not in ('auto', found):
         raise UserError(f'the names in the file are those of the layout {found}, expected {layout}')
     plan = _plan(source, found, found)
-    ours, layers = _our_shapes(plan), _layers(plan)
-    names = dict(_names(ours, layers, found))
+    ours, layers = _our_network(plan)
+    names = _names(ours, layers, found)
     shapes = {name: ours[key] for key, name in names.items()} | _dead_shapes(plan, ours, layers)
     if not any(map(_is_count, source)):  # Caffe, and PyTorch before 0.4.1
         names = {key: name for key, name in names.items() if not _is_count(name)}
@@ -122,9 +122,9 @@ def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
         raise UserError(f'expected our names (backbone.*, head.fc.*), the file has {_some(state)}')
     _check_settings(state.pop(_SETTINGS_NAME, None), layout)
     plan = _plan(state, 'mmlattn', layout)
-    ours, layers = _our_shapes(plan), _layers(plan)
+    ours, layers = _our_network(plan)
     state = _checked(state, ours, 'mmlattn')
-    renamed = {name: state[key] for key, name in _names(ours, layers, layout)}
+    renamed = {name: state[key] for key, name in _names(ours, layers, layout).items()}
     if layout == 'caffe':
         return {name: blob.reshape(1, -1, 1, 1) if '/bn.' in name else blob for name, blob in renamed.items()}
     like = state['head.fc.weight']
@@ -193,14 +193,15 @@ def _shape(state: dict[str, Tensor], name: str, layout: str) -> tuple[int, ...]:
     return tuple(state[name].shape)
 
 
-def _our_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
-    """All names of our model, and the shapes behind them."""
+def _our_network(plan: Plan) -> tuple[dict[str, tuple[int, ...]], Layers]:
+    """All names of our model with the shapes behind them, and its layers."""
     with torch.device('meta'), DefaultScope.overwrite_default_scope('mmpretrain'):
         try:
             model = MODELS.build(model_config(plan))
         except ValueError as error:
             raise UserError(f'no network has the sizes found in the file, {plan}: {error}') from error
-    return {key: tuple(t.shape) for key, t in model.state_dict().items() if key != _SETTINGS_NAME}
+    shapes = {key: tuple(t.shape) for key, t in model.state_dict().items() if key != _SETTINGS_NAME}
+    return shapes, layer_names(plan.layout, plan.modules, plan.cifar, postact=plan.groups > 0)
 
 
 def _check_settings(code: Tensor | None, layout: str) -> None:
@@ -213,15 +214,9 @@ def _check_settings(code: Tensor | None, layout: str) -> None:
         )
 
 
-def _layers(plan: Plan) -> Layers:
-    return layer_names(plan.layout, plan.modules, plan.cifar, postact=plan.groups > 0)
-
-
-def _names(keys: Iterable[str], layers: Layers, layout: str) -> Iterator[tuple[str, str]]:
+def _names(keys: Iterable[str], layers: Layers, layout: str) -> dict[str, str]:
     """Each of our names that the layout has a tensor for, and the layout's name."""
-    for key in keys:
-        if layout == 'port' or not _is_count(key):
-            yield key, _spell(key, layers, layout)
+    return {key: _spell(key, layers, layout) for key in keys if layout == 'port' or not _is_count(key)}
 
 
 def _spell(key: str, layers: Layers, layout: str) -> str:

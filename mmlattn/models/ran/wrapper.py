@@ -57,10 +57,10 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
             were trained with another learning or attention.
 
     Example:
-        >>> backbone = dict(
+        >>> backbone = MODELS.build(dict(
         ...     type='mmlattn.ResidualAttentionWrapper',
         ...     backbone=dict(type='mmpretrain.ResNet', depth=50),
-        ...     stages=dict(layer2=2, layer3=1), mask_ratio=0.25, mask_bias=-6, mask_init='zero')
+        ...     stages=dict(layer2=2, layer3=1), mask_ratio=0.25, mask_bias=-6, mask_init='zero'))
     """
 
     def __init__(

@@ -13,19 +13,13 @@ from mmlattn.structures import set_attention_maps, set_regions
 from mmlattn.utils.arguments import check_choice, check_whole
 from mmlattn.utils.errors import UserError
 
+from . import feature_crops
 from .decision import decide_labels, deciding_head
-from .feature_crops import (
-    CROPS,
-    FeatureWindow,
-    boxes_from_windows,
-    check_margin,
-    cut_windows,
-    feature_windows,
-    maps_from_windows,
-    scale_windows,
-)
 
 __all__ = ['MultiCropClassifier']
+
+Grid = tuple[tuple[feature_crops.FeatureWindow, ...], tuple[int, int]]
+"""The windows on a feature map, and its size (h, w)."""
 
 
 @MODELS.register_module()
@@ -72,7 +66,7 @@ class MultiCropClassifier(ImageClassifier):
             data_preprocessor = dict(dict(type='mmpretrain.ClsDataPreprocessor'), **data_preprocessor or {})
         super().__init__(data_preprocessor=data_preprocessor, **kwargs)
         if crops is not None:
-            check_choice('crops', crops, CROPS)
+            check_choice('crops', crops, feature_crops.CROPS)
         check_whole('margin', margin, 1)
         check_choice('fuse', fuse, ('mean', 'max'))
         check_choice('fuse_on', fuse_on, ('prob', 'logit'))
@@ -90,7 +84,7 @@ class MultiCropClassifier(ImageClassifier):
             coarsest = min(tuple(x.shape[-2:]) for x in _feature_maps(feats))
             for side, cells in zip(inputs.shape[-2:], coarsest, strict=True):
                 if side % cells == 0:
-                    check_margin(self.margin, side // cells)
+                    feature_crops.check_margin(self.margin, side // cells)
         return self.head.loss(self.neck(feats) if self.with_neck else feats, data_samples)
 
     def predict(
@@ -105,16 +99,18 @@ class MultiCropClassifier(ImageClassifier):
         maps = _feature_maps(self.extract_feat(inputs, stage='backbone'))
         sizes = [tuple(x.shape[-2:]) for x in maps]
         coarsest = min(sizes)
-        placed = feature_windows(inputs.shape[-2:], coarsest, self.margin, self.crops)
-        windows = [scale_windows(placed, coarsest, size) for size in sizes]
-        feats = tuple(cut_windows(x, on_map) for x, on_map in zip(maps, windows, strict=True))
+        placed = feature_crops.feature_windows(inputs.shape[-2:], coarsest, self.margin, self.crops)
+        grids = [(feature_crops.scale_windows(placed, coarsest, size), size) for size in sizes]
+        feats = tuple(
+            feature_crops.cut_windows(x, windows) for x, (windows, _) in zip(maps, grids, strict=True)
+        )
         if self.with_neck:
             feats = self.neck(feats)
         looks = self.head.predict(feats, None, **kwargs)
         scores = self.head(feats) if self.fuse_on == 'logit' else _stack(looks, 'pred_score')
         scores = _by_window(scores, len(inputs)).transpose(0, 1)
         samples = self._decide(fuse_scores(scores, self.fuse), data_samples)
-        _fuse_evidence(samples, looks, windows, sizes, fusion_weights(scores, self.fuse))
+        _fuse_evidence(samples, looks, grids, fusion_weights(scores, self.fuse))
         return samples
 
     def _decide(self, scores: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
@@ -148,16 +144,11 @@ def _by_window(x: Tensor, batch_size: int) -> Tensor:
 
 
 def _fuse_evidence(
-    samples: Sequence[DataSample],
-    looks: Sequence[DataSample],
-    windows: Sequence[tuple[FeatureWindow, ...]],
-    sizes: Sequence[tuple[int, int]],
-    weights: Tensor,
+    samples: Sequence[DataSample], looks: Sequence[DataSample], grids: Sequence[Grid], weights: Tensor
 ) -> None:
     """Write the evidence of V windows, from V * B looks, to B samples, in the frame of the whole input.
 
-    There are V ``windows`` for each feature map, ``sizes`` has (h, w) of each map, and ``weights`` (B, V, C) is the
-    part of each window in the fused scores.
+    There is a grid for each feature map; ``weights`` (B, V, C) is the part of each window in the fused scores.
     """
     evidence = set(looks[0].keys()) - {'pred_score', 'pred_label'}
     if unknown := evidence - {'regions', 'region_scores', 'attention_maps'}:
@@ -167,33 +158,24 @@ def _fuse_evidence(
         )
     found = {field: _by_window(_stack(looks, field), len(samples)) for field in evidence}
     if 'regions' in found:
-        boxes = boxes_from_windows(found['regions'], windows[-1], sizes[-1]).transpose(0, 1).flatten(1, 2)
-        scores = found.get('region_scores')
-        set_regions(samples, boxes, scores if scores is None else scores.transpose(0, 1).flatten(1, 2))
+        rows = [feature_crops.boxes_from_windows(found['regions'], *grids[-1])]
+        rows += [found['region_scores']] if 'region_scores' in found else []
+        set_regions(samples, *(x.transpose(0, 1).flatten(1, 2) for x in rows))
     if 'attention_maps' in found:
-        set_attention_maps(
-            samples, _fuse_maps(found['attention_maps'], windows, sizes, weights.transpose(0, 1))
-        )
+        maps = _fuse_maps(found['attention_maps'], grids, weights.transpose(0, 1))
+        set_attention_maps(samples, maps)
 
 
-def _fuse_maps(
-    maps: Tensor,
-    windows: Sequence[tuple[FeatureWindow, ...]],
-    sizes: Sequence[tuple[int, int]],
-    weights: Tensor,
-) -> Tensor:
+def _fuse_maps(maps: Tensor, grids: Sequence[Grid], weights: Tensor) -> Tensor:
     """Attention maps (V, B, C, height, width) of the windows to (B, C, h, w), with weights (V, B, C)."""
-    cut = {
-        (on_map[0].height, on_map[0].width): (on_map, size)
-        for on_map, size in zip(windows, sizes, strict=True)
-    }
-    grid = tuple(maps.shape[-2:])
-    if grid not in cut:
+    by_size = {(windows[0].height, windows[0].width): (windows, size) for windows, size in grids}
+    found = tuple(maps.shape[-2:])
+    if found not in by_size:
         raise UserError(
-            f'attention maps of {grid} cells cannot be put back: the crops of the feature maps have '
-            f'{", ".join(map(str, cut))} cells. Predict without evidence, or set crops=None'
+            f'attention maps of {found} cells cannot be put back: the crops of the feature maps have '
+            f'{", ".join(map(str, by_size))} cells. Predict without evidence, or set crops=None'
         )
     # A class that a decoder did not emit has no map.
     weights = weights * maps.flatten(-2).any(dim=-1)
     weights = weights / weights.sum(dim=0).where(weights.any(dim=0), 1.0)
-    return (weights[..., None, None] * maps_from_windows(maps, *cut[grid])).sum(dim=0)
+    return (weights[..., None, None] * feature_crops.maps_from_windows(maps, *by_size[found])).sum(dim=0)
