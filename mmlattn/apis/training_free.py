@@ -26,14 +26,15 @@ __all__ = ['LamSearch', 'PooledTerms', 'collect_terms', 'search_lam', 'training_
 
 
 class PooledTerms(NamedTuple):
-    """What a lam search needs of a data set: M lists of temperatures, N images, C classes."""
+    """What a lam search needs of a data set: M lists of temperatures, N images, C classes.
+
+    The logits at lam = 0 (N, C), the attention term for each list of temperatures (M, N, C), and the targets (N, C),
+    int8: 1 present, 0 absent, -1 ignored.
+    """
 
     base: np.ndarray
-    """(N, C), the logits at lam = 0."""
     att: np.ndarray
-    """(M, N, C), the attention term for each list of temperatures."""
     targets: np.ndarray
-    """(N, C) int8: 1 present, 0 absent, -1 ignored."""
 
 
 class LamSearch(NamedTuple):
@@ -100,9 +101,7 @@ def collect_terms(model: nn.Module, loader: DataLoader, settings: Sequence[Seque
         targets.append(label_matrix(batch['data_samples'], model.head.num_classes).cpu())
     targets = torch.cat(targets)
     check_sets(targets, 'the search for lam')
-    return PooledTerms(
-        torch.cat(bases).numpy(), torch.cat(atts, dim=1).numpy(), targets.numpy().astype(np.int8)
-    )
+    return PooledTerms(torch.cat(bases).numpy(), torch.cat(atts, dim=1).numpy(), targets.char().numpy())
 
 
 def search_lam(terms: PooledTerms, lams: Sequence[float]) -> LamSearch:

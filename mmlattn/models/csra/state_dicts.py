@@ -33,14 +33,9 @@ _PER_HEAD = (
 
 
 def to_packed(state_dict: dict, prefix: str, head: nn.Module) -> None:
-    """Rewrite a foreign layout under ``prefix`` to the packed one, in place; the packed one stays as it is.
+    """Rewrite a foreign layout of the keys under ``prefix`` to that of the ``CSRAHead`` that loads, in place.
 
     A classifier of another number of classes, as in fine-tuning, is left for the loader to report.
-
-    Args:
-        state_dict (dict): The state dict being loaded.
-        prefix (str): Prefix of the head's keys, such as ``'head.'``.
-        head (CSRAHead): The head that loads.
 
     Raises:
         UserError: If the file holds another number of heads, or biases or a linear classifier that a head with

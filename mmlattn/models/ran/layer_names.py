@@ -15,11 +15,8 @@ Layers = dict[str, str]
 def layer_names(layout: str, modules: tuple[int, ...], cifar: bool, postact: bool) -> Layers:
     """All layers of a network; every unit is given a projection, whether it has one or not.
 
-    Args:
-        layout (str): ``'port'`` or ``'caffe'``.
-        modules (tuple[int, int, int]): Attention modules of stages 1 to 3.
-        cifar (bool): The port's network for pictures of 32x32; else one for 224x224.
-        postact (bool): Caffe's AttentionNeXt; else pre-activated units.
+    ``modules`` are those of stages 1 to 3; ``cifar`` is the port's network for pictures of 32x32, else it is one for
+    224x224; ``postact`` is Caffe's AttentionNeXt, else units are pre-activated.
     """
     return _port_layers(modules, cifar) if layout == 'port' else _caffe_layers(modules, postact)
 
