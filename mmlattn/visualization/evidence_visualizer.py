@@ -12,12 +12,11 @@ from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 
 from mmlattn.registry import VISUALIZERS
-from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
 from .layout import SheetLayout, fit_picture, overlay, spotlight, zoom_picture
 from .legend import draw_legend, legend_lines
-from .marks import draw_regions, draw_steps, draw_turn, fit_label
+from .marks import draw_peak, draw_regions, draw_steps, draw_turn, fit_label
 from .panels import OUTCOME_COLORS, Panel, sample_panels
 
 __all__ = ['EvidenceVisualizer']
@@ -28,7 +27,7 @@ class EvidenceVisualizer(UniversalVisualizer):
     """Draw samples with their evidence, through mmpretrain's hooks and tools as well as by hand.
 
     One block for each picture: the picture with its true boxes, then one cell for each piece of evidence (see
-    ``mmlattn.structures.evidence``). A sample without evidence gets a list of its labels.
+    ``mmlattn/structures/evidence.py``). A sample without evidence gets a list of its labels.
 
     Boxes and maps are drawn as fractions of the picture given, so it should be the picture the network saw, or
     the original if the test pipeline only resizes it. True boxes are told of the original: they are left out if the
@@ -38,32 +37,17 @@ class EvidenceVisualizer(UniversalVisualizer):
         name (str): Name of the instance.
         cell_size (int): Side of a cell, pixels, at least 80.
         max_classes (int): Draw at most so many classes of a picture, best scores first.
-        colormap (str): Name of a matplotlib colour map.
-        interpolation (str): 'bilinear', or 'nearest' to see the cells of the map.
         *args, **kwargs: As for ``UniversalVisualizer``.
-
-    Raises:
-        UserError: For a cell too small to be captioned, or an unknown interpolation.
     """
 
     def __init__(
-        self,
-        name: str = 'visualizer',
-        *args,
-        cell_size: int = 200,
-        max_classes: int = 4,
-        colormap: str = 'inferno',
-        interpolation: str = 'bilinear',
-        **kwargs,
+        self, name: str = 'visualizer', *args, cell_size: int = 200, max_classes: int = 4, **kwargs
     ) -> None:
         super().__init__(name, *args, **kwargs)
         if cell_size < 80:
             raise UserError(f'cell_size must be at least 80 pixels to be captioned, got {cell_size}')
-        check_choice('interpolation', interpolation, ('bilinear', 'nearest'))
         self.cell_size = cell_size
         self.max_classes = max_classes
-        self.colormap = colormap
-        self.interpolation = interpolation
 
     @master_only
     def visualize_cls(
@@ -83,7 +67,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         name: str = '',
         step: int = 0,
     ) -> np.ndarray:
-        """Draw one sample; mmpretrain's ``VisualizationHook`` calls this, with arguments as for its own visualizer.
+        """Draw one sample; mmpretrain's ``VisualizationHook`` and inferencer call this.
 
         Args:
             image (np.ndarray): Shape (H, W, 3), uint8, RGB; or (H, W, 1), grey.
@@ -96,8 +80,9 @@ class EvidenceVisualizer(UniversalVisualizer):
             rescale_factor (float, optional): Cells this many times the picture's longer side, instead.
             text_cfg (dict, optional): More arguments of matplotlib's ``Text`` for the captions.
             show (bool): Whether to open a window, for ``wait_time`` seconds; 0 is for ever.
-            out_file (str, optional): File to write; else the storage backends get the drawing under ``name`` and
-                ``step``.
+            out_file (str, optional): File to write; without one the drawing goes to the storage backends.
+            name (str): Its name there.
+            step (int): Its step there.
 
         Returns:
             np.ndarray: The drawing, (H', W', 3), uint8, RGB.
@@ -129,23 +114,17 @@ class EvidenceVisualizer(UniversalVisualizer):
         text_cfg: dict | None = None,
         **panel_options: bool,
     ) -> np.ndarray:
-        """Draw many samples on one sheet with one legend.
+        """Draw many samples on one sheet, (H', W', 3), uint8, RGB, with one legend.
 
         Args:
-            images (Sequence[np.ndarray]): Each (H, W, 3), uint8, RGB, or (H, W, 1), grey; sizes may differ.
+            images (Sequence[np.ndarray]): As for :meth:`visualize_cls`; sizes may differ.
             data_samples (Sequence[DataSample]): One for each image.
             classes (Sequence[str], optional): Class names; those of the data set by default.
             title (str): Heading of the sheet.
             columns (int): Samples side by side.
             cell_size (int, optional): Overrides the visualizer's.
-            text_cfg (dict, optional): More arguments of matplotlib's ``Text`` for the captions.
+            text_cfg (dict, optional): As for :meth:`visualize_cls`.
             **panel_options (bool): ``draw_gt``, ``draw_pred``, ``draw_score``.
-
-        Returns:
-            np.ndarray: The sheet, (H', W', 3), uint8, RGB.
-
-        Raises:
-            UserError: If there is nothing to draw, or not one sample for each image.
         """
         if not images or len(images) != len(data_samples):
             raise UserError(
@@ -170,7 +149,7 @@ class EvidenceVisualizer(UniversalVisualizer):
             for number, panel in enumerate(panels):
                 shown = picture if panel.zoom is None else zoom_picture(image, panel.zoom.numpy(), cell)
                 self._draw_panel(shown, panel, layout.cell_corner(index, number), cell, text_cfg or {})
-        draw_legend(self.ax_save, layout, drawn, self.colormap)
+        draw_legend(self.ax_save, layout, drawn)
         return self.get_image()
 
     def _draw_panel(
@@ -190,8 +169,7 @@ class EvidenceVisualizer(UniversalVisualizer):
             self._draw_lines(panel, (x, y), cell, letters, text_cfg)
             return
         if panel.heat is not None:
-            heat = panel.heat.numpy()
-            picture = overlay(picture, heat, self.colormap, self.interpolation, gamma=panel.heat_gamma)
+            picture = overlay(picture, panel.heat.numpy(), gamma=panel.heat_gamma)
         if panel.lit is not None:
             picture = spotlight(picture, panel.lit.numpy())
         height, width = picture.shape[:2]
@@ -210,17 +188,19 @@ class EvidenceVisualizer(UniversalVisualizer):
         if panel.regions:
             draw_regions(self.ax_save, panel.regions, (x, y), (width, height), cell)
         if panel.peak is not None:
-            self._mark(*(panel.peak * scale + origin).tolist(), size=cell / 30)
+            draw_peak(self.ax_save, *(panel.peak * scale + origin).tolist(), 1.4 * cell / 30, edge=cell / 240)
 
     def _draw_lines(
         self, panel: Panel, corner: tuple[int, int], cell: int, letters: float, text_cfg: dict
     ) -> None:
         (x, y), spacing, indent = corner, max(cell / 9, 1.2 * letters), 0.0
-        shown = _first_lines(panel.lines, int(cell / spacing) - 1)
+        shown, room = panel.lines, int(cell / spacing) - 1
+        if len(shown) > room:
+            shown = (*shown[: room - 1], (f'and {len(shown) - room + 1} more', 'predicted'))
         if panel.steps:
-            # The last line may count the others.
-            labels = len(shown) - (len(shown) < len(panel.lines))
-            colors = [OUTCOME_COLORS[outcome] for _, outcome in shown[: min(panel.steps, labels)]]
+            # Where the last line counts the others, it is no step.
+            steps = min(panel.steps, len(shown) - (len(shown) < len(panel.lines)))
+            colors = [OUTCOME_COLORS[outcome] for _, outcome in shown[:steps]]
             indent = draw_steps(self.ax_save, colors, x, y + spacing - 0.55 * letters, spacing, letters)
         for row, (text, outcome) in enumerate(shown):
             place = (x + indent, y + (row + 1) * spacing)
@@ -237,14 +217,3 @@ class EvidenceVisualizer(UniversalVisualizer):
         label = self.ax_save.text(x, y, text, **(default | style))
         if width is not None:
             fit_label(label, width)
-
-    def _mark(self, x: float, y: float, size: float) -> None:
-        points = size * 72 / self.dpi
-        self.ax_save.plot([x], [y], 'P', ms=1.4 * points, mfc='#56B4E9', mec='black', mew=points / 8)
-
-
-def _first_lines(lines: tuple[tuple[str, str], ...], room: int) -> tuple[tuple[str, str], ...]:
-    """As many lines as there is room for; the last one counts the others."""
-    if len(lines) <= room:
-        return lines
-    return *lines[: room - 1], (f'and {len(lines) - room + 1} more', 'predicted')

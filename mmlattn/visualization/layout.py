@@ -12,6 +12,8 @@ from PIL import Image
 
 __all__ = ['SheetLayout', 'fit_picture', 'overlay', 'spotlight', 'zoom_picture']
 
+HEAT_COLORS = 'inferno'
+
 
 @dataclass(frozen=True)
 class SheetLayout:
@@ -40,13 +42,8 @@ class SheetLayout:
 
     @property
     def margin(self) -> int:
-        """Around the sheet and between rows of blocks."""
+        """Around the sheet and between rows of blocks; twice as much stands between blocks side by side."""
         return self.cell // 8
-
-    @property
-    def gutter(self) -> int:
-        """Between blocks side by side."""
-        return 2 * self.margin
 
     @property
     def caption(self) -> int:
@@ -63,16 +60,14 @@ class SheetLayout:
         """Width and height of the sheet."""
         rows = -(-self.blocks // self.columns)
         width, height = self.block_size
-        return (
-            self.columns * (width + self.gutter) - self.gutter + 2 * self.margin,
-            rows * (height + self.margin) + self.margin + self.heading + self.legend,
-        )
+        height = rows * (height + self.margin) + self.margin + self.heading + self.legend
+        return self.columns * (width + 2 * self.margin), height
 
     def cell_corner(self, block: int, cell: int) -> tuple[int, int]:
         """Left and top of a cell's picture; its caption stands in the ``caption`` pixels above."""
         row, column = divmod(block, self.columns)
         width, height = self.block_size
-        x = self.margin + column * (width + self.gutter) + cell * (self.cell + self.gap)
+        x = self.margin + column * (width + 2 * self.margin) + cell * (self.cell + self.gap)
         y = self.margin + self.heading + row * (height + self.margin) + self.caption
         return x, y
 
@@ -103,7 +98,6 @@ def zoom_picture(image: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
 def overlay(
     picture: np.ndarray,
     heat: np.ndarray,
-    colormap: str = 'inferno',
     interpolation: str = 'bilinear',
     strength: float = 0.85,
     gamma: float = 0.5,
@@ -113,7 +107,6 @@ def overlay(
     Args:
         picture (np.ndarray): Shape (H, W, 3).
         heat (np.ndarray): Shape (h, w), non-negative, drawn as a share of its maximum.
-        colormap (str): Name of a matplotlib colour map.
         interpolation (str): 'bilinear' or 'nearest', from (h, w) to (H, W).
         strength (float): Opacity at the maximum, 0 to 1.
         gamma (float): Power of the share; below 1 it keeps the flanks of a sharp peak visible.
@@ -122,7 +115,7 @@ def overlay(
     share = np.asarray(heat, dtype=np.float32) / max(float(heat.max()), np.finfo(np.float32).tiny)
     share = mmcv.imresize(share, (width, height), interpolation=interpolation)[..., None]
     share = share**gamma
-    color = matplotlib.colormaps[colormap](share[..., 0])[..., :3] * 255
+    color = matplotlib.colormaps[HEAT_COLORS](share[..., 0])[..., :3] * 255
     opacity = strength * share
     return (_grey(picture) * (1 - opacity) + color * opacity).round().astype(np.uint8)
 

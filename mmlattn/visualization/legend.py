@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from .layout import SheetLayout
-from .marks import draw_key, draw_turn, label_width
+from .layout import HEAT_COLORS, SheetLayout
+from .marks import draw_key, draw_peak, draw_turn, label_width
 from .panels import OUTCOME_COLORS, Panel
 
 __all__ = ['draw_legend', 'legend_lines']
@@ -17,17 +17,21 @@ __all__ = ['draw_legend', 'legend_lines']
 OUTCOME_TEXTS = dict(
     correct='correct', wrong='wrongly predicted', missed='missed', ignored='ignored in the truth'
 )
+# Marks by the field of Panel that holds them.
+MARK_TEXTS = dict(
+    peak='its peak', regions='region, numbered in order', lit='where a class was read', boxes='true box'
+)
 # Width of each key symbol with its space, in heights of the text.
-KEY_WIDTHS = dict(none=0, bar=5.6, peak=1.6, region=1.9, lit=1.9, box=1.6, turn=1.9)
+KEY_WIDTHS = dict(none=0, bar=5.6, peak=1.6, regions=1.9, lit=1.9, boxes=1.6, turn=1.9)
 
 
-def draw_legend(ax: Axes, layout: SheetLayout, panels: Sequence[Panel], colormap: str) -> None:
+def draw_legend(ax: Axes, layout: SheetLayout, panels: Sequence[Panel]) -> None:
     """Draw the legend of all panels drawn left to right, in a layout with room for :func:`legend_lines`."""
     size = _text_size(layout)
     top = layout.size[1] - layout.legend - (layout.margin - layout.caption) / 2
     for label, key, x, line in _places(ax, layout, panels):
         y = top + line * layout.caption
-        _draw_key(ax, key, x, y, size, colormap)
+        _draw_key(ax, key, x, y, size)
         label.set_position((x + KEY_WIDTHS[key] * size, y))
 
 
@@ -65,30 +69,26 @@ def _entries(panels: Sequence[Panel]) -> Iterator[tuple[str, str, str]]:
         yield 'turn', 'order in which labels were decoded', ink
     for text in dict.fromkeys(panel.heat_text for panel in panels if panel.heat is not None):
         yield 'bar', text, ink
-    if any(panel.peak is not None for panel in panels):
-        yield 'peak', 'its peak', ink
-    if any(panel.regions for panel in panels):
-        yield 'region', 'region, numbered in order', ink
-    if any(panel.lit is not None for panel in panels):
-        yield 'lit', 'where a class was read', ink
-    if any(len(panel.boxes) for panel in panels):
-        yield 'box', 'true box', ink
+    for key, text in MARK_TEXTS.items():
+        marks = [getattr(panel, key) for panel in panels]
+        if any(mark is not None and len(mark) for mark in marks):
+            yield key, text, ink
 
 
-def _draw_key(ax: Axes, key: str, x: float, y: float, size: float, colormap: str) -> None:
+def _draw_key(ax: Axes, key: str, x: float, y: float, size: float) -> None:
     points = size * 72 / ax.figure.dpi
     if key == 'bar':
-        colors = matplotlib.colormaps[colormap](np.linspace(0, 1, 64))[None]
+        colors = matplotlib.colormaps[HEAT_COLORS](np.linspace(0, 1, 64))[None]
         ax.imshow(colors, extent=(x, x + 5 * size, y + size / 2, y - size / 2), aspect='auto')
-    elif key == 'region':
+    elif key == 'regions':
         draw_key(ax, x, y, 1.3 * size)
     elif key == 'turn':
         draw_turn(ax, 1, OUTCOME_COLORS['predicted'], x + 0.65 * size, y, 0.65 * size)
     elif key == 'lit':
         ax.add_patch(Rectangle((x, y - 0.65 * size), 1.3 * size, 1.3 * size, fc='#444444'))
         ax.add_patch(Rectangle((x + 0.3 * size, y - 0.1 * size), 0.7 * size, 0.5 * size, fc='#F4F4F4'))
-    elif key == 'box':
+    elif key == 'boxes':
         ax.add_patch(Rectangle((x, y - size / 2), size, size, fc='#BBBBBB', ec='black', lw=points / 4))
         ax.add_patch(Rectangle((x, y - size / 2), size, size, fc='none', ec='white', lw=points / 9))
     elif key == 'peak':
-        ax.plot([x + size / 2], [y], 'P', ms=points, mfc='#56B4E9', mec='black', mew=points / 10)
+        draw_peak(ax, x + size / 2, y, size, edge=size / 10)

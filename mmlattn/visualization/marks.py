@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from .panels import Region
 
-__all__ = ['draw_key', 'draw_regions', 'draw_steps', 'draw_turn', 'fit_label', 'label_width', 'place_tags']
+__all__ = ['draw_key', 'draw_peak', 'draw_regions', 'draw_steps', 'draw_turn', 'fit_label', 'label_width']
 
 # Okabe and Ito's palette, told apart with any colour vision; after its end it comes again with dashed lines.
 REGION_COLORS = ('#E69F00', '#56B4E9', '#009E73', '#F0E442', '#CC79A7', '#0072B2', '#D55E00')
@@ -70,7 +70,8 @@ def draw_key(ax: Axes, x: float, y: float, size: float) -> None:
 def place_tags(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
     """Find a place for the tag of each box: along its outline, else anywhere, without covering another tag.
 
-    A tag stands inside its box if the box is large enough to spare the room.
+    A tag stands inside its box if the box is large enough to spare the room. Tags overlap, as little as possible, only
+    where there is no free place left.
 
     Args:
         boxes (np.ndarray): Shape (N, 4), xyxy, pixels of the picture.
@@ -78,8 +79,7 @@ def place_tags(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -> 
         frame (tuple[int, int]): Width and height of the picture.
 
     Returns:
-        np.ndarray: Shape (N, 2), left and top of the tags, inside the frame. Tags overlap, as little as
-        possible, only where there is no free place left.
+        np.ndarray: Shape (N, 2), left and top of the tags, inside the frame.
     """
     corners = np.zeros((0, 2))
     for box, size in zip(boxes, sizes, strict=True):
@@ -138,12 +138,9 @@ def _outline(box: np.ndarray, step: float) -> np.ndarray:
 
 
 def draw_steps(ax: Axes, colors: Sequence[str], x: float, y: float, spacing: float, letters: float) -> float:
-    """Draw a column of dots, counted from 1, each with an arrow to the next.
+    """Draw a column of dots, counted from 1, each with an arrow to the next; return its width, with some space.
 
     The left edge is at ``x``, the middle of the first dot at ``y``, and ``spacing`` is more than ``letters``.
-
-    Returns:
-        float: Width of the column, with the space that parts it from a text.
     """
     radius, points = 0.54 * letters, 72 / ax.figure.dpi
     for row, color in enumerate(colors):
@@ -155,6 +152,12 @@ def draw_steps(ax: Axes, colors: Sequence[str], x: float, y: float, spacing: flo
             ends = dict(xy=(x + radius, middle - radius), xytext=(x + radius, middle - spacing + radius))
             ax.annotate('', **ends, arrowprops=arrow, annotation_clip=False)
     return 3 * radius
+
+
+def draw_peak(ax: Axes, x: float, y: float, size: float, edge: float) -> None:
+    """Draw a plus of ``size`` pixels with a border of ``edge`` pixels around (x, y)."""
+    points = 72 / ax.figure.dpi
+    ax.plot([x], [y], 'P', ms=size * points, mfc='#56B4E9', mec='black', mew=edge * points)
 
 
 def draw_turn(ax: Axes, turn: int, color: str, x: float, y: float, radius: float) -> None:

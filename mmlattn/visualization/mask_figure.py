@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from scipy.linalg import qr
 from torch import Tensor
 
+from .layout import HEAT_COLORS
+
 __all__ = ['AttentionMaps', 'draw_masks', 'telling_channels']
 
-MASK_COLORS, FEATURE_COLORS, INK = 'inferno', 'RdBu_r', '#1A1A1A'
+FEATURE_COLORS, INK = 'RdBu_r', '#1A1A1A'
 READING_AID = (
     'Masks: dark to bright is lowest to highest of each map, as given below it.',
     'Features: blue is negative, white 0, red positive; full from the 99th percentile on.',
@@ -143,7 +145,7 @@ def draw_masks(
 def _cells(attention: AttentionMaps, channels: int) -> Iterator[tuple[np.ndarray, dict, str]]:
     """Values, style and caption of each cell of a row."""
     mean = attention.mask.mean(dim=0)
-    mask_style = dict(cmap=MASK_COLORS, interpolation='nearest')
+    mask_style = dict(cmap=HEAT_COLORS, interpolation='nearest')
     yield mean.numpy(), mask_style, f'{mean.min():.2f} to {mean.max():.2f}'
     for channel in telling_channels(attention.mask, channels):
         trunk, mask, fused = (

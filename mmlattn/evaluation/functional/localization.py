@@ -105,7 +105,7 @@ def map_box(attention_map: np.ndarray, threshold: float = 0.2) -> np.ndarray | N
 
 
 def inside_any(points: np.ndarray, boxes: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
-    """Which points (n, 2) lie in at least one of the boxes (K, 4), each grown by ``tolerance`` all round, or on it."""
+    """Which points (n, 2) lie in at least one of the boxes (K, 4), each grown by ``tolerance`` on all sides."""
     low, high = boxes[None, :, :2] - tolerance, boxes[None, :, 2:] + tolerance
     return ((points[:, None] >= low) & (points[:, None] <= high)).all(axis=2).any(axis=1)
 
