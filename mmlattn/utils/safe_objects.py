@@ -135,9 +135,10 @@ def _make_new(value: Any, made: dict[int, Any]) -> Any:
             setattr(value, name, _make(item, made))
         return value
     if isinstance(value, dict):
-        items = [(_make(key, made), _make(item, made)) for key, item in value.items()]
+        pairs = [(_make(key, made), _make(item, made)) for key, item in value.items()]
         value.clear()
-        value.update(items)
+        for key, item in pairs:  # update() of a Counter would count
+            value[key] = item
         return value
     if isinstance(value, list):
         value[:] = [_make(item, made) for item in value]

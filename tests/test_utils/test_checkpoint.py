@@ -5,6 +5,7 @@ import pickle
 import shutil
 import socket
 import threading
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -50,8 +51,10 @@ def evil(tmp_path):
 
 def test_what_a_runner_saves_opens(tmp_path):
     history = HistoryBuffer([0.5, 0.25], [1, 1])
+    layer = torch.nn.BatchNorm2d(2)
     content = dict(
-        state_dict={'weight': torch.ones(2)},
+        state_dict=layer.state_dict(),
+        param_schedulers=[dict(milestones=Counter([3, 3, 5]))],
         meta=dict(
             epoch=1,
             dataset_meta=dict(classes=('a',), palette=np.eye(2, dtype=np.uint8), best=np.float64(3)),
@@ -61,6 +64,9 @@ def test_what_a_runner_saves_opens(tmp_path):
     )
     torch.save(content, tmp_path / 'own.pth')
     loaded = load_weights_only(str(tmp_path / 'own.pth'))
+    assert list(loaded['state_dict']) == list(layer.state_dict())
+    assert loaded['state_dict']._metadata == layer.state_dict()._metadata  # versions of the layers
+    assert loaded['param_schedulers'][0]['milestones'] == Counter([3, 3, 5])
     assert loaded['message_hub']['log_scalars']['loss'].mean() == 0.375
     assert np.array_equal(loaded['meta']['dataset_meta']['palette'], np.eye(2))
     assert loaded['meta']['dataset_meta']['best'] == 3
