@@ -40,6 +40,18 @@ def read_text(path: str, mend: str) -> str:
         raise UserError(f'{path}: not text in UTF-8 ({error}): unpack it again') from error
 
 
+def numbered_lines(path: str, text: str) -> dict[str, int]:
+    """The lines of a list, none blank and none twice, without spaces around; with their numbers, counted from 1."""
+    numbers: dict[str, int] = {}
+    for number, line in enumerate(map(str.strip, text.rstrip().splitlines()), start=1):
+        if not line:
+            refuse(path, f'line {number}', 'is blank, expected a picture: unpack it again')
+        if line in numbers:
+            refuse(path, f'line {number}', f'{line} is already in line {numbers[line]}: unpack it again')
+        numbers[line] = number
+    return numbers
+
+
 def load_json(ann_file: str, sections: Mapping[str, type]) -> dict:
     """Read a json object that has all ``sections``, each a ``list`` or a ``dict``."""
     content = read_bytes(ann_file, 'set data_root and ann_file of the data set')

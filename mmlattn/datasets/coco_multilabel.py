@@ -22,7 +22,7 @@ from .annotation_files import (
     keep_labelled,
     load_json,
     relative_boxes,
-)
+)  # fmt: skip
 
 __all__ = ['COCOMultiLabel']
 
@@ -40,23 +40,19 @@ class COCOMultiLabel(MultiLabelDataset):
     A list of images and labels without boxes is read by :class:`mmlattn.PlainMultiLabel`.
 
     Args:
-        ann_file (str): The json, with ``images``, ``annotations`` and ``categories``. An annotation without
-            ``bbox`` gives a label but no box.
-        crowd (str): What an ``iscrowd`` annotation says of its class. ``'label'``: present, as in the CSRA and
-            ML-GCN codes. ``'ignore'``: neither present nor absent in evaluation (but a negative in training),
-            if no single object shows the class as well. ``'drop'``: nothing, as if it were not in the file; its
-            box goes too. Defaults to ``'label'``.
-        filter_empty (bool): Whether to leave out images without any label, as the CSRA and ML-GCN codes do. Labels
-            are counted after ``crowd`` and after the choice of classes. Defaults to False.
-        metainfo (dict, optional): ``classes`` selects and orders categories by name; annotations of others are
-            left out. Defaults to all categories of the json, ordered by id.
-        **kwargs: ``data_root``, ``data_prefix``, ``pipeline``, ``classes``, ``indices``, ``serialize_data``,
-            ``lazy_init`` ... of mmpretrain's ``BaseDataset``. ``indices`` count after ``filter_empty``.
+        ann_file (str): The json, with ``images``, ``annotations`` and ``categories``. An annotation without ``bbox``
+            gives a label but no box.
+        crowd (str): What an ``iscrowd`` annotation says of its class. ``'label'`` (default): present, as in the CSRA
+            and ML-GCN codes. ``'ignore'``: neither present nor absent in evaluation (but a negative in training), if
+            no single object shows the class as well. ``'drop'``: nothing, as if it were not in the file.
+        filter_empty (bool): Whether to leave out images without any label, as the CSRA and ML-GCN codes do, after
+            ``crowd`` and the choice of classes. Defaults to False.
+        metainfo (dict, optional): ``classes`` selects and orders categories by name; annotations of others are left
+            out. Defaults to all categories of the json, ordered by id.
+        **kwargs: Of mmpretrain's ``BaseDataset``. ``indices`` count after ``filter_empty``.
 
     Raises:
-        UserError: on an unknown option, or naming the file, the entry and what to mend: broken json, missing key,
-            unknown category or image, duplicate id or file, ids that are not whole numbers, a malformed box, missing
-            pictures, a class name that the json does not have, no image left.
+        UserError: Naming the entry and what to mend, for whatever is wrong in the json, and for missing pictures.
     """
 
     def __init__(

@@ -16,14 +16,7 @@ class CUBBox(CUB):
 
     Each item has ``img_path``, ``gt_label`` (0 to 199), ``width`` and ``height`` of the picture, ``gt_boxes`` (1, 4)
     float32 xyxy in [0, 1] of the original image and ``gt_box_labels`` (1,) int64. Size and box are read when the item
-    is asked for. Published: 5,994 pictures for training and 5,794 for test ::
-
-        CUB_200_2011
-        ├── images                   001.Black_footed_Albatross/*.jpg ...
-        ├── images.txt               <image id> <file below images>
-        ├── image_class_labels.txt   <image id> <class number, 1 to 200>
-        ├── train_test_split.txt     <image id> <1 for training, 0 for test>
-        └── bounding_boxes.txt       <image id> <x> <y> <width> <height>, in pixels
+    is asked for. docs/datasets.md has the folder tree.
 
     Args:
         data_root (str): The folder ``CUB_200_2011``.
@@ -31,9 +24,8 @@ class CUBBox(CUB):
         **kwargs: As of ``CUB``.
 
     Raises:
-        UserError: naming the file, the line and what to mend: a missing file, a damaged line, ids that differ between
-            the files, a class or a split there is not, a box without area, missing pictures. A box outside its
-            picture is found when the item is asked for.
+        UserError: Naming the file, the line and what to mend, for whatever is wrong in the files, and for missing
+            pictures. A box outside its picture is found when the item is asked for.
     """
 
     def __init__(self, data_root: str, split: str = 'train', **kwargs) -> None:
@@ -45,7 +37,7 @@ class CUBBox(CUB):
         count = len(self.CLASSES)
         labels = {number: number - 1 for number in range(1, count + 1)}
         pictures = read_pictures(self.data_root, labels, f'1 to {count}', with_boxes=True)
-        return split_items(pictures, self.split, self.img_prefix, labels, self.ann_file)
+        return split_items(pictures, self.split, labels, self.ann_file)
 
     def get_data_info(self, idx: int) -> dict:
         """One item, before the pipeline."""

@@ -9,7 +9,8 @@ Whatever is wrong with a file is a ``UserError`` that names file, line and what 
 
 import math
 from collections.abc import Container, Mapping
-from typing import NamedTuple, NoReturn
+from functools import partial
+from typing import NoReturn
 
 import numpy as np
 from mmengine.fileio import get_file_backend, join_path
@@ -18,15 +19,6 @@ from PIL import Image
 from mmlattn.utils.errors import UserError
 
 from .annotation_files import check_images, read_text, refuse, relative_boxes
-
-
-class Picture(NamedTuple):
-    """What the files say of a picture."""
-
-    file: str  # below images/
-    class_id: int  # as in the files
-    in_train: bool
-    box: tuple[float, ...] | None  # xyxy in pixels, counted from 0
 
 
 class Table:
@@ -40,19 +32,15 @@ class Table:
         self.path = join_path(root, name)
         self.rows: dict[str, list[str]] = {}
         self._lines: dict[str, int] = {}
-        text = read_text(
-            self.path, 'set data_root of the data set to the unpacked archive, or unpack it again'
-        )
-        for number, line in enumerate(text.splitlines(), start=1):
+        mend = 'set data_root of the data set to the unpacked archive, or unpack it again'
+        for number, line in enumerate(read_text(self.path, mend).splitlines(), start=1):
+            reject = partial(refuse, self.path, f'line {number}')
             key, *values = line.split(maxsplit=len(columns) - 1) or ['']
             key = key.replace('-', '')
-            problem = None
             if len(values) != len(columns) - 1:
-                problem = f'expected {", ".join(columns)}, got {line!r}: the file is damaged, unpack it again'
-            elif key in self.rows:
-                problem = f'id {key} is already in line {self._lines[key]}: remove one of them'
-            if problem:
-                refuse(self.path, f'line {number}', problem)
+                reject(f'expected {", ".join(columns)}, got {line!r}: the file is damaged, unpack it again')
+            if key in self.rows:
+                reject(f'id {key} is already in line {self._lines[key]}: remove one of them')
             self.rows[key], self._lines[key] = values, number
 
     def refuse(self, key: str, problem: str) -> NoReturn:
@@ -86,10 +74,13 @@ class Table:
         return x, y, x + width, y + height
 
 
-def read_pictures(root: str, class_ids: Container[int], classes: str, with_boxes: bool) -> list[Picture]:
+def read_pictures(
+    root: str, class_ids: Container[int], classes: str, with_boxes: bool
+) -> list[tuple[int, bool, dict]]:
     """Read and check what the files say of every picture, in the order of ``images.txt``.
 
-    ``class_ids`` are the classes there are; ``classes`` says the same in words, for messages.
+    ``class_ids`` are the classes there are; ``classes`` says the same in words, for messages. Of each picture come
+    its class id, whether it is for training, and its item: ``img_path``, and ``pixel_box`` (xyxy, from 0) if read.
     """
     files = Table(root, 'images.txt', 'image id', 'file')
     labels = Table(root, 'image_class_labels.txt', 'image id', 'class number')
@@ -100,29 +91,26 @@ def read_pictures(root: str, class_ids: Container[int], classes: str, with_boxes
         tables.append(boxes)
     for table in tables:
         files.check_ids(table)
-    return [
-        Picture(
-            file=file,
-            class_id=labels.whole_number(key, class_ids, f'a class number, {classes}'),
-            in_train=bool(splits.whole_number(key, (0, 1), '1 for training or 0 for test')),
-            box=boxes.box(key) if with_boxes else None,
-        )
-        for key, (file,) in files.rows.items()
-    ]
+    pictures = []
+    for key, (file,) in files.rows.items():
+        class_id = labels.whole_number(key, class_ids, f'a class number, {classes}')
+        in_train = splits.whole_number(key, (0, 1), '1 for training or 0 for test') == 1
+        item = dict(img_path=join_path(root, 'images', file))
+        if with_boxes:
+            item['pixel_box'] = boxes.box(key)
+        pictures.append((class_id, in_train, item))
+    return pictures
 
 
 def split_items(
-    pictures: list[Picture], split: str, images: str, labels: Mapping[int, int], ann_file: str
+    pictures: list[tuple[int, bool, dict]], split: str, labels: Mapping[int, int], ann_file: str
 ) -> list[dict]:
-    """The items of a split, each with a ``pixel_box`` where there are boxes, and its label by class id.
-
-    The pictures lie below the folder ``images``, and messages name ``ann_file``.
-    """
-    items = []
-    for picture in pictures:
-        if picture.in_train == (split == 'train'):
-            item = dict(img_path=join_path(images, picture.file), gt_label=labels[picture.class_id])
-            items.append(item if picture.box is None else dict(item, pixel_box=picture.box))
+    """The items of a split with ``gt_label``, from ``labels`` by class id; messages name ``ann_file``."""
+    items = [
+        dict(item, gt_label=labels[class_id])
+        for class_id, in_train, item in pictures
+        if in_train == (split == 'train')
+    ]
     if not items:
         raise UserError(
             f'{ann_file}: none of its {len(pictures)} images is in split {split!r}: unpack the data again'

@@ -17,16 +17,7 @@ class NABirds(BaseDataset):
 
     Each item has ``img_path`` and ``gt_label``, and with boxes the same fields as :class:`mmlattn.CUBBox`. The files
     number all nodes of a hierarchy; those with pictures (in training or test) are the classes, in the order of their
-    numbers, named as in ``classes.txt``. Published: 23,929 pictures for training and 24,633 for test, 555 classes ::
-
-        nabirds
-        ├── images                   0817/<id without dashes>.jpg ...
-        ├── images.txt               <image id> <file below images>
-        ├── classes.txt              <class number> <name, with spaces>
-        ├── image_class_labels.txt   <image id> <class number>
-        ├── train_test_split.txt     <image id> <1 for training, 0 for test>
-        ├── bounding_boxes.txt       <image id> <x> <y> <width> <height>, in pixels
-        └── hierarchy.txt            not read
+    numbers, named as in ``classes.txt``. docs/datasets.md has the folder tree.
 
     Args:
         data_root (str): The folder ``nabirds``.
@@ -35,7 +26,7 @@ class NABirds(BaseDataset):
         **kwargs: As of mmpretrain's ``BaseDataset``.
 
     Raises:
-        UserError: naming the file, the line and what to mend, as :class:`mmlattn.CUBBox` does.
+        UserError: Naming the file, the line and what to mend, as :class:`mmlattn.CUBBox` does.
     """
 
     def __init__(self, data_root: str, split: str = 'train', with_boxes: bool = False, **kwargs) -> None:
@@ -52,11 +43,11 @@ class NABirds(BaseDataset):
                 table.refuse(key, f'the class number must be a whole number, got {key!r}')
             names[int(key)] = name
         pictures = read_pictures(self.data_root, names, f'one of {table.path}', self.with_boxes)
-        class_ids = sorted({picture.class_id for picture in pictures})
+        class_ids = sorted({class_id for class_id, _, _ in pictures})
         labels = {class_id: label for label, class_id in enumerate(class_ids)}
         classes = tuple(names[class_id] for class_id in class_ids)
         set_classes(self._metainfo, classes, table.path, 'names')
-        return split_items(pictures, self.split, self.img_prefix, labels, self.ann_file)
+        return split_items(pictures, self.split, labels, self.ann_file)
 
     def get_data_info(self, idx: int) -> dict:
         """One item, before the pipeline."""

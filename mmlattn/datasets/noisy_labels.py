@@ -4,13 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import (
-    BaseDataset,
-    ClassBalancedDataset,
-    ConcatDataset,
-    RepeatDataset,
-    force_full_init,
-)
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset, force_full_init
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS as ROOT_DATASETS
 
@@ -29,11 +23,10 @@ class NoisyLabels:
     The noise is drawn when the data set is loaded. It depends on (seed, index, clean label) alone: it is the same in
     every epoch, process and worker, and for every seed of the training.
 
-    ``gt_label`` of an item is the noisy label; the true one is ``clean_label``, which
+    ``gt_label`` of an item is the noisy label, ``clean_label`` the true one, which
     ``PackInputs(algorithm_keys=('clean_label',))`` hands on. The arrays ``noisy_labels`` and ``clean_labels``, shape
-    (N,), hold all of both, and ``transition``, shape (C, C), the chances. ``metainfo['label_noise']``, and so a
-    checkpoint's ``dataset_meta``, keeps ``kind``, ``level``, ``seed`` and ``transition`` as plain numbers and lists.
-    Clean data is added with ``ConcatDataset(ignore_keys='label_noise')``.
+    (N,), hold all of both. ``metainfo['label_noise']``, and so a checkpoint's ``dataset_meta``, keeps ``kind``,
+    ``level``, ``seed`` and ``transition``. Clean data is added with ``ConcatDataset(ignore_keys='label_noise')``.
 
     Args:
         dataset (dict | Dataset): Config of the data set, or the data set: one of mmengine's or mmpretrain's, or a
@@ -45,8 +38,7 @@ class NoisyLabels:
         level (float, optional): Expected share of wrong labels, in [0, 1); with ``pairs``, in the classes they name.
         pairs (dict | str, optional): Class taken for -> class, by name or index; ``'cifar10'`` for
             ``CIFAR10_PAIRS``; ``'next'`` for each class's successor, the first being that of the last.
-        transition (Sequence, optional): Shape (C, C); row i holds the chances, summing to 1, of what an image of
-            class i is labelled as.
+        transition (Sequence, optional): Shape (C, C); row i holds the chances of what class i is labelled as.
         seed (int): Seed of the noise, in [0, 2**32). Defaults to 0.
         lazy_init (bool): Whether to wait for ``full_init`` before loading. Defaults to False.
 
@@ -159,7 +151,10 @@ class NoisyLabels:
                 break
             idx = np.random.randint(len(self))
             leaf, _ = _locate(self.dataset, idx)
-        raise RuntimeError(f'the pipeline of {type(leaf).__name__} gives None for item {idx}')
+        raise UserError(
+            f'the pipeline of {type(leaf).__name__} gives None for item {idx}: change the transform that refuses it, '
+            'or leave the item out'
+        )
 
 
 def _locate(dataset: Any, index: int) -> tuple[BaseDataset, int]:

@@ -23,40 +23,27 @@ class NUSWide(MultiLabelDataset):
     """NUS-WIDE, whose text files are checked while loading.
 
     Each item has ``img_path``, ``img_id`` (the name in ``Imagelist.txt``, with forward slashes) and ``gt_label``
-    (sorted indices of the concepts, maybe none). The classes are the concepts in the order of ``Concepts81.txt`` ::
-
-        NUS-WIDE
-        ├── Flickr                      actor/0001_2124494179.jpg ...
-        ├── ImageList                   Imagelist.txt  TrainImagelist.txt  TestImagelist.txt: a picture a line, with
-        │                               slashes of either kind
-        ├── ConceptsList/Concepts81.txt a concept a line; or Concepts81.txt beside the folders
-        └── Groundtruth/AllLabels       Labels_<concept>.txt: 0 or 1 for each line of Imagelist.txt
-
-    ``Groundtruth/TrainTestLabels`` says the same again and is not read. How many pictures a split has is logged, as
-    a warning with both numbers if the complete set has another number of them.
+    (sorted indices of the concepts, maybe none). The classes are the concepts in the order of ``Concepts81.txt``.
+    How many pictures a split has is logged, as a warning with both numbers if the complete split has others.
+    docs/datasets.md has the folder tree, and what is known of the splits.
 
     Args:
         data_root (str): The folder ``NUS-WIDE``.
         split (str): 'train' or 'test'. Defaults to 'train'.
-        protocol (str): Which pictures are in the splits. Complete, they have for training and test
-
-            - 'official' (default): 161,789 and 107,859, all of the authors' two lists.
-            - 'official_labeled': 125,449 and 83,898, those of them that have a label.
-            - '150k': of the 209,347 pictures with a label, 150,000 and the other 59,347. No list is public. Without
-              ``list_file`` this is **our own draw**, the same every time, and nobody else's.
-            - 'srn': 119,986 and 80,283, named after the code that says so. No list is public: give ``list_file``.
+        protocol (str): Which pictures are in the splits. 'official' (default): all of the authors' two lists;
+            'official_labeled': those of them that have a label; '150k': 150,000 of all pictures with a label and the
+            others, which without ``list_file`` is **our own draw**, the same every time, and nobody else's; 'srn':
+            named after the code that says how many it has, needs ``list_file``.
         list_file (str, optional): With '150k' and 'srn': a text file with the pictures of this split, written as in
             ``Imagelist.txt``. A relative path is below ``data_root``.
-        missing (str): What is done about listed pictures that are not there; Flickr's users take theirs away.
-            'error' (default), or 'skip': they are left out and counted in the log. The other pictures stay in
-            the split they are in.
+        missing (str): What is done about listed pictures that are not there: 'error' (default), or 'skip', which
+            leaves them out and counts them in the log. The other pictures stay in their split.
         data_prefix (str): Folder of the pictures. Defaults to 'Flickr'.
         **kwargs: ``pipeline``, ``test_mode``, ``indices``, ``lazy_init`` ... of mmpretrain's ``BaseDataset``.
 
     Raises:
-        UserError: naming the file, the line and what to mend: a missing or empty file, a picture listed twice, a
-            split with pictures that ``Imagelist.txt`` does not have, labels with another number of lines or other
-            values than 0 and 1, missing pictures, a list that is needed, other classes.
+        UserError: Naming the file, the line and what to mend, for whatever is wrong in the files, for missing
+            pictures, and for a list that is needed.
     """
 
     def __init__(
@@ -89,9 +76,9 @@ class NUSWide(MultiLabelDataset):
         """Read and check the text files; returns an item for each picture of the split, in the order of its list."""
         concepts = read_concepts(self.data_root)
         set_classes(self._metainfo, concepts, self.ann_file, 'concepts')
-        rows = read_pictures(self.ann_file)
-        labels = read_labels(self.data_root, concepts, len(rows))
-        names = list(rows)
+        pictures = read_pictures(self.ann_file)
+        labels = read_labels(self.data_root, concepts, len(pictures))
+        names = list(pictures)
         # Once: mmengine's join_path would look for it every time.
         backend = get_file_backend(self.img_prefix, enable_singleton=True)
         items = [
@@ -100,19 +87,19 @@ class NUSWide(MultiLabelDataset):
                 img_id=names[row],
                 gt_label=np.flatnonzero(labels[row]).tolist(),
             )
-            for row in self._rows(rows, labels.any(1)).tolist()
+            for row in self._rows(pictures, labels.any(1)).tolist()
         ]
         gone = set(self._missing([item['img_path'] for item in items]))
         return [item for item in items if item['img_path'] not in gone]
 
-    def _rows(self, rows: dict[str, int], has_label: np.ndarray) -> np.ndarray:
+    def _rows(self, pictures: dict[str, int], has_label: np.ndarray) -> np.ndarray:
         """Rows of the split in the list of all pictures, those missing included."""
         if self.list_file is not None:
-            return find_rows(join_path(self.data_root, os.path.expanduser(self.list_file)), rows)
+            return find_rows(join_path(self.data_root, os.path.expanduser(self.list_file)), pictures)
         if self.protocol == '150k':
             return draw_150k(np.flatnonzero(has_label), self.split)
         name = f'{self.split.capitalize()}Imagelist.txt'
-        listed = find_rows(join_path(self.data_root, 'ImageList', name), rows)
+        listed = find_rows(join_path(self.data_root, 'ImageList', name), pictures)
         return listed[has_label[listed]] if self.protocol == 'official_labeled' else listed
 
     def _missing(self, paths: list[str]) -> list[str]:

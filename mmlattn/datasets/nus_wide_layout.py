@@ -11,7 +11,7 @@ from mmengine.fileio import exists, join_path
 
 from mmlattn.utils.errors import UserError
 
-from .annotation_files import check_classes, read_bytes, read_text, refuse
+from .annotation_files import check_classes, numbered_lines, read_bytes, read_text, refuse
 
 # Pictures of each split when nothing is missing. 'official': as its authors say (github.com/NExTplusplus/NUS-WIDE);
 # 'official_labeled' and 'srn': as the code of multi-order-RNN and SALGL, and of SRN, says.
@@ -38,27 +38,21 @@ def read_concepts(root: str) -> tuple[str, ...]:
 
 
 def read_pictures(path: str) -> dict[str, int]:
-    """A list of pictures: the line of each, counted from 0, by its name with forward slashes."""
-    rows: dict[str, int] = {}
-    for row, line in enumerate(read_text(path, _MEND).rstrip().replace('\\', '/').splitlines()):
-        name = line.strip()
-        if not name:
-            refuse(path, f'line {row + 1}', f'is blank, expected the name of a picture: {_AGAIN}')
-        if name in rows:
-            refuse(path, f'line {row + 1}', f'{name} is already in line {rows[name] + 1}: {_AGAIN}')
-        rows[name] = row
-    if not rows:
+    """A list of pictures: the line of each, counted from 1, by its name with forward slashes."""
+    numbers = numbered_lines(path, read_text(path, _MEND).replace('\\', '/'))
+    if not numbers:
         raise UserError(f'{path}: is empty: {_AGAIN}')
-    return rows
+    return numbers
 
 
-def find_rows(path: str, rows: Mapping[str, int]) -> np.ndarray:
-    """Where the pictures of a list stand among all, ``rows`` by name; (n,) int64 in the order of the list."""
-    for name, row in (listed := read_pictures(path)).items():
-        if name not in rows:
-            problem = f'{name} is not among the {len(rows)} pictures of Imagelist.txt'
-            refuse(path, f'line {row + 1}', f'{problem}: write it as there, such as {next(iter(rows))}')
-    return np.array([rows[name] for name in listed])
+def find_rows(path: str, pictures: Mapping[str, int]) -> np.ndarray:
+    """Where the pictures of a list stand among all ``pictures``; (n,) int64, counted from 0, in its order."""
+    listed = read_pictures(path)
+    for name, number in listed.items():
+        if name not in pictures:
+            problem = f'{name} is not among the {len(pictures)} pictures of Imagelist.txt'
+            refuse(path, f'line {number}', f'{problem}: write it as there, such as {next(iter(pictures))}')
+    return np.array([pictures[name] for name in listed]) - 1
 
 
 def read_labels(root: str, concepts: Sequence[str], count: int) -> np.ndarray:

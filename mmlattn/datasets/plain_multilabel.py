@@ -40,22 +40,25 @@ class PlainMultiLabel(MultiLabelDataset):
             the file are never reordered.
 
     Raises:
-        UserError: naming the file, the entry and what to mend: broken json, missing key, a label that is not a whole
-            number, is out of range or is there twice (which catches one-hot vectors of three classes or more), a
-            label both present and ignored, an image listed twice, missing pictures, an empty list, classes other
-            than the file's.
+        UserError: Naming the entry and what to mend, for whatever is wrong in the json (one-hot vectors are
+            recognised with three classes or more), and for missing pictures.
     """
 
     def load_data_list(self) -> list[dict]:
         """Read and check the annotation file; returns the items of mmpretrain's ``MultiLabelDataset``."""
         content = load_json(self.ann_file, dict(metainfo=dict, data_list=list))
-        self._read_metainfo(content['metainfo'])
+        written = content['metainfo']
+        named = [info['classes'] for info in (written, self._metainfo) if info.get('classes') is not None]
+        if not named:
+            missing = 'classes is missing: list the names in the order of the indices'
+            refuse(self.ann_file, 'metainfo', missing)
+        set_classes(self._metainfo, check_classes(named[0], self.ann_file), self.ann_file, 'metainfo')
+        self._metainfo = {**written, **self._metainfo}
         if not content['data_list']:
             refuse(self.ann_file, 'data_list', 'is empty')
         first: dict[str, int] = {}
-        for item, reject in json_entries(
-            self.ann_file, 'data_list', content['data_list'], ('img_path', 'gt_label')
-        ):
+        keys = ('img_path', 'gt_label')
+        for item, reject in json_entries(self.ann_file, 'data_list', content['data_list'], keys):
             path = item['img_path']
             if not isinstance(path, str):
                 reject(f'img_path must be a string, got {path!r}')
@@ -72,15 +75,6 @@ class PlainMultiLabel(MultiLabelDataset):
         items = [self.parse_data_info(item) for item in content['data_list']]
         check_images(items, self.ann_file)
         return items
-
-    def _read_metainfo(self, written: dict) -> None:
-        """Merge the file's metainfo with that of the config; ``classes`` are needed once and must agree."""
-        named = [info['classes'] for info in (written, self._metainfo) if info.get('classes') is not None]
-        if not named:
-            missing = 'classes is missing: list the names in the order of the indices'
-            refuse(self.ann_file, 'metainfo', missing)
-        set_classes(self._metainfo, check_classes(named[0], self.ann_file), self.ann_file, 'metainfo')
-        self._metainfo = {**written, **self._metainfo}
 
 
 def _labels_problem(labels: object, num_classes: int) -> str | None:

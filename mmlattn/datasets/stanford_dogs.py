@@ -26,13 +26,7 @@ class StanfordDogs(BaseDataset):
     Each item has ``img_path`` and ``gt_label``; with boxes also the ``width`` and ``height`` that the annotation
     says, ``gt_boxes`` (K, 4) float32 xyxy in [0, 1] of the original image, one for each dog, and ``gt_box_labels``
     (K,) int64, all the picture's breed. The classes are named as the folders, without what stands before the first
-    hyphen, in the order of the labels. Published: 12,000 pictures for training and 8,580 for test, 120 classes ::
-
-        stanford_dogs
-        ├── Images           n02085620-Chihuahua/n02085620_10074.jpg ...
-        ├── Annotation       n02085620-Chihuahua/n02085620_10074 ..., VOC's xml without extension
-        ├── train_list.mat   file_list, annotation_list, labels (from 1)
-        └── test_list.mat
+    hyphen, in the order of the labels. docs/datasets.md has the folder tree.
 
     The pictures come from ImageNet: a network that was trained on ImageNet may have seen those of the test set.
 
@@ -44,9 +38,8 @@ class StanfordDogs(BaseDataset):
         **kwargs: As of mmpretrain's ``BaseDataset``.
 
     Raises:
-        UserError: naming the file, the entry and what to mend: a missing or damaged list or
-            annotation, columns of different lengths, labels with gaps, a folder with two labels or a label with two
-            folders, missing pictures, a picture without a box, a box without area.
+        UserError: Naming the file, the entry and what to mend, for whatever is wrong in list and annotations, and for
+            missing pictures.
     """
 
     def __init__(self, data_root: str, split: str = 'train', with_boxes: bool = False, **kwargs) -> None:

@@ -8,7 +8,15 @@ from mmpretrain.datasets import VOC
 from mmlattn.registry import DATASETS
 from mmlattn.utils.errors import UserError
 
-from .annotation_files import check_classes, check_images, keep_labelled, read_text, refuse, relative_boxes
+from .annotation_files import (
+    check_classes,
+    check_images,
+    keep_labelled,
+    numbered_lines,
+    read_text,
+    refuse,
+    relative_boxes,
+)  # fmt: skip
 from .voc_xml import box_corners, picture_size, read_xml
 
 __all__ = ['VOCBox']
@@ -18,12 +26,14 @@ __all__ = ['VOCBox']
 class VOCBox(VOC):
     """mmpretrain's ``VOC`` with boxes, whose annotation files are checked while loading.
 
-    Each item has ``img_path``, ``img_id`` (as in the list of images), the ``width`` and ``height`` that the xml says,
-    ``gt_label`` (sorted indices of the classes of objects not marked difficult, maybe none), ``gt_label_difficult``
-    (likewise of difficult objects; a class may be in both), ``gt_boxes`` (K, 4) float32 xyxy in [0, 1] of the
-    original image and ``gt_box_labels`` (K,) int64, as :class:`mmlattn.COCOMultiLabel`. An object without
-    ``difficult`` is not difficult; objects of other names than the classes are passed over.
+    Each item has
 
+    * ``img_path``, ``img_id`` (as in the list of images), and the ``width`` and ``height`` that the xml says;
+    * ``gt_label``, sorted indices of the classes of objects not marked difficult, maybe none;
+    * ``gt_label_difficult``, likewise of difficult objects; a class may be in both;
+    * ``gt_boxes`` (K, 4) float32 xyxy in [0, 1] of the original image, and ``gt_box_labels`` (K,) int64.
+
+    An object without ``difficult`` is not difficult; objects of other names than the classes are passed over.
     VOC counts pixels from 1 and its boxes include the last one, so ``xmin = 1, xmax = width`` is the whole width.
 
     Args:
@@ -36,8 +46,7 @@ class VOCBox(VOC):
         **kwargs: As of ``VOC``; ``indices`` count after ``filter_empty``.
 
     Raises:
-        UserError: naming the file and what to mend: no list of images or no xml, broken xml, a
-            missing or malformed entry, an image listed twice, missing pictures, no image left.
+        UserError: Naming the file and what to mend, for whatever is wrong in it, and for missing pictures.
     """
 
     def __init__(
@@ -61,18 +70,13 @@ class VOCBox(VOC):
         return keep_labelled(items, self.filter_empty, self.image_set_path, settings)
 
     def _read_ids(self) -> list[str]:
-        """The ids in the list of images, one a line."""
         path = self.image_set_path
         text = read_text(path, 'set data_root and split (or image_set_path) of the data set')
-        first: dict[str, int] = {}
-        for number, line in enumerate(text.splitlines(), start=1):
-            image_id = line.strip()
-            if len(line.split()) != 1:
+        ids = numbered_lines(path, text)
+        for line, number in ids.items():
+            if len(line.split()) > 1:
                 refuse(path, f'line {number}', f'must hold the id of one image, got {line!r}')
-            if image_id in first:
-                refuse(path, f'line {number}', f'{image_id} is already in line {first[image_id]}')
-            first[image_id] = number
-        return list(first)
+        return list(ids)
 
     def _item(self, image_id: str) -> dict:
         path = self.backend.join_path(self.ann_prefix, f'{image_id}.xml')

@@ -18,6 +18,7 @@ from mmlattn.datasets import NoisyLabels
 from mmlattn.datasets.label_flips import flip_labels, pair_transition, symmetric_transition
 from mmlattn.engine import SeededDataset
 from mmlattn.utils.checkpoint import load_weights_only
+from mmlattn.utils.errors import UserError
 
 CIFAR10 = (
     *('airplane', 'automobile', 'bird', 'cat', 'deer'),
@@ -194,7 +195,7 @@ def test_pipelines_switched_and_rejecting_keep_the_noise():
     numbers = [dataset[i] for i in range(60)]
     assert all(item['img'] % 2 == 0 for item in numbers)
     assert all(item['gt_label'] == dataset.noisy_labels[item['img']] for item in numbers)
-    with pytest.raises(RuntimeError, match='gives None for item 1'):
+    with pytest.raises(UserError, match='gives None for item 1'):
         NoisyLabels(Numbers(pipeline=[picked], test_mode=True), level=0.5)[1]
     SeededDataset(dataset, seed=0).pipeline = lambda results: results['gt_label']
     assert [dataset[i] for i in range(60)] == dataset.noisy_labels.tolist()
