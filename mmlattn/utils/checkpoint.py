@@ -38,6 +38,13 @@ __all__ = ['BrokenFileError', 'SafeLoader', 'load_weights_only', 'safe_loading',
 #: Seconds without an answer after which a download is given up.
 DOWNLOAD_TIMEOUT = 20
 
+# Whose tables of names and places mmengine has.
+_NAMED = {
+    **dict.fromkeys(('torchvision', 'modelzoo'), mmengine_checkpoint.get_torchvision_models),
+    **dict.fromkeys(('openmmlab', 'open-mmlab'), mmengine_checkpoint.get_external_models),
+    'mmcls': mmengine_checkpoint.get_mmcls_models,
+}
+
 
 class BrokenFileError(UserError):
     """A file is damaged or no checkpoint at all, so trust would not open it either."""
@@ -75,10 +82,9 @@ class SafeLoader:
     The text of the config that a checkpoint carries is left out: mmengine would run it when it resumes.
 
     Args:
-        trust (bool): Whether the user vouches for every checkpoint of this run. Defaults to False.
+        trust (bool): Whether the user vouches for every checkpoint of this run.
         run_dir (str, optional): Working directory of the run that is being resumed; files that really lie
             directly in it (symbolic links followed, subfolders left out) are this run's own and trusted.
-            Defaults to None.
     """
 
     def __init__(self, trust: bool = False, run_dir: str | None = None) -> None:
@@ -113,9 +119,8 @@ class SafeLoader:
         prefix = 'backbone.'
         return {'state_dict': {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}}
 
-    def _trusts(self, path: str | None) -> bool:
-        own = path is not None and self.run_dir is not None
-        return self.trust or (own and osp.dirname(osp.realpath(path)) == self.run_dir)
+    def _trusts(self, file: str | BytesIO) -> bool:
+        return self.trust or (isinstance(file, str) and osp.dirname(osp.realpath(file)) == self.run_dir)
 
     def _read(self, file: str | BytesIO, name: str, map_location: Any) -> Any:
         try:
@@ -126,7 +131,7 @@ class SafeLoader:
                 f'{name}{where} {error}: it is cut off, damaged or no checkpoint. Delete it and fetch it again'
             ) from error
         except UserError as error:
-            if not self._trusts(file if isinstance(file, str) else None):
+            if not self._trusts(file):
                 raise UserError(
                     f'refused to open {name}: it {error}, and opening more than weights can run any code. '
                     'If you know who made it, add --trust-checkpoint. To continue your own training, resume it in '
@@ -151,18 +156,13 @@ def _without_config(checkpoint: Any) -> Any:
 
 def _place_of_named(filename: str, scheme: str, name: str) -> str:
     """Path or URL of weights that go by a name."""
-    if scheme in ('torchvision', 'modelzoo'):
-        models = mmengine_checkpoint.get_torchvision_models()
-    elif scheme in ('openmmlab', 'open-mmlab'):
-        name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
-        models = mmengine_checkpoint.get_external_models()
-    elif scheme == 'mmcls':
-        models = mmengine_checkpoint.get_mmcls_models()
-    else:
+    if scheme not in _NAMED:
         raise UserError(f'{filename}: {scheme}:// is not supported; download the file and give its path')
-    if name not in models:
+    if scheme in ('openmmlab', 'open-mmlab'):
+        name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
+    place = _NAMED[scheme]().get(name)
+    if place is None:
         raise UserError(f'no weights are known as {filename}')
-    place = models[name]
     return place if '://' in place else osp.join(mmengine_checkpoint._get_mmengine_home(), place)
 
 
