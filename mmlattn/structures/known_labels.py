@@ -8,7 +8,7 @@ it there.
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -31,9 +31,9 @@ class KnownLabels:
 
     rules: LabelRules
     """For all pictures."""
-    images: Mapping[str, LabelRules] = field(default_factory=dict)
+    images: Mapping[str, LabelRules]
     """For single ones, ``rules`` included, by the end of their path."""
-    source: str = 'constraints'
+    source: str
     """What messages call it."""
 
     def match(self, paths: Iterable[str]) -> tuple[dict[str, LabelRules], str]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 
 __all__ = ['LabelRules', 'check_keys', 'check_label_rules', 'label_mask', 'read_label_rules']
@@ -157,8 +158,7 @@ def check_label_rules(
 
 def _check_count(rules: LabelRules, owed: set[int], num_labels: int, where: str) -> None:
     count = rules.count
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < 0:
-        raise UserError(f'{where}: count must be a whole number of 0 or more, got {count!r}')
+    check_whole(f'{where}: count', count, 0)
     if count < len(owed):
         raise UserError(
             f'{where}: count is {count}, but {len(owed)} labels are present or needed by those that are'

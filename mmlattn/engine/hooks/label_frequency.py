@@ -20,10 +20,10 @@ __all__ = ['LabelFrequencyHook', 'count_labels']
 class LabelFrequencyHook(Hook):
     """Counts the labels of the training data once, before training, for heads such as ``CNNRNNHead``.
 
-    Finds any head in the model with ``needs_label_counts`` true, tells it by ``set_label_counts(counts)``,
-    and leaves other models alone. A head keeps its ranking, shape (C,), in the buffer ``label_rank``, -1 until it
-    knows. A resumed run goes on with the ranking it had, even if the data has changed since; one that came with
-    pretrained weights (``load_from``, ``init_cfg``) belongs to other data and is replaced.
+    Finds any head in the model with ``needs_label_counts`` true and calls its ``set_label_counts(counts)``; it keeps
+    its ranking (C,) in the buffer ``label_rank``, -1 until it knows. A resumed run goes on with the ranking it had,
+    even if the data has changed since; one that came with pretrained weights (``load_from``, ``init_cfg``) belongs to
+    other data and is replaced.
     """
 
     _resumed = False
@@ -54,15 +54,10 @@ class LabelFrequencyHook(Hook):
 
 
 def count_labels(dataset, num_labels: int) -> Tensor:
-    """Images with each label, as often as an epoch shows them.
+    """Images with each of C labels, as often as an epoch shows them, (C,) long; a label listed twice counts once.
 
-    Args:
-        dataset (Dataset): One with ``get_cat_ids(index)``, as those of mmengine, mmpretrain and mmdet have, or a
-            ``ConcatDataset``, ``RepeatDataset`` or ``SeededDataset`` of such. Labels an image has twice count once.
-        num_labels (int): C.
-
-    Returns:
-        Tensor: Shape (C,), long.
+    The data set has ``get_cat_ids(index)``, as those of mmengine, mmpretrain and mmdet have, or is a
+    ``ConcatDataset``, ``RepeatDataset`` or ``SeededDataset`` of such.
 
     Raises:
         UserError: If the data set cannot tell its labels, or has one outside of 0 to C - 1.

@@ -48,7 +48,7 @@ def align_mla(log_probs: Tensor, labels: Tensor) -> Tensor:
         labels (Tensor): Which labels a picture has, shape (B, C) bool.
 
     Returns:
-        Tensor: Targets of each step, shape (B, T) long: labels, END, then ``IGNORE``.
+        Tensor: Targets, shape (B, T) long: labels, END, then ``IGNORE``.
     """
     return _align(log_probs, labels, kept=labels.new_zeros(log_probs[..., :-1].shape))
 
@@ -101,16 +101,9 @@ def multi_order_loss(logits: Tensor, labels: Tensor, before: Tensor) -> Tensor:
 
         L = 1/B sum_b sum_t sum_c BCE(sigmoid(z_btc), [c is a label of b, not emitted before t])
 
-    The authors' code counts as many steps as a picture has labels. Here all T count: later ones learn that nothing is
-    left, where else ``fuse_steps`` would read what was not trained.
-
-    Args:
-        logits (Tensor): z, of each step, without END, shape (B, T, C).
-        labels (Tensor): Which labels a picture has, shape (B, C) bool.
-        before (Tensor): Labels emitted before each step, shape (B, T, C) bool.
-
-    Returns:
-        Tensor: Scalar, at least float32.
+    z (B, T, C) are the ``logits`` without END, ``labels`` (B, C) and ``before`` (B, T, C), those emitted before each
+    step, are bool. The authors' code counts as many steps as a picture has labels. Here all T count: later ones learn
+    that nothing is left, where else ``fuse_steps`` would read what was not trained.
     """
     wide, missing = widen(logits), labels[:, None] & ~before
     losses = F.binary_cross_entropy_with_logits(wide, missing.to(wide.dtype), reduction='sum')

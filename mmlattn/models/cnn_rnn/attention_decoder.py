@@ -40,9 +40,6 @@ class AttentionDecoder(nn.Module):
 
     ``attention_dims`` is A: a step holds W x N x A numbers for each picture. The other arguments are as for
     ``JointDecoder``.
-
-    Raises:
-        UserError: For an impossible number.
     """
 
     reads_map = True

@@ -25,8 +25,6 @@ END_MODES = ('always', 'compete')
 CHECK_EVERY = 4
 """Steps; asking whether all pictures are done waits for the device."""
 
-Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
-
 
 class Beams(NamedTuple):
     """The best paths, best first."""
@@ -57,7 +55,7 @@ class _Finished(NamedTuple):
 
 
 def beam_search(
-    step: Step,
+    step: Callable[[Tensor, tuple], tuple[Tensor, tuple]],
     tokens: Tensor,
     state: tuple[Tensor, ...],
     num_labels: int,

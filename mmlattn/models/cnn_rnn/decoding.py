@@ -1,6 +1,6 @@
 """``test_cfg`` of ``CNNRNNHead``: how label paths are searched, and which labels and scores are read from them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -24,11 +24,9 @@ class Decoded(NamedTuple):
     scores: Tensor
     """(B, C) in [0, 1]."""
     paths: Tensor
-    """(B, T) long, the best path of each, END behind the end."""
+    """(B, T) long, the label that each step gave to the best path, END where none."""
     log_probs: Tensor | None
     """(B,), of that path; None for ``align='multi'``, which has no END."""
-    emitted: Tensor
-    """(B, T) long, what each step gave to the path, END where nothing."""
     tokens: Tensor
     """(B, T) long, what each step read."""
 
@@ -130,29 +128,26 @@ class Decoding:
         if not is_traced():
             paths = paths[:, : int((paths < num_labels).any(dim=0).sum()) + 1]
         tokens = path_inputs(paths, num_labels)
-        scores = self._scores(beams, lambda: steps_along(decoder, tokens, context, num_labels))
+        if self.score == 'marginal' and not self.fallback:
+            scores = marginals(beams)
+        else:
+            scores = self._scores(beams, steps_along(decoder, tokens, context, num_labels))
         if constraints is not None:
             scores = scores.masked_fill(constraints.absent, 0).masked_fill(constraints.present, 1)
-        return Decoded(scores, paths, beams.log_probs[:, 0], paths, tokens)
+        return Decoded(scores, paths, beams.log_probs[:, 0], tokens)
 
-    def _scores(self, beams: Beams, follow_best: Callable[[], Tensor]) -> Tensor:
-        if self.score == 'marginal' and not self.fallback:
-            return marginals(beams)
-        steps, lengths = follow_best(), beams.lengths[:, 0]
+    def _scores(self, beams: Beams, steps: Tensor) -> Tensor:
         if self.score == 'first':
             return first_scores(steps)
-        if self.score == 'noisy_or':
-            return noisy_or_scores(steps, lengths)
-        best = step_max_scores(steps, lengths)
-        if self.score == 'step_max':
-            return best
-        return (1 - self.fallback) * marginals(beams) + self.fallback * best
+        along = noisy_or_scores if self.score == 'noisy_or' else step_max_scores
+        scores = along(steps, beams.lengths[:, 0])
+        if self.score == 'marginal':
+            scores = (1 - self.fallback) * marginals(beams) + self.fallback * scores
+        return scores
 
     def run_freely(self, decoder: nn.Module, context, num_labels: int, num_steps: int) -> Decoded:
         """Read a decoder of ``align='multi'``: the path has the emitted labels whose score reaches ``thr``."""
         run = decode_freely(decoder, context, num_labels, num_steps)
         scores = fuse_steps(run.logits[..., :-1]).sigmoid()
-        left_out = scores.gather(1, run.emitted) < self.thr
-        kept = run.emitted.masked_fill(left_out, num_labels)
-        paths = kept.gather(1, left_out.long().argsort(dim=1, stable=True))
-        return Decoded(scores, paths, None, kept, path_inputs(run.emitted, num_labels))
+        paths = run.emitted.masked_fill(scores.gather(1, run.emitted) < self.thr, num_labels)
+        return Decoded(scores, paths, None, path_inputs(run.emitted, num_labels))

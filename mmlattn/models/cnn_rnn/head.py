@@ -151,15 +151,12 @@ class CNNRNNHead(StoredSettings, BaseModule):
         return self._decode(self.decoder.context(self.pre_logits(feats))).scores
 
     def loss(self, feats: tuple[Tensor] | Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Compute the losses.
+        """Compute ``loss_path``, and ``loss_aux`` if asked for.
 
         Args:
             feats (tuple[Tensor] | Tensor): As for ``pre_logits``.
-            data_samples (list[DataSample]): With ``gt_label`` or ``gt_score``; maybe without any label, whose path is
-                END alone.
-
-        Returns:
-            dict[str, Tensor]: ``loss_path``, and ``loss_aux`` if asked for.
+            data_samples (list[DataSample]): With ``gt_label`` or ``gt_score``; the path of a picture without any
+                label is END alone.
         """
         features = self.pre_logits(feats)
         targets = label_matrix(data_samples, self.num_classes).to(features.device)
@@ -230,11 +227,12 @@ class CNNRNNHead(StoredSettings, BaseModule):
         decoded = self._decode(context, constraints)
         if constraints is not None:
             _check_found(decoded.log_probs, data_samples)
-        ends = (decoded.paths < self.num_classes).sum(dim=1).tolist()
-        paths = [path[:end].clone() for path, end in zip(decoded.paths, ends, strict=True)]
+        emitted = decoded.paths < self.num_classes
+        paths = decoded.paths[emitted].split(emitted.sum(dim=1).tolist())
         labels = paths if self.decoding.set_from == 'path' else self.select(decoded.scores)
+        # A view would keep, and dump, the whole batch.
         for sample, scores, chosen in zip(data_samples, decoded.scores, labels, strict=True):
-            sample.set_pred_score(scores.clone()).set_pred_label(chosen)
+            sample.set_pred_score(scores.clone()).set_pred_label(chosen.clone())
         if self.with_evidence if with_evidence is None else with_evidence:
             for index, (sample, path) in enumerate(zip(data_samples, paths, strict=True)):
                 sample.set_field(path.clone(), 'label_path')
@@ -242,7 +240,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
                     sample.set_field(decoded.log_probs[index].clone(), 'path_logprob')
             if self.decoder.reads_map:
                 looks = path_attention(self.decoder, decoded.tokens, context)
-                maps = label_attention(looks, decoded.emitted, self.num_classes)
+                maps = label_attention(looks, decoded.paths, self.num_classes)
                 set_attention_maps(data_samples, maps.unflatten(-1, features.shape[-2:]))
         return data_samples
 

@@ -15,9 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 from mmlattn.models.layers.precision import widen
 
 __all__ = [
-    'ALIVE', 'DEAD', 'IGNORE', 'FreeRun', 'decode_freely', 'emitted_before', 'follow_paths', 'frequency_rank',
-    'label_attention', 'listed_keys', 'path_attention', 'path_inputs', 'path_log_probs', 'path_loss', 'path_targets',
-    'start_tokens', 'steps_along',
+    'ALIVE', 'DEAD', 'IGNORE', 'decode_freely', 'emitted_before', 'follow_paths', 'frequency_rank',
+    'label_attention', 'listed_keys', 'path_attention', 'path_inputs', 'path_log_probs', 'path_loss',
+    'path_targets', 'start_tokens', 'steps_along',
 ]  # fmt: skip
 
 IGNORE = -100
@@ -46,17 +46,11 @@ def listed_keys(lists: list[Tensor], num_labels: int) -> Tensor:
 
 
 def path_targets(labels: Tensor, keys: Tensor) -> Tensor:
-    """The path of each picture: its labels by ascending key, END, then ``IGNORE``.
+    """The path of each picture, (B, T) long: its ``labels`` (B, C) bool by ascending key, END, then ``IGNORE``.
 
-    The keys are the whole choice of order: ``frequency_rank`` puts the frequent ones first, as in the paper, its
-    negative the rare ones, and random numbers make a random order.
-
-    Args:
-        labels (Tensor): Which labels a picture has, shape (B, C) bool.
-        keys (Tensor): Finite, shape (C,) or (B, C). Of equal keys the lower index is first.
-
-    Returns:
-        Tensor: Shape (B, T) long; T is 1 more than the most labels of a picture.
+    The ``keys``, (C,) or (B, C), are the whole choice of order: ``frequency_rank`` puts the frequent ones first, as
+    in the paper, its negative the rare ones, and random numbers make a random order. Of equal keys the lower index is
+    first.
     """
     counts = labels.sum(dim=1, keepdim=True)
     steps = int(counts.max()) + 1
@@ -81,17 +75,10 @@ def emitted_before(tokens: Tensor, num_labels: int) -> Tensor:
 
 
 def path_log_probs(logits: Tensor, before: Tensor, may_end: bool = True) -> Tensor:
-    """The softmax over what may come next, log P(l_t | I, l_1 ... l_t-1), where no label comes twice.
+    """The softmax of raw scores s_t, log P(l_t | I, l_1 ... l_t-1): both (B, T, C + 1), END last.
 
-    The paper does not say so; with it the probabilities of all ordered sets of labels sum to 1.
-
-    Args:
-        logits (Tensor): Raw scores s_t, shape (B, T, C + 1), END last.
-        before (Tensor): Labels emitted before each step, shape (B, T, C) bool.
-        may_end (bool): Whether END may come.
-
-    Returns:
-        Tensor: Shape (B, T, C + 1), at least float32; ``DEAD`` for what may not come.
+    No label emitted ``before`` (B, T, C) bool comes again. The paper does not say so; with it the probabilities of
+    all ordered sets of labels sum to 1. What may not come is ``DEAD``. The result is float32 at least.
     """
     blocked = F.pad(before, (0, 1), value=not may_end)
     # Masked again afterwards: where nothing may come the softmax is uniform.
