@@ -14,13 +14,9 @@ __all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', '
 
 
 class PluginRegistry(Registry):
-    """A registry that enters every class into mmpretrain's registry of the same kind as well.
+    """A child of mmengine's root ``parent`` that enters every class into mmpretrain's ``twin`` of the kind as well.
 
-    Args:
-        name (str): Name of the registry, for messages.
-        parent (Registry): mmengine's root registry of this kind.
-        twin (Registry): mmpretrain's registry of this kind; a name it already holds is an error.
-        locations (list[str]): Modules whose import registers everything of this kind.
+    A name that the twin already holds is an error. Importing ``locations`` registers everything of this kind.
     """
 
     def __init__(self, name: str, *, parent: Registry, twin: Registry, locations: list[str]) -> None:

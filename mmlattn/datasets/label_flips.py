@@ -43,16 +43,9 @@ def pair_transition(num_classes: int, pairs: Mapping[int, int], level: float) ->
 def flip_labels(labels: np.ndarray, transition: np.ndarray, seed: int) -> np.ndarray:
     """Draw a label for each image, which depends on seed, index and clean label alone.
 
-    An image has two numbers, f(seed, index): whether it keeps its label, and if not, what it gets. So of one seed the
-    wrong labels at a low level of noise are among those at a high one.
-
-    Args:
-        labels (np.ndarray): Shape (N,), int, clean labels in [0, C).
-        transition (np.ndarray): Shape (C, C).
-        seed (int): In [0, 2**32).
-
-    Returns:
-        np.ndarray: Shape (N,), int64.
+    ``labels`` (N,) int are the clean ones, in [0, C); the result is (N,) int64. An image has two numbers, f(seed,
+    index): whether it keeps its label, and if not, what it gets. So of one seed the wrong labels at a low level of
+    noise are among those at a high one.
     """
     # numpy promises the numbers of RandomState for all versions to come; those of default_rng may change.
     keep, choose = np.random.RandomState(seed).random_sample((len(labels), 2)).T
@@ -85,11 +78,7 @@ def check_noise(kind: str, level: Any, pairs: Any, transition: Any, seed: Any) -
 def build_transition(
     classes: Sequence[str], kind: str, level: float | None, pairs: Any, transition: Any
 ) -> np.ndarray:
-    """The matrix that settings of label noise, checked by :func:`check_noise`, mean for these classes.
-
-    Raises:
-        UserError: For pairs or a matrix that don't go with the classes.
-    """
+    """The matrix that settings of label noise mean; ``UserError`` if pairs or matrix don't go with the classes."""
     if kind == 'symmetric':
         return symmetric_transition(len(classes), level)
     if kind == 'asymmetric':

@@ -138,10 +138,7 @@ class NoisyLabels:
         return len(self.dataset)
 
     def __getitem__(self, idx: int) -> Any:
-        """Item ``idx`` after the pipeline of the data set that holds it.
-
-        In training an image that the pipeline rejects is replaced, as in mmengine.
-        """
+        """Item ``idx`` after the pipeline of its data set; in training one that the pipeline rejects is replaced."""
         leaf, _ = _locate(self.dataset, idx)
         for _ in range(leaf.max_refetch + 1):
             item = leaf.pipeline(self.get_data_info(idx))

@@ -64,14 +64,8 @@ def read_labels(root: str, concepts: Sequence[str], count: int) -> np.ndarray:
 def draw_150k(labelled: np.ndarray, split: str) -> np.ndarray:
     """Our draw of 150,000 pictures for training; the others are for test.
 
-    It depends on nothing but ``labelled``: the stream of numpy's ``RandomState`` is the same in all versions.
-
-    Args:
-        labelled (np.ndarray): (n,) rows of the pictures with a label, present on the disk or not.
-        split (str): 'train' or 'test'.
-
-    Returns:
-        np.ndarray: The rows of the split, ascending.
+    ``labelled`` (n,) are the rows of the pictures with a label, present on the disk or not; the rows of the split
+    come in ascending order. The stream of numpy's ``RandomState`` is the same in all versions.
     """
     number = COUNTS['150k']['train']
     if len(labelled) <= number:

@@ -29,11 +29,7 @@ class ReproducibilityHook(Hook):
     priority = 'HIGHEST'
 
     def before_train(self, runner) -> None:
-        """Hand the seed to sampler and data set. A resume has happened by now.
-
-        Raises:
-            UserError: If the sampler would show one image several times with the same augmentation.
-        """
+        """Hand the seed to sampler and data set. A resume has happened by now."""
         loader = runner.train_dataloader
         # With diff_rank_seed each process has its own; order and augmentation need the common one.
         seeds = [runner.seed]

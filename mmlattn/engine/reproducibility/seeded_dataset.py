@@ -38,11 +38,7 @@ class SeededDataset(Dataset):
             self.set_seed(seed)
 
     def set_seed(self, seed: int) -> None:
-        """Set the seed of the run, for all workers.
-
-        Raises:
-            UserError: If ``seed`` is negative.
-        """
+        """Set the seed of the run, 0 or more, for all workers."""
         if seed < 0:
             raise UserError(f'the seed must be 0 or more, got {seed}')
         self._now[0] = seed
@@ -56,11 +52,7 @@ class SeededDataset(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        """Item ``index`` as this (seed, epoch) sees it.
-
-        Raises:
-            UserError: If no seed was set.
-        """
+        """Item ``index`` as this (seed, epoch) sees it; ``UserError`` if no seed was set."""
         seed, epoch = self._now.tolist()
         if seed < 0:
             raise UserError(

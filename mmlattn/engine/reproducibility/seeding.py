@@ -14,21 +14,16 @@ ITEM, POSITION, STEP = range(3)
 
 
 def seed_process(seed: int, *key: int) -> None:
-    """Seed ``random``, ``numpy.random`` and torch on every device; different keys give independent streams.
+    """Seed ``random``, ``numpy.random`` and torch on every device.
 
-    Args:
-        seed (int): The seed of the run, >= 0.
-        *key (int): Where training is, all >= 0.
+    Different keys give independent streams. Seed and key are whole numbers of 0 or more.
     """
     torch.manual_seed(_seed_host(seed, key))
 
 
 @contextmanager
 def seeded(seed: int, *key: int) -> Iterator[None]:
-    """Seed ``random``, ``numpy.random`` and torch's CPU generator inside, and put their states back afterwards.
-
-    Takes the arguments of :func:`seed_process`, and gives the same numbers.
-    """
+    """As :func:`seed_process`, for torch on the CPU only, and put all states back afterwards."""
     states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     try:
         torch.default_generator.manual_seed(_seed_host(seed, key))

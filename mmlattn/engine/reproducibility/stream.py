@@ -14,12 +14,7 @@ __all__ = ['StreamIndex', 'StreamSampler', 'StreamTrainLoop']
 
 
 class StreamIndex(int):
-    """The index of a sample that also knows its place in the stream.
-
-    Args:
-        index (int): Index into the data set.
-        position (int): How many samples all processes together drew before this one.
-    """
+    """The index of a sample that knows its position: how many samples all processes together drew before it."""
 
     position: int
 
@@ -37,22 +32,13 @@ class StreamSampler(InfiniteSampler):
     """mmengine's ``InfiniteSampler`` with numbered indices that can start anywhere.
 
     The order is the parent's: one permutation after another, a function of the seed alone, dealt out to the processes
-    in turn. The position tells ``SeededDataset`` apart the visits to one image.
-
-    Args:
-        dataset (Sized): The data set.
-        shuffle (bool): Whether to shuffle. Defaults to True.
-        seed (int, optional): Seed of the order, the same in all processes. Drawn and shared if None.
+    in turn. The position tells ``SeededDataset`` apart the visits to one image. Takes the parent's arguments.
     """
 
     _skipped = 0
 
     def skip(self, num_samples: int) -> None:
-        """Start the next iteration after ``num_samples`` samples of this process, counted from the beginning.
-
-        Raises:
-            UserError: If ``num_samples`` is negative.
-        """
+        """Start the next iteration after ``num_samples`` samples of this process, counted from the beginning."""
         if num_samples < 0:
             raise UserError(f'cannot skip {num_samples} samples: expected 0 or more')
         self._skipped = num_samples
