@@ -16,24 +16,20 @@ from torch import Tensor
 
 from mmlattn.apis.loading import load_trained
 from mmlattn.engine.hooks.label_constraints import constrained
-from mmlattn.structures.frames import check_frame
 from mmlattn.models.ran.mask_recording import record_masks
 from mmlattn.models.ran.soft_mask import SoftMask
-from mmlattn.structures import (
-    EVIDENCE_FIELDS,
-    KnownLabels,
-    LabelRules,
-    select_labels,
-    set_known_labels,
-    set_trunk_masks,
-)
+from mmlattn.structures.evidence import EVIDENCE_FIELDS, set_trunk_masks
+from mmlattn.structures.frames import check_frame
+from mmlattn.structures.known_labels import KnownLabels, set_known_labels
+from mmlattn.structures.label_rules import LabelRules
+from mmlattn.structures.labels import select_labels
 from mmlattn.utils.checkpoint import safe_loading
 from mmlattn.utils.errors import UserError
 
 __all__ = ['MultiLabelInferencer', 'resolve_threshold']
 
 # All evidence but that which says nothing about places in the picture.
-PLACED_EVIDENCE = [field for field in EVIDENCE_FIELDS if field not in ('label_path', 'path_logprob')]
+PLACED_EVIDENCE = set(EVIDENCE_FIELDS) - {'label_path', 'path_logprob'}
 
 
 class MultiLabelInferencer(ImageClassificationInferencer):
@@ -41,19 +37,17 @@ class MultiLabelInferencer(ImageClassificationInferencer):
 
     Args:
         model (BaseModel | str | Config): A model, a model name, or a config or the path of one.
-        pretrained (bool | str): Path or URL of the checkpoint; opened weights-only.
+        pretrained (bool | str): Path or URL of the checkpoint, which must have all weights of the model.
         device (str | torch.device, optional): Where to run.
         classes (Sequence[str], optional): Class names; those stored in the checkpoint by default.
         trust_checkpoint (bool): Open checkpoints that can run code on this machine.
         **kwargs: As for ``ImageClassificationInferencer``.
 
-    Raises:
-        UserError: If the checkpoint does not have all weights of the model.
-
     Example:
-        >>> inferencer = MultiLabelInferencer('configs/csra_r101_coco.py', 'csra.pth')
-        >>> inferencer(['a.jpg', 'b.jpg'], batch_size=2, threshold=0.4, topk=3)
-        [{'pred_labels': [0, 16], 'pred_classes': ['person', 'dog'], 'pred_scores': array([...])}, ...]
+        >>> inferencer = MultiLabelInferencer('configs/csra_resnet-mini_multidigits.py', 'csra.pth')
+        >>> results = inferencer(['a.jpg', 'b.jpg'], batch_size=2, threshold=0.4, topk=3)
+        >>> sorted(results[0])
+        ['attention_maps', 'pred_classes', 'pred_labels', 'pred_scores']
     """
 
     preprocess_kwargs = {'known'}
@@ -71,9 +65,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         if isinstance(pretrained, (str, Path)):
             # Mmpretrain loads what fits, reports the rest in hundreds of lines, and goes on.
             if not isinstance(model, BaseModel):
-                placing = {
-                    name: kwargs.pop(name) for name in ('device_map', 'offload_folder') if name in kwargs
-                }
+                placing = {k: kwargs.pop(k) for k in ('device_map', 'offload_folder') if k in kwargs}
                 model, kwargs = get_model(model, device='cpu', **kwargs), placing
             load_trained(model, str(pretrained), trust=trust_checkpoint)
             pretrained = False
@@ -96,20 +88,18 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             return_datasamples (bool): Return the data samples themselves.
             batch_size (int): Pictures per forward pass.
             constraints (Mapping | str | Path, optional): What is known of the labels, for a model that decodes them:
-                a json file or what it holds, see ``mmlattn.structures.read_known_labels``, such as
+                a json file or what it holds, see ``mmlattn/structures/known_labels.py``, such as
                 ``dict(present=['person'])`` for all of ``inputs``. Pictures are named by file name or path.
             **kwargs: ``with_evidence`` (bool): what the head can tell, and the soft masks of attention modules if
-                the model has any (see ``mmlattn.structures.evidence``). ``threshold`` and ``topk``: see
-                ``mmlattn.structures.select_labels``; without both the model's own decision stands. Mmpretrain's
+                the model has any (see ``mmlattn/structures/evidence.py``). ``threshold`` (one for all classes, a list
+                for each in order, or a dict by name with 0.5 for the others) and ``topk``: a class must reach its
+                threshold and be among the ``topk`` best; without both the model's own decision stands. Mmpretrain's
                 ``show``, ``show_dir``, ``resize``, ``rescale_factor``, ``draw_score``, ``wait_time``.
 
         Returns:
             list[dict]: For each picture ``pred_labels`` (list[int], best first), ``pred_classes`` (list[str], if
             the names are known), ``pred_scores`` (ndarray (C,), of all classes) and the evidence fields present,
             as arrays; ``label_path`` keeps the order in which labels were emitted.
-
-        Raises:
-            UserError: If the model takes no constraints, or they are not understood or contradict each other.
         """
         if constraints is None:
             return super().__call__(inputs, return_datasamples, batch_size, **kwargs)
@@ -132,8 +122,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         """Batches of pictures, with what is ``known`` of each input."""
         rules = iter(known or ())
         for batch in super().preprocess(inputs, batch_size):
-            for sample, own in zip(batch['data_samples'], rules, strict=False):
-                set_known_labels(sample, own)
+            for sample, known_of_it in zip(batch['data_samples'], rules, strict=False):
+                set_known_labels(sample, known_of_it)
             yield batch
 
     @torch.no_grad()
@@ -150,20 +140,20 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         else:
             samples = self._predict(inputs, with_evidence)
         if threshold is not None or topk is not None:
-            limits = resolve_threshold(threshold, len(samples[0].pred_score), self.classes)
+            thresholds = resolve_threshold(threshold, len(samples[0].pred_score), self.classes)
             for sample in samples:
-                sample.set_pred_label(select_labels(sample.pred_score, limits, topk))
+                sample.set_pred_label(select_labels(sample.pred_score, thresholds, topk))
         return samples
 
     def _predict(self, inputs: dict, with_evidence: bool) -> list[DataSample]:
-        owner = self.model.head if hasattr(self.model, 'head') else self.model
-        tells = 'with_evidence' in inspect.signature(owner.predict).parameters
+        predictor = self.model.head if hasattr(self.model, 'head') else self.model
+        tells = 'with_evidence' in inspect.signature(predictor.predict).parameters
         # Masks of a backbone that sees parts of the picture, as in RACNN, do not lie over all of it.
         modules = self.model.backbone.modules() if hasattr(self.model, 'backbone') else ()
         masked = with_evidence and any(isinstance(module, SoftMask) for module in modules)
         if with_evidence and not (tells or masked):
             raise UserError(
-                f'{type(owner).__name__} cannot tell where it looked; leave with_evidence out, or use a head or '
+                f'{type(predictor).__name__} cannot tell where it looked; leave with_evidence out, or use a head or '
                 'classifier of mmlattn such as CSRAHead'
             )
         options = dict(with_evidence=with_evidence) if tells else {}
@@ -174,15 +164,11 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         return samples
 
     def visualize(self, ori_inputs: list, preds: list[DataSample], **kwargs) -> list[np.ndarray] | None:
-        """Draw with the one visualiser.
-
-        Raises:
-            UserError: If the test pipeline crops or flips, so that evidence would lie elsewhere in the picture.
-        """
+        """Draw with our visualizer; raises ``UserError`` where a test pipeline that crops or flips misplaces evidence."""
         drawing = kwargs.get('show') or kwargs.get('show_dir') is not None
         if drawing and any(field in preds[0] for field in PLACED_EVIDENCE):
             for sample in preds:
-                check_frame(sample.to_dict())
+                check_frame(sample)
         if self.visualizer is None and drawing:
             from mmlattn.visualization import EvidenceVisualizer
 
@@ -202,16 +188,16 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         result = dict(pred_labels=labels, pred_scores=scores.float().numpy())
         if self.classes is not None:
             result['pred_classes'] = [self.classes[label] for label in labels]
-        for field in EVIDENCE_FIELDS:
-            if field in sample:
-                value = sample.get(field)
-                many = isinstance(value, (list, tuple))
-                result[field] = [v.cpu().numpy() for v in value] if many else value.cpu().numpy()
+        for field in (field for field in EVIDENCE_FIELDS if field in sample):
+            value = sample.get(field)
+            result[field] = (
+                [v.cpu().numpy() for v in value] if isinstance(value, list) else value.cpu().numpy()
+            )
         return result
 
 
 def _rules_by_input(known: KnownLabels, inputs: Sequence) -> list[LabelRules]:
-    """What is known of each input; of arrays, which have no name, what is known of all pictures."""
+    """What is known of each input; of arrays, which have no name, what holds for all pictures."""
     pictures, unused = known.match(item for item in inputs if isinstance(item, str))
     if unused:
         warnings.warn(unused, stacklevel=3)
@@ -223,20 +209,7 @@ def resolve_threshold(
     num_classes: int,
     classes: Sequence[str] | None = None,
 ) -> Tensor:
-    """One threshold per class.
-
-    Args:
-        threshold (float | Sequence[float] | Mapping[str, float] | None): For all classes, for each class in
-            order, or by name with 0.5 for those not named. None is no threshold.
-        num_classes (int): C.
-        classes (Sequence[str], optional): Class names, needed for a mapping.
-
-    Returns:
-        Tensor: Shape (C,).
-
-    Raises:
-        UserError: If the number of thresholds or a name does not fit, or one is not in [0, 1].
-    """
+    """The threshold of each of C classes, (C,): from one for all, a list, or a mapping with 0.5 for classes not named."""
     if threshold is None:
         return torch.zeros(num_classes)
     if isinstance(threshold, Mapping):
@@ -246,11 +219,11 @@ def resolve_threshold(
                 f'thresholds for unknown classes: {sorted(unknown)}; known are {list(classes or ())}'
             )
         threshold = [threshold.get(name, 0.5) for name in classes]
-    limits = torch.as_tensor(threshold, dtype=torch.float32)
-    if limits.dim() == 0:
-        limits = limits.expand(num_classes)
-    if limits.shape != (num_classes,):
-        raise UserError(f'need one threshold or one for each of {num_classes} classes, got {limits.numel()}')
-    if not ((limits >= 0) & (limits <= 1)).all():
+    thresholds = torch.as_tensor(threshold, dtype=torch.float32)
+    if thresholds.dim() and thresholds.shape != (num_classes,):
+        raise UserError(
+            f'need one threshold or one for each of {num_classes} classes, got {thresholds.numel()}'
+        )
+    if not ((thresholds >= 0) & (thresholds <= 1)).all():
         raise UserError(f'thresholds must lie in [0, 1], got {threshold}')
-    return limits
+    return thresholds.expand(num_classes)

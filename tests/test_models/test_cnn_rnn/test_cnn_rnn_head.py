@@ -21,6 +21,8 @@ DECODERS = {
     'attention': dict(type='attention', hidden_dims=16, embed_dims=8, attention_dims=4),
 }
 
+BEAM, THREE = dict(beam=4, max_len=4), dict(min_len=3, max_len=3, end_mode='compete')
+
 
 def make(seed=0, **settings):
     """A head with weights large enough that paths differ, and no dropout."""
@@ -343,6 +345,31 @@ def test_learns_16_pictures_by_heart(decoder, align):
     with torch.no_grad():
         for sample, row in zip(head.eval().predict((x,)), truth, strict=True):
             assert sorted(sample.pred_label.tolist()) == row.nonzero().flatten().tolist()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ('settings', 'shape'),
+    [
+        (dict(decoder='joint', test_cfg=BEAM), (6,)),
+        (dict(decoder=dict(type='attention', attention_dims=4), test_cfg=BEAM), (6, 2, 3)),
+        (dict(decoder=dict(type='joint', cell='paper'), test_cfg=BEAM | THREE), (6,)),
+        (dict(decoder='joint', align='multi', num_steps=3), (6,)),
+    ],
+)
+def test_bfloat16_decodes_the_same(settings, shape):
+    """Log-probabilities add up in float32; scores stay within what rounding of the logits moves."""
+    torch.manual_seed(0)
+    head = CNNRNNHead(5, 6, label_freq=[1] * 5, **settings)
+    for parameter in head.eval().parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    x = torch.randn(64, *shape)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        low, samples = head((x,)), head.predict((x,))
+    assert low.dtype == torch.float32
+    assert (low - head((x,))).abs().mean() < 0.01
+    pairs = zip(samples, head.predict((x,)), strict=True)
+    assert sum(a.pred_label.tolist() == b.pred_label.tolist() for a, b in pairs) >= 60
 
 
 def test_every_weight_takes_part():
