@@ -140,7 +140,7 @@ class STLSTM(StoredSettings, BaseModule):
             check_choice('region_pool', region_pool, POOLS)
             if region_size % 2:
                 raise UserError(
-                    f'region_size must be even to be pooled by 2, got {region_size}: change it, or set region_pool=None'
+                    f'region_size={region_size} cannot be pooled by 2: take an even one, or region_pool=None'
                 )
         check_number('dropout', dropout, least=0)
         if dropout > 1:
@@ -175,11 +175,15 @@ class STLSTM(StoredSettings, BaseModule):
             **complete_options('loc_init', loc_init, LOC_INIT), loc_param=loc_param, scale_range=scale_range
         )
         self._start_loc()
-        self.store_settings(
+        settings = dict(
             region_pool=region_pool, region_embed=region_embed, cell_out=cell_out, loc_param=loc_param,
             align_corners=align_corners,
-            **dict(residual_anchor=dict(anchor=anchor), bounded=dict(scale_range=scale_range)).get(loc_param, {}),
         )  # fmt: skip
+        if loc_param == 'residual_anchor':
+            settings['anchor'] = anchor
+        elif loc_param == 'bounded':
+            settings['scale_range'] = scale_range
+        self.store_settings(**settings)
 
     def forward(self, feats: tuple[Tensor] | Tensor) -> STLSTMOutput:
         """Discover the regions.
@@ -194,7 +198,8 @@ class STLSTM(StoredSettings, BaseModule):
         feature_map = self.read_map(feats)
         # Half precision would place regions to within a 256th of the map at best.
         wide_map = widen(feature_map)
-        theta = wide_map.new_tensor((1.0, 1.0, 0.0, 0.0)).expand(len(wide_map), 4)
+        # Not len(): an exporter would take it for a constant.
+        theta = wide_map.new_tensor((1.0, 1.0, 0.0, 0.0)).expand(wide_map.shape[0], 4)
         h, c = self.cell.start(wide_map)
         steps, regions = [], []
         for k in range(self.num_steps + 1):
@@ -212,6 +217,7 @@ class STLSTM(StoredSettings, BaseModule):
                 raw = (widen(z)[:, None] * widen(self.loc.weight)).sum(dim=-1) + widen(self.loc.bias)
                 theta = place_region(raw, self.anchors[k].to(raw.dtype), self.loc_param, self.scale_range)
                 regions.append(theta)
+        # Step 0 only chooses the first region, unless it is asked for.
         step_feats = torch.stack(steps if self.include_global else steps[1:], dim=1)
         return STLSTMOutput(
             step_feats, torch.stack(regions, dim=1), self.anchors, self.anchor_mask, step_feats.amax(dim=1)
