@@ -45,16 +45,13 @@ class LamSearch(NamedTuple):
     best_lam: float
 
 
-def training_free_model(
-    model_cfg: dict, temperature: float = MAX_TEMPERATURE, lam: float = 0.0, with_evidence: bool = False
-) -> dict:
+def training_free_model(model_cfg: dict, temperature: float = MAX_TEMPERATURE, lam: float = 0.0) -> dict:
     """The config of an ``ImageClassifier`` with a CSRA head that loads the weights of its linear head.
 
     Args:
         model_cfg (dict): With ``GlobalAveragePooling`` and ``MultiLabelLinearClsHead`` or ``LinearClsHead``.
         temperature (float): T of the one head; the paper's Figure 1 uses the maximum.
         lam (float): Weight of the attention term.
-        with_evidence (bool): Whether ``predict`` gives attention maps.
 
     Raises:
         UserError: If the head is not linear, or the neck is not global average pooling.
@@ -73,7 +70,7 @@ def training_free_model(
     kept = ['num_classes', 'in_channels']
     # The loss and topk of LinearClsHead are for a single label.
     kept += ['loss', 'thr', 'topk'] if head_type is MultiLabelLinearClsHead else []
-    csra = dict(lam=lam, temperatures=[temperature], normalize=False, bias=True, with_evidence=with_evidence)
+    csra = dict(lam=lam, temperatures=[temperature], normalize=False, bias=True)
     cfg['neck'] = None
     cfg['head'] = dict(type='mmlattn.CSRAHead', **{key: head[key] for key in kept if key in head}, **csra)
     return cfg

@@ -47,9 +47,8 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
             distilled DeiT.
         token_grid (tuple[int, int], optional): (h, w) of the patch tokens when they form no square.
         with_evidence (bool): Whether ``predict`` adds ``attention_maps``, shape (C, h, w), to each sample.
-        loss (dict): Config of the loss on logits.
-        thr (float, optional): A class is predicted where its score is at least ``thr``; 0.5 without ``topk``.
-        topk (int, optional): Without ``thr``, predict the k best classes.
+        loss, thr, topk: As for mmpretrain's ``MultiLabelClsHead``: a class is predicted where its score is at least
+            ``thr``, 0.5 by default, or among the ``topk`` best.
         init_cfg (dict, optional): The rows start uniform in +-1/sqrt(D), PyTorch's default for a convolution; for
             another start name the head, as in ``dict(type='Normal', layer='CSRAHead', std=0.01)``.
 

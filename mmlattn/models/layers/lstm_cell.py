@@ -36,14 +36,14 @@ class LSTMCell(nn.Module):
         self.hidden = nn.Linear(hidden_dims, 4 * hidden_dims, bias=False)
         self.reset_parameters()
 
-    def reset_parameters(self, gain: float = 1.0) -> None:
+    def reset_parameters(self) -> None:
         """Xavier's uniform start for the matrix of each gate, biases 0.
 
         Over all four gates at once it would count four times the outputs and start them too small.
         """
         for weight in (self.input.weight, self.hidden.weight):
             for gate in weight.chunk(4):
-                nn.init.xavier_uniform_(gate, gain)
+                nn.init.xavier_uniform_(gate)
         nn.init.zeros_(self.input.bias)
 
     def start(self, x: Tensor) -> tuple[Tensor, Tensor]:

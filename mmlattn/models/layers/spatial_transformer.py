@@ -22,14 +22,18 @@ from torch import Tensor
 __all__ = ['boxes_to_theta', 'compose_theta', 'sample_regions', 'theta_to_boxes', 'theta_to_grid']
 
 
-def theta_to_grid(theta: Tensor, size: int | tuple[int, int], align_corners: bool = False) -> Tensor:
+Size = int | tuple[int, int]
+"""(height, width) in cells, or one number for both."""
+
+
+def theta_to_grid(theta: Tensor, size: Size, align_corners: bool = False) -> Tensor:
     """Where each cell of the sampled regions lies on the map: s u + t for every u of the region's own lattice.
 
     Equal to ``affine_grid(M, ...)``, which the TorchScript exporter of ONNX lacks.
 
     Args:
         theta (Tensor): Shape (..., 4).
-        size (int | tuple[int, int]): (height, width) of the sampled region, in cells.
+        size (Size): Of the sampled region.
         align_corners (bool): Whether the outermost samples, rather than the edges of the outermost cells, lie on
             the box's border.
 
@@ -44,23 +48,11 @@ def theta_to_grid(theta: Tensor, size: int | tuple[int, int], align_corners: boo
 
 
 def sample_regions(
-    x: Tensor,
-    theta: Tensor,
-    size: int | tuple[int, int],
-    align_corners: bool = False,
-    padding_mode: str = 'zeros',
+    x: Tensor, theta: Tensor, size: Size, align_corners: bool = False, padding_mode: str = 'zeros'
 ) -> Tensor:
-    """Read one region of each map by bilinear interpolation.
+    """Read one region of each map by bilinear interpolation: (B, C, height, width) from x (B, C, h, w), theta (B, 4).
 
-    Args:
-        x (Tensor): Feature maps, shape (B, C, h, w).
-        theta (Tensor): Shape (B, 4), of the type of ``x``.
-        size (int | tuple[int, int]): (height, width) of the result.
-        align_corners (bool): As for :func:`theta_to_grid`.
-        padding_mode (str): What lies outside the map: 'zeros', or 'border' for its outermost values.
-
-    Returns:
-        Tensor: Shape (B, C, height, width).
+    Both are of one type. Outside the map lie 'zeros', or for the ``padding_mode`` 'border' its outermost values.
     """
     grid = theta_to_grid(theta, size, align_corners)
     return F.grid_sample(x, grid, mode='bilinear', padding_mode=padding_mode, align_corners=align_corners)

@@ -74,7 +74,6 @@ class Plan(NamedTuple):
 
 def _detect_layout(names: Iterable[str]) -> str:
     """``'port'``, ``'caffe'`` or ``'mmlattn'``, from the names in a file."""
-    names = list(names)
     for layout, pattern in _MODULE.items():
         if any(map(re.compile(pattern).match, names)):
             return layout

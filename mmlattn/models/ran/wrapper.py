@@ -45,10 +45,7 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         mask_init (str): ``'he'``, or ``'zero'``: the masks start as sigmoid(mask_bias), 0.5 without a bias. With a
             ``mask_bias`` of -6 that is 0.0025, so a pretrained backbone starts as good as unchanged.
         pre (int): Blocks of a stage before the split.
-        unit (str | dict): Units of the mask, as for ``ResidualAttentionNet``.
-        learning (str): ``'arl'`` for (1 + M) T, ``'nal'`` for M T.
-        attention (str): Mask activation, ``'mixed'``, ``'channel'`` or ``'spatial'``.
-        norm_cfg (dict): Normalisation of the masks.
+        unit, learning, attention, norm_cfg: Of the masks, as for ``ResidualAttentionNet``.
         init_cfg (dict, optional): ``dict(type='Pretrained', ...)`` for weights of the whole wrapper. Without, the
             masks get He initialisation and the backbone what its ``init_cfg`` says.
 

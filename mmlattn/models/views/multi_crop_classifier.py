@@ -43,8 +43,7 @@ class MultiCropClassifier(ImageClassifier):
         fuse (str): 'mean' or 'max', over the crops.
         fuse_on (str): 'prob' fuses what the head predicts for each crop, its ``pred_score``; 'logit' what its
             ``forward`` gives, and normalises the fused.
-        data_preprocessor (dict | nn.Module, optional): As for ``ImageClassifier``.
-        **kwargs: ``backbone``, ``neck``, ``head`` ... of ``ImageClassifier``.
+        data_preprocessor, **kwargs: As for ``ImageClassifier``.
 
     Raises:
         UserError: On an unknown option; in ``predict``, and in ``loss`` as far as it shows there, if the backbone
