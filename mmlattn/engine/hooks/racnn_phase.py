@@ -16,16 +16,13 @@ from .racnn_schedule import PhaseEnd, PhaseSchedule
 
 __all__ = ['RACNNPhaseHook', 'RunningLoss']
 
-PHASE_NUMBERS = {'cls': 0, 'pretrain_apn': 1, 'apn': 2}
-"""Numbers under which the log has the phases."""
-
 UNITS = {True: 'epochs', False: 'iterations'}
-"""What lengths count, by ``by_epoch``."""
+PHASES = ('cls', 'pretrain_apn', 'apn')
 
 
 @HOOKS.register_module()
 class RACNNPhaseHook(Hook):
-    """Trains ``RACNN`` in phases: networks and attention proposals in turn, as :class:`PhaseSchedule` says.
+    """Trains ``RACNN`` in phases: networks and attention proposals in turn, as ``PhaseSchedule`` says.
 
     At the end of a stage the model gets its next phase (``model.set_phase``). When the schedule is complete, the
     training ends with a validation and a checkpoint. Where the stop rule may shorten stages, a learning rate that
@@ -33,17 +30,17 @@ class RACNNPhaseHook(Hook):
 
     The stop rule looks at the average over all processes of ``loss``, the sum that the phase trains. Checkpoints hold
     it with the state of the schedule under ``racnn_phase``, so a run resumed in any phase goes on as if it had never
-    stopped. The log shows ``phase`` beside the losses (0 'cls', 1 'pretrain_apn', 2 'apn') and a line for each switch.
+    stopped. The log shows ``phase`` beside the losses (0 cls, 1 pretrain_apn, 2 apn) and a line for each switch.
 
     Args:
         by_epoch (bool): Whether lengths and ``patience`` count epochs, rather than iterations. As the training loop.
         beta (float): Weight of the past in the average of the loss, in [0, 1).
-        **schedule: ``warmup``, ``pretrain_apn``, ``cls``, ``apn``, ``final``, ``max_cycles``, ``tolerance`` and
-            ``patience``, see :class:`PhaseSchedule`. The variable ``phases`` of a config, a dict, has the last word,
-            so that a command line reaches them by name: ``--cfg-options phases.apn=0``.
+        **schedule: As for ``PhaseSchedule`` in ``racnn_schedule.py``. The variable ``phases`` of a config, a dict,
+            has the last word, so that a command line reaches them by name: ``--cfg-options phases.apn=0``.
 
     Raises:
-        UserError: For a wrong argument.
+        UserError: For a wrong argument; in training if model, loop or optimizer wrapper cannot train in these phases;
+            on resume from a checkpoint of another schedule, or of none.
     """
 
     # What is logged and saved after a step must know whether a stage ended with it.
@@ -68,11 +65,7 @@ class RACNNPhaseHook(Hook):
             raise UserError(f'phases of the config must be arguments of the schedule: {error}') from error
 
     def before_train(self, runner) -> None:
-        """Begin, or go on where a resumed run stopped. The model has been wrapped for several processes by now.
-
-        Raises:
-            UserError: If model, loop or optimizer wrapper cannot train in these phases.
-        """
+        """Begin, or go on where a resumed run stopped. The model has been wrapped for several processes by now."""
         self._check_model(runner.model)
         self._check_loop(runner.train_loop)
         self._check_accumulation(runner)
@@ -92,7 +85,7 @@ class RACNNPhaseHook(Hook):
     ) -> None:
         """Take in the loss, and count the iteration."""
         self._loss.update(outputs['loss'])
-        runner.message_hub.update_scalar('train/phase', PHASE_NUMBERS[self.schedule.stage.phase])
+        runner.message_hub.update_scalar('train/phase', PHASES.index(self.schedule.stage.phase))
         if not self.by_epoch:
             self._advance(runner, runner.iter + 1)
 
@@ -125,11 +118,7 @@ class RACNNPhaseHook(Hook):
         )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Take it up again, on resume only.
-
-        Raises:
-            UserError: If the checkpoint has none, or one of another schedule.
-        """
+        """Take it up again, on resume only."""
         if not runner._resume:
             return
         remedy = (
@@ -182,10 +171,8 @@ class RACNNPhaseHook(Hook):
             )
 
     def _check_accumulation(self, runner) -> None:
-        """Refuse switches while gradients are being gathered.
-
-        They would be lost, and with several processes the next step fails: DDP remembers that what rests by then took
-        part in this window, and finds no gradient there.
+        """Refuse switches while gradients are being gathered: they would be lost, and DDP, which remembers that what
+        rests by then took part in this window, would find no gradient there and fail.
         """
         window = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         if self.by_epoch:
@@ -199,8 +186,9 @@ class RACNNPhaseHook(Hook):
         for name, count in counts.items():
             if count % window:
                 raise UserError(
-                    f'the {count} iterations of {name} are no multiple of optim_wrapper.accumulative_counts={window}, '
-                    f'so a phase could end before its last gradients are used: set {remedy}, or accumulative_counts=1'
+                    f'the {count} iterations of {name} are no multiple of optim_wrapper.accumulative_counts='
+                    f'{window}, so a phase could end before its last gradients are used: set {remedy}, or '
+                    'accumulative_counts=1'
                 )
 
     def _warn_of_short_loop(self, runner) -> None:
@@ -221,10 +209,7 @@ class RACNNPhaseHook(Hook):
 class RunningLoss:
     """Exponential moving average of a loss over all processes, with bias correction (Adam, Kingma & Ba 2015).
 
-    It stays where the loss is, so that no step waits for it.
-
-    Args:
-        beta (float): Weight of the past, in [0, 1).
+    It stays where the loss is, so that no step waits for it. ``beta`` is the weight of the past.
     """
 
     def __init__(self, beta: float) -> None:

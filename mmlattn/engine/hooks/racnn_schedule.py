@@ -17,13 +17,9 @@ __all__ = ['PhaseEnd', 'PhaseSchedule', 'Stage']
 
 
 class Stage(NamedTuple):
-    """One stretch of training.
+    """One stretch of training, in which ``phase`` of ``RACNN`` learns for at most ``length`` units.
 
-    Attributes:
-        name: 'warm-up', 'pre-training', 'cycle 1' ... or 'final'.
-        phase: What learns, a phase of ``RACNN``.
-        length: Units it takes at most.
-        cycle: Number of its cycle, from 1; 0 outside the cycles.
+    ``cycle`` counts from 1; it is 0 outside the cycles.
     """
 
     name: str
@@ -36,15 +32,10 @@ class Stage(NamedTuple):
 
 
 class PhaseEnd(NamedTuple):
-    """A stage that just ended.
+    """A stage that just ended, after ``units``: because its loss ``settled``, or by its length.
 
-    Attributes:
-        stage: Which one.
-        units: How many units it took.
-        settled: Whether it ended because its loss settled, rather than for its length.
-        loss: Its loss at the end.
-        loss_before: That of the same phase in the cycle before; NaN where there is none.
-        cycles_settled: Whether the cycles end with it, before ``max_cycles``.
+    ``loss_before`` is the loss of the same phase in the cycle before, NaN if there is none. ``cycles_settled`` says
+    whether the cycles end with it, before ``max_cycles``.
     """
 
     stage: Stage
@@ -59,7 +50,7 @@ class PhaseSchedule:
     """Which stage of the training it is, and when it ends, counted in epochs or iterations: units.
 
     The stop rule: every ``patience`` units a stage compares its loss with what it was ``patience`` units before, and
-    ends if that improved by less than ``tolerance`` of it, so after ``2 * patience`` units at the earliest. The cycles
+    ends if that improved by less than ``tolerance`` of it, so after ``2 * patience`` units at the earliest. Cycles
     end once the loss at the end of each of their phases changed by less than ``tolerance`` of what it was a cycle
     before. The final stage always takes its whole length. A loss that is not finite never counts as settled.
 
@@ -126,13 +117,10 @@ class PhaseSchedule:
         return [(stage, stage.length - units) for stage, units in zip(stages, done, strict=False)]
 
     def advance(self, loss: Callable[[], float]) -> PhaseEnd | None:
-        """Count one unit of the stage at hand.
+        """Count one unit of the stage at hand; if it ends with that, :attr:`stage` is the next one.
 
         Args:
             loss (Callable[[], float]): Gives the average loss of this stage; called only where it is needed.
-
-        Returns:
-            PhaseEnd, optional: If the stage ends with it; :attr:`stage` is the next one then.
 
         Raises:
             UserError: If the schedule is complete.

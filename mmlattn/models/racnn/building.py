@@ -104,15 +104,12 @@ class ScaleNetworks(BaseClassifier):
         return any(True for _ in self.localizers.parameters())
 
     def set_phase(self, phase: str) -> None:
-        """Say what learns; the rest is frozen, its statistics included, and loses the gradients it has.
+        """Say what learns, by one of ``PHASES``; the rest is frozen with its statistics, and loses its gradients.
 
         Wrap the model for several processes before the first call, while everything asks for gradients.
 
-        Args:
-            phase (str): One of ``PHASES``.
-
         Raises:
-            UserError: For another one, or one in which nothing learns, for want of localizers with parameters.
+            UserError: For another phase, or one in which nothing learns, for want of localizers with parameters.
         """
         check_choice('phase', phase, PHASES)
         if phase in ('pretrain_apn', 'apn') and not self.localizers_learn():

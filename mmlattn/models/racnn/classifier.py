@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import torch
@@ -25,29 +26,25 @@ __all__ = ['RACNN']
 
 
 class Looks(NamedTuple):
-    """What has been seen of each of B pictures so far; tuples have one entry for each scale.
+    """What has been seen of B images so far; the last three have one entry for each scale.
 
-    Attributes:
-        images: The pictures themselves, (B, C, H, W).
-        picture: What the next scale sees of them.
-        theta: Where in the images that lies, (B, 4).
-        feature_map: Of the last scale, (B, D, h, w).
-        regions: Boxes (B, 4), xyxy in [0, 1] of the images.
-        logits: Raw scores (B, K) of K classes.
-        descriptors: What the last layer of each classifier reads, (B, D).
+    ``picture`` (B, C, H, W) is what the next scale sees, ``theta`` (B, 4) where in the images that lies. Of the last
+    scale ``feature_map`` is (B, D, h, w), and ``feats`` what its head reads. ``regions`` are boxes (B, 4), xyxy in
+    [0, 1] of the images, ``logits`` raw scores (B, C), ``descriptors`` what the last layer of a head reads, (B, D).
     """
 
     images: Tensor
     picture: Tensor
     theta: Tensor
     feature_map: Tensor | None = None
+    feats: Sequence[Tensor] | Tensor | None = None
     regions: tuple[Tensor, ...] = ()
     logits: tuple[Tensor, ...] = ()
     descriptors: tuple[Tensor, ...] = ()
 
     def pick(self, chosen: Tensor) -> 'Looks':
-        """Keep the pictures where ``chosen`` (B,) is true."""
-        return Looks(*(tuple(x[chosen] for x in f) if isinstance(f, tuple) else f[chosen] for f in self))
+        """Keep the images where ``chosen`` (B,) is true."""
+        return Looks(*(f[chosen] if isinstance(f, Tensor) else tuple(x[chosen] for x in f) for f in self))
 
 
 @MODELS.register_module()
@@ -96,7 +93,12 @@ class RACNN(ScaleNetworks):
         super().__init__(backbone, neck, head, **parts)
         self.crop, self.resample_from, self.glance = crop_options(crop, glance)
         self.depth, self.fused = _read_output(output, self.num_scales)
-        _check_exit(exit_above, output)
+        if exit_above is not None:
+            check_number('exit_above', exit_above, least=0)
+            if exit_above > 1:
+                raise UserError(f'exit_above is a probability, in [0, 1], got {exit_above}')
+            if output is not None:
+                raise UserError(f'exit_above={exit_above} decides how many scales speak: set output=None')
         self.exit_above, self.with_evidence = exit_above, with_evidence
         self._warned = False
 
@@ -128,7 +130,7 @@ class RACNN(ScaleNetworks):
     def _look(self, looks: Looks, scale: int) -> Looks:
         if scale:
             looks = self._zoom_in(looks, self._propose(looks, scale))
-        return self._see(looks, scale)[0]
+        return self._see(looks, scale)
 
     def _propose(self, looks: Looks, scale: int) -> Tensor:
         """Squares (B, 3) for a scale from the one before, which learns nothing from where they lead."""
@@ -150,16 +152,17 @@ class RACNN(ScaleNetworks):
         picture = attention_crop(source, squares, **frame, **self.crop)
         return looks._replace(picture=picture, theta=theta_in_image.detach())
 
-    def _see(self, looks: Looks, scale: int) -> tuple[Looks, Sequence[Tensor]]:
-        """Look at the picture; also what the head reads."""
+    def _see(self, looks: Looks, scale: int) -> Looks:
+        """What the network of a scale makes of the picture."""
         feature_map, feats = self.features(looks.picture, scale)
         head = self.net(scale).head
         return looks._replace(
             feature_map=feature_map,
+            feats=feats,
             regions=(*looks.regions, theta_to_boxes(looks.theta)),
             logits=(*looks.logits, head(feats).float()),
             descriptors=(*looks.descriptors, head.pre_logits(feats)),
-        ), feats
+        )
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """The losses of what learns in this phase; others, detached, under names without 'loss'.
@@ -171,9 +174,6 @@ class RACNN(ScaleNetworks):
         Returns:
             dict[str, Tensor]: ``scale1.loss`` ..., ``fused2.loss`` ..., ``rank_loss``, and the means ``side2`` ...
             and ``outside2`` ... of the squares that each finer scale was shown: side, and share outside its parent.
-
-        Raises:
-            UserError: If a picture has anything but one label.
         """
         if not self._warned:
             self._warned = True
@@ -195,10 +195,10 @@ class RACNN(ScaleNetworks):
                     squares = self._propose(looks, scale)
                 losses |= _figures(squares, scale)
                 looks = self._zoom_in(looks, squares, loss_scale)
-            looks, feats = self._see(looks, scale)
+            looks = self._see(looks, scale)
             if self.phase != 'apn':
                 # Not from the scores at hand: some heads score differently where they know the truth.
-                of_scale = self.net(scale).head.loss(feats, data_samples)
+                of_scale = self.net(scale).head.loss(looks.feats, data_samples)
                 losses |= {f'scale{scale + 1}.{name}': value for name, value in of_scale.items()}
         if self.phase != 'apn':
             losses |= self.fusion.loss(looks.descriptors, data_samples)
@@ -213,7 +213,7 @@ class RACNN(ScaleNetworks):
         losses, looks = {}, self._first_look(inputs)
         for scale in range(1, self.num_scales):
             with torch.no_grad():
-                looks, _ = self._see(looks, scale - 1)
+                looks = self._see(looks, scale - 1)
             target = highest_response_square(looks.feature_map)
             squares = self._propose(looks, scale)
             losses[f'pretrain{scale + 1}.loss'] = (squares - target).square().sum(dim=1).mean()
@@ -227,15 +227,12 @@ class RACNN(ScaleNetworks):
         data_samples: list[DataSample] | None = None,
         with_evidence: bool | None = None,
     ) -> list[DataSample]:
-        """Predict the class, and what was looked at.
+        """Write ``pred_score`` (C,), ``pred_label`` (1,) and, if asked for, the evidence to the data samples.
 
         Args:
             inputs (Tensor): Shape (B, 3, H, W).
-            data_samples (list[DataSample], optional): Samples to write to.
+            data_samples (list[DataSample], optional): New ones by default.
             with_evidence (bool, optional): Overrides the model's setting for this call.
-
-        Returns:
-            list[DataSample]: With ``pred_score`` (C,), ``pred_label`` (1,), and the evidence if asked for.
         """
         samples = [DataSample() for _ in inputs] if data_samples is None else list(data_samples)
         with_evidence = self.with_evidence if with_evidence is None else with_evidence
@@ -244,12 +241,10 @@ class RACNN(ScaleNetworks):
             looks = self._look(looks, scale)
             if self.exit_above is not None and scale + 1 < self.depth:
                 sure = self._output(looks).softmax(dim=1).amax(dim=1) >= self.exit_above
-                done = [sample for sample, stops in zip(waiting, sure.tolist(), strict=True) if stops]
-                self._write(done, looks.pick(sure), with_evidence)
-                waiting = [sample for sample, stops in zip(waiting, sure.tolist(), strict=True) if not stops]
-                looks = looks.pick(~sure)
+                self._write(list(compress(waiting, sure.tolist())), looks.pick(sure), with_evidence)
+                waiting, looks = list(compress(waiting, (~sure).tolist())), looks.pick(~sure)
             if not waiting:
-                return samples
+                break
         self._write(waiting, looks, with_evidence)
         return samples
 
@@ -276,11 +271,8 @@ class RACNN(ScaleNetworks):
 
 def _figures(squares: Tensor, scale: int) -> dict[str, Tensor]:
     """Means for the log: side, and share outside the parent."""
-    squares = squares.detach()
-    return {
-        f'side{scale + 1}': 2 * squares[:, 2].mean(),
-        f'outside{scale + 1}': outside_share(squares).mean(),
-    }
+    side, outside = 2 * squares.detach()[:, 2], outside_share(squares.detach())
+    return {f'side{scale + 1}': side.mean(), f'outside{scale + 1}': outside.mean()}
 
 
 def _read_output(output: str | None, num_scales: int) -> tuple[int, bool]:
@@ -291,16 +283,6 @@ def _read_output(output: str | None, num_scales: int) -> tuple[int, bool]:
     outputs |= {'+'.join(map(str, range(1, k + 1))): (k, True) for k in range(2, num_scales + 1)}
     check_choice('output', output, outputs)
     return outputs[output]
-
-
-def _check_exit(exit_above: float | None, output: str | None) -> None:
-    if exit_above is None:
-        return
-    check_number('exit_above', exit_above, least=0)
-    if exit_above > 1:
-        raise UserError(f'exit_above is a probability, in [0, 1], got {exit_above}')
-    if output is not None:
-        raise UserError(f'exit_above={exit_above} decides how many scales speak: set output=None')
 
 
 def _warn_of_enlarging(size: tuple[int, int], images: Tensor) -> None:

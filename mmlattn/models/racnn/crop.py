@@ -30,12 +30,9 @@ def zoom(x: Tensor, theta: Tensor, size: int | tuple[int, int], antialias: bool 
     Args:
         x (Tensor): Pictures, shape (B, C, H, W).
         theta (Tensor): Regions, shape (B, 4), float32, see ``layers/spatial_transformer.py``.
-        size (int | tuple[int, int]): (height, width) of the result, in pixels.
+        size (int | tuple[int, int]): (height, width) in pixels of the result, (B, C, height, width).
         antialias (bool): Whether, where several pixels fall on one, their mean is taken: blended from x halved once,
             twice and so on (mip maps). At a whole power of two it is the mean over these pixels.
-
-    Returns:
-        Tensor: Shape (B, C, height, width), of the type of ``x``.
     """
     region = sample_regions(x.to(theta.dtype), theta, size, padding_mode='border')
     if antialias:
@@ -74,7 +71,7 @@ def attention_crop(
     Args:
         x (Tensor): Pictures, shape (B, C, H, W).
         squares (Tensor): Shape (B, 3), at least float32, see ``squares.py``.
-        size (int | tuple[int, int]): (height, width) of the result, in pixels.
+        size (int | tuple[int, int]): (height, width) in pixels of the result, (B, C, height, width).
         grad (str): The gradient by the square: 'sampler' is that of the interpolation, 'boxcar' that of the authors'
             released layer, see ``boxcar.py``. The gradient by the picture is always the interpolation's.
         boxcar (Boxcar): Settings of 'boxcar'.
@@ -83,9 +80,6 @@ def attention_crop(
         frame_size (tuple[int, int], optional): (height, width) in pixels at which that part was looked at.
         loss_scale (LossScale, optional): What the loss is multiplied by, which 'boxcar' cannot see by itself.
         antialias (bool): As for :func:`zoom`.
-
-    Returns:
-        Tensor: Shape (B, C, height, width).
     """
     if theta is None:
         theta = squares_to_theta(squares)
@@ -94,19 +88,15 @@ def attention_crop(
     crop = zoom(x, theta.detach(), size, antialias)
     if not (torch.is_grad_enabled() and squares.requires_grad):
         return crop
-    settings = crop, squares, frame_size or tuple(x.shape[-2:]), boxcar
-    if loss_scale is None:
-        return _LendGradient.apply(*settings, LossScale())
-    return _lend_scaled_gradient(*settings, loss_scale)
+    lend = _lend_scaled_gradient if loss_scale else _LendGradient.apply
+    return lend(crop, squares, frame_size or tuple(x.shape[-2:]), boxcar, loss_scale or LossScale())
 
 
 class LossScale:
     """The factor between a loss and what is differentiated: of mixed precision, of accumulated steps.
 
-    The boxcar gradient is normalised, so it would lose that factor, by which the optimizer divides again.
-
-    Args:
-        weight (float): A constant factor on top, the weight of the loss.
+    The boxcar gradient is normalised, so it would lose that factor, by which the optimizer divides again. ``weight``
+    is the weight of the loss, a constant factor on top.
     """
 
     def __init__(self, weight: float = 1.0) -> None:
@@ -125,12 +115,6 @@ class LossScale:
 
     def _note(self, grad: Tensor) -> None:
         self._grad = grad.detach().float()
-
-
-# A compiled backward pass would take the factor for a constant.
-@torch.compiler.disable
-def _lend_scaled_gradient(*settings) -> Tensor:
-    return _LendGradient.apply(*settings)
 
 
 class _LendGradient(torch.autograd.Function):
@@ -153,6 +137,10 @@ class _LendGradient(torch.autograd.Function):
         return grad_crop, grad_squares.to(squares.dtype), None, None, None
 
 
+# A compiled backward pass would take the scale for a constant.
+_lend_scaled_gradient = torch.compiler.disable(_LendGradient.apply)
+
+
 def whole_picture(x: Tensor) -> Tensor:
     """Theta of whole pictures: (1, 1, 0, 0) for each of (B, ...), at least float32."""
     theta = widen(torch.tensor((1.0, 1.0, 0.0, 0.0), device=x.device, dtype=x.dtype))
@@ -163,11 +151,8 @@ def whole_picture(x: Tensor) -> Tensor:
 def crop_options(
     crop: Mapping | None, glance: int | Sequence[int] | None
 ) -> tuple[dict, str, tuple[int, int] | None]:
-    """The arguments ``crop`` and ``glance`` of ``RACNN``, checked and complete.
-
-    Returns:
-        tuple[dict, str, tuple[int, int]]: Arguments of :func:`attention_crop`, ``resample_from``, and the size of
-        the glance, if any.
+    """From the arguments ``crop`` and ``glance`` of ``RACNN`` to those of :func:`attention_crop`, ``resample_from``,
+    and (height, width) of the glance.
 
     Raises:
         UserError: For a wrong option.

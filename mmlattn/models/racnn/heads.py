@@ -20,6 +20,8 @@ from .ranking import rank_hinges
 
 __all__ = ['PairwiseRankLoss', 'ScaleFusion', 'ScaleFusionHead', 'ScaledLinearClsHead']
 
+LOSS = dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0)
+
 
 @MODELS.register_module()
 class ScaledLinearClsHead(StoredSettings, LinearClsHead):
@@ -29,8 +31,7 @@ class ScaledLinearClsHead(StoredSettings, LinearClsHead):
         num_classes (int): C.
         in_channels (int): Width of the features.
         scale (float): The constant; weights trained with another one are refused.
-        init_cfg (dict): N(0, 0.001) in the net definition too.
-        **kwargs: As for ``LinearClsHead``.
+        **kwargs: As for ``LinearClsHead``; by default the weights start as there from N(0, 0.001).
     """
 
     def __init__(
@@ -38,11 +39,10 @@ class ScaledLinearClsHead(StoredSettings, LinearClsHead):
         num_classes: int,
         in_channels: int,
         scale: float = 0.1,
-        init_cfg: dict | None = dict(type='Normal', layer='Linear', std=0.001),  # noqa: B006
         **kwargs,
     ) -> None:
-        kwargs.setdefault('loss', dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0))
-        super().__init__(num_classes, in_channels, init_cfg=init_cfg, **kwargs)
+        kwargs = dict(loss=LOSS, init_cfg=dict(type='Normal', layer='Linear', std=0.001)) | kwargs
+        super().__init__(num_classes, in_channels, **kwargs)
         check_number('scale', scale)
         self.scale = float(scale)
         self.store_settings(scale=self.scale)
@@ -62,19 +62,12 @@ class ScaleFusionHead(ClsHead):
     Args:
         num_classes (int): C.
         in_channels (Sequence[int]): Width of the descriptor of each scale.
-        init_cfg (dict, optional): Of the FC.
-        **kwargs: As for ``ClsHead``, such as ``loss``.
+        **kwargs: As for ``ClsHead``, such as ``loss``; by default the weights start from N(0, 0.01).
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        in_channels: Sequence[int],
-        init_cfg: dict | None = dict(type='Normal', layer='Linear', std=0.01),  # noqa: B006
-        **kwargs,
-    ) -> None:
-        kwargs.setdefault('loss', dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0))
-        super().__init__(init_cfg=init_cfg, **kwargs)
+    def __init__(self, num_classes: int, in_channels: Sequence[int], **kwargs) -> None:
+        kwargs = dict(loss=LOSS, init_cfg=dict(type='Normal', layer='Linear', std=0.01)) | kwargs
+        super().__init__(**kwargs)
         check_whole('num_classes', num_classes, 1)
         self.num_classes, self.in_channels = num_classes, whole_numbers('in_channels', in_channels, 1)
         self.fc = nn.Linear(sum(self.in_channels), num_classes)

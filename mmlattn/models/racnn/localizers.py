@@ -58,9 +58,7 @@ class APN(StoredSettings, BaseModule):
             code's (with 'clip') 0.01.
         init_cfg (dict | list, optional): Defaults to N(0, 0.001) for the FCs, so that squares start in the centre.
 
-    Raises:
-        UserError: For a wrong argument; for weights trained with another border or limit; for an input with other
-            channels or fewer cells.
+    Weights trained with another ``border`` or ``least`` are refused.
     """
 
     def __init__(
@@ -120,15 +118,10 @@ def _max_pool(x: Tensor, cells: int) -> Tensor:
 
 
 def build_localizers(localizer: Mapping | Sequence | str, heads: Sequence[ClsHead]) -> ModuleList:
-    """The localizers of all scales but the finest.
-
-    Args:
-        localizer (Mapping | Sequence | str): One config for all, or one for each; 'activation' is short for
-            ``ActivationLocalizer``.
-        heads (Sequence[ClsHead]): The head of each of these scales; an ``APN`` takes ``in_channels`` from it.
+    """The localizers of all scales but the finest, from one config or one for each, and the heads of these scales.
 
     Raises:
-        UserError: If there are not as many, or one is no config.
+        UserError: If there are not as many configs as heads, or one is none.
     """
     one = isinstance(localizer, (str, Mapping))
     configs = [localizer] * len(heads) if one else list(localizer or ())
@@ -140,14 +133,12 @@ def build_localizers(localizer: Mapping | Sequence | str, heads: Sequence[ClsHea
 
 
 def _build_localizer(cfg: Mapping | str, head: ClsHead) -> nn.Module:
-    if isinstance(cfg, str):
-        if cfg != 'activation':
-            raise UserError(
-                f"localizer must be 'activation' or a config such as dict(type='mmlattn.APN'), got {cfg!r}"
-            )
+    if cfg == 'activation':
         return ActivationLocalizer()
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise UserError(f"a localizer must be a dict with a type, or 'activation', got {cfg!r}")
+        raise UserError(
+            f"a localizer must be 'activation' or a config such as dict(type='mmlattn.APN'), got {cfg!r}"
+        )
     kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if kind is APN and 'in_channels' not in cfg:
         if not hasattr(head, 'in_channels'):

@@ -70,15 +70,9 @@ def squares_to_boxes(squares: Tensor) -> Tensor:
 
 
 def squares_to_theta(squares: Tensor) -> Tensor:
-    """The part of each square inside the picture as a region of ``layers/spatial_transformer.py``.
+    """The part of each square inside the picture, shape (..., 3), as a region (..., 4) of ``spatial_transformer.py``.
 
-    Inside the picture theta is (2 l, 2 l, 2 a - 1, 2 b - 1). What is cut at the border need not be square.
-
-    Args:
-        squares (Tensor): Shape (..., 3), with some part inside the picture.
-
-    Returns:
-        Tensor: Shape (..., 4).
+    Of a square that lies inside, theta is (2 l, 2 l, 2 a - 1, 2 b - 1). What is cut at the border need not be square.
     """
     return boxes_to_theta(squares_to_boxes(squares).clamp(0, 1))
 
