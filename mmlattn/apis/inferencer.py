@@ -164,7 +164,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         return samples
 
     def visualize(self, ori_inputs: list, preds: list[DataSample], **kwargs) -> list[np.ndarray] | None:
-        """Draw with our visualizer; raises ``UserError`` where a test pipeline that crops or flips misplaces evidence."""
+        """Draw with our visualizer, unless the test pipeline crops or flips, so that evidence would lie elsewhere."""
         drawing = kwargs.get('show') or kwargs.get('show_dir') is not None
         if drawing and any(field in preds[0] for field in PLACED_EVIDENCE):
             for sample in preds:
@@ -209,7 +209,7 @@ def resolve_threshold(
     num_classes: int,
     classes: Sequence[str] | None = None,
 ) -> Tensor:
-    """The threshold of each of C classes, (C,): from one for all, a list, or a mapping with 0.5 for classes not named."""
+    """The threshold of each of C classes, (C,), from one for all, a list, or a mapping with 0.5 for the others."""
     if threshold is None:
         return torch.zeros(num_classes)
     if isinstance(threshold, Mapping):

@@ -37,12 +37,6 @@ def load_model(
         seed (int): Of random weights.
         device (str | torch.device): Where to run.
         trust (bool): Open a checkpoint that can run code.
-
-    Returns:
-        BaseModel: In evaluation mode, but for batch normalisation of random weights.
-
-    Raises:
-        UserError: If the checkpoint does not fit the model.
     """
     if checkpoint is None:
         cfg = Config(without_pretrained(cfg.to_dict()))
@@ -51,7 +45,8 @@ def load_model(
     if checkpoint is None:
         logger = MMLogger.get_current_instance()
         level = logger.level
-        logger.setLevel('WARNING')  # it would list every parameter
+        # It would list every parameter.
+        logger.setLevel('WARNING')
         model.init_weights()
         logger.setLevel(level)
         for module in model.modules():
@@ -62,15 +57,10 @@ def load_model(
 
 
 def load_trained(model: BaseModel, checkpoint: str, *, trust: bool = False) -> None:
-    """Load a checkpoint that has all weights of a model, and the names of the classes if it has them.
-
-    Args:
-        model (BaseModel): Changed in place.
-        checkpoint (str): Path or URL.
-        trust (bool): Open a checkpoint that can run code.
+    """Load a checkpoint, a path or URL, that has all weights of a model, and the names of the classes if it has them.
 
     Raises:
-        UserError: If the checkpoint does not fit the model.
+        UserError: If the checkpoint does not fit the model, or can run code and ``trust`` is not set.
     """
     with safe_loading(trust=trust):
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
@@ -78,7 +68,8 @@ def load_trained(model: BaseModel, checkpoint: str, *, trust: bool = False) -> N
     meta = content.get('meta') or {}
     if meta.get('dataset_meta'):
         model._dataset_meta = meta['dataset_meta']
-    elif 'CLASSES' in meta:  # of mmcls 0.x
+    elif 'CLASSES' in meta:
+        # From mmcls 0.x.
         model._dataset_meta = dict(classes=meta['CLASSES'])
 
 
@@ -96,10 +87,7 @@ def without_pretrained(cfg: Any) -> Any:
 
 
 def without_crops(cfg: Config) -> Config:
-    """The config with nothing cropped in its test pipeline, so that the network sees whole pictures.
-
-    Their sizes may then differ, so they should pass one by one.
-    """
+    """The config without crops in its test pipeline; pictures of other sizes then make no batch."""
     cfg = copy.deepcopy(cfg)
     dataset = cfg.test_dataloader.dataset
     dataset.pipeline = [t for t in dataset.pipeline if not t['type'].rpartition('.')[2].endswith('Crop')]

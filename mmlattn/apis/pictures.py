@@ -20,11 +20,7 @@ ARRAY_SIDES = dict(CIFAR10=32, CIFAR100=32, MNIST=28, FashionMNIST=28)
 
 
 def check_pictures(files: Iterable[str | Path]) -> None:
-    """See that all files are pictures, before anything slow is done for them.
-
-    Raises:
-        UserError: Naming the first that is not.
-    """
+    """Raises ``UserError`` for the first file that is no picture, before anything slow is done for the others."""
     for file in map(Path, files):
         if file.is_dir():
             raise UserError(f'{file} is a folder: name the pictures, for example {file}/*.jpg')
@@ -56,18 +52,11 @@ def file_items(cfg: Config, files: Iterable[str | Path], channels: int = 3) -> l
     """Pass picture files through the test pipeline.
 
     Where the pipeline does not load files itself, because the data set keeps arrays as CIFAR's does, it gets RGB
-    arrays as from there: of the same size too, where that is known, as what follows is made for it.
-
-    Args:
-        cfg (Config): With ``test_dataloader.dataset.pipeline``.
-        files (Iterable[str | Path]): Paths.
-        channels (int): Of the arrays, 3 or 1.
+    arrays with 3 or 1 ``channels`` as from there: of the same size too, where that is known, as what follows is made
+    for it.
 
     Returns:
         list[dict]: ``inputs`` (Tensor, (C, H, W)) and ``data_samples`` for each.
-
-    Raises:
-        UserError: If a file is missing or no picture, or the config has no test pipeline.
     """
     pipeline_cfg = ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline')
     if pipeline_cfg is None:
@@ -95,15 +84,9 @@ def _array(file: Path, channels: int, side: int | None) -> dict:
 def dataset_items(
     cfg: Config, indices: Iterable[int] | None = None, limit: int | None = None
 ) -> Iterable[dict]:
-    """Items of the test data set, as :func:`file_items` gives them, one after the other.
+    """Items of the test data set, all or those of ``indices``, as :func:`file_items` gives them, one after the other.
 
-    Args:
-        cfg (Config): With ``test_dataloader.dataset``.
-        indices (Iterable[int], optional): Which; all by default.
-        limit (int, optional): At most so many of them, evenly spread.
-
-    Raises:
-        UserError: If the data set has no such item.
+    At most ``limit`` of them, evenly spread.
     """
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
@@ -119,15 +102,12 @@ def dataset_items(
 
 
 def shown_picture(inputs: Tensor, cfg: Config, to_rgb: bool) -> np.ndarray:
-    """What the network sees, for the eye.
+    """What the network sees, for the eye: (H, W, 3), uint8, RGB.
 
     Args:
         inputs (Tensor): Shape (C, H, W), 0 to 255, before the data preprocessor.
         cfg (Config): Whose test pipeline made it.
         to_rgb (bool): Whether the data preprocessor turns BGR to RGB.
-
-    Returns:
-        np.ndarray: Shape (H, W, 3), uint8, RGB.
     """
     if len(inputs) == 1:
         inputs = inputs.expand(3, -1, -1)
