@@ -93,6 +93,13 @@ def test_head_has_an_output_for_each_class(run):
     run(train=['cat', 'dog'], num_classes=3, enabled=False)
 
 
+def test_head_has_an_output_for_each_class_of_the_test_data(run):
+    for mode, data in dict(test='test', val='validation').items():
+        with pytest.raises(UserError, match=f'CSRAHead has num_classes=3, the {data} data 2 classes'):
+            train = dict(train=['a', 'b', 'c']) if mode == 'val' else {}
+            run(**train, **{mode: ['cat', 'dog']}, num_classes=3)
+
+
 @pytest.mark.parametrize('known', [(), ('a', 'b', 'c')])
 def test_lists_of_other_lengths_are_not_compared(known):
     compare_classes(known, ('x', 'y'), 'a', 'b')

@@ -7,33 +7,31 @@ from mmengine.hooks import Hook
 from mmlattn.models.views.decision import head_of
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.wrappers import without_wrapper
+from mmlattn.utils.wrappers import network
 
 __all__ = ['ClassNamesHook', 'compare_classes']
+
+IF_MEANT = "if this is meant, set custom_hooks=[..., dict(type='mmlattn.ClassNamesHook', enabled=False)]"
 
 
 @HOOKS.register_module()
 class ClassNamesHook(Hook):
     """Refuses data or a checkpoint with other classes than the training data, or the same in another order.
 
-    mmengine writes the data set's class names into every checkpoint but never reads them back, and never
-    compares the splits, so a model with the right number of outputs and the wrong names would run without a
-    word. Where a checkpoint has another number of classes, its classifier doesn't load at all, as usual when
-    fine-tuning, and the names don't matter.
+    mmengine writes the data set's class names into every checkpoint but never reads them back, and never compares the
+    splits, so a model with the right number of outputs and the wrong names would run without a word. Where a
+    checkpoint has another number of classes, its classifier doesn't load at all, as usual when fine-tuning, and the
+    names don't matter.
 
     Args:
-        enabled (bool): Whether to compare; the tools add this hook where a config has none. Defaults to True.
+        enabled (bool): Whether to compare; the tools add this hook where a config has none.
     """
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
 
     def before_train(self, runner) -> None:
-        """Compare the splits.
-
-        Raises:
-            UserError: If validation data has other classes than the training data, or the head another number.
-        """
+        """Compare the splits, and their number of classes with that of the head."""
         if not self.enabled:
             return
         classes = dict(_classes_of_loops(runner))
@@ -41,53 +39,60 @@ class ClassNamesHook(Hook):
             compare_classes(
                 classes.get('train', ()), classes.get(mode, ()), 'the training data', f'{mode}_dataloader'
             )
-        _check_outputs(runner.model, classes.get('train', ()))
+        _check_outputs(runner.model, classes.get('train', ()), 'the training data')
+
+    def before_val(self, runner) -> None:
+        """Compare the number of classes of the data with that of the head."""
+        if self.enabled:
+            _check_outputs(
+                runner.model, dict(_classes_of_loops(runner)).get('val', ()), 'the validation data'
+            )
+
+    def before_test(self, runner) -> None:
+        """Compare the number of classes of the data with that of the head."""
+        if self.enabled:
+            _check_outputs(runner.model, dict(_classes_of_loops(runner)).get('test', ()), 'the test data')
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Compare the names in the checkpoint with those of the data.
-
-        Raises:
-            UserError: If the checkpoint has as many classes as the data, under other names.
-        """
+        """Compare the names in the checkpoint with those of the data."""
         if not self.enabled:
             return
         stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
-        for mode, own in _classes_of_loops(runner):
-            compare_classes(stored.get('classes') or (), own, 'the checkpoint', f'{mode}_dataloader')
+        for mode, names in _classes_of_loops(runner):
+            compare_classes(stored.get('classes') or (), names, 'the checkpoint', f'{mode}_dataloader')
 
 
-def compare_classes(reference: Sequence[str], own: Sequence[str], holder: str, where: str) -> None:
+def compare_classes(expected: Sequence[str], names: Sequence[str], holder: str, where: str) -> None:
     """Check that two lists of as many class names are the same; lists of other lengths are not compared.
 
     Args:
-        reference (Sequence[str]): Names that the weights go by.
-        own (Sequence[str]): Names of the data at hand.
-        holder (str): What has ``reference``, for the message.
-        where (str): What has ``own``, for the message.
+        expected (Sequence[str]): Names that the weights go by.
+        names (Sequence[str]): Names of the data at hand.
+        holder (str): What has the first, for the message.
+        where (str): What has the second, for the message.
 
     Raises:
         UserError: If they differ; names the first difference.
     """
-    reference, own = list(reference), list(own)
-    if len(reference) != len(own) or reference == own:
+    expected, names = list(expected), list(names)
+    if len(expected) != len(names) or expected == names:
         return
-    index = next(i for i, (a, b) in enumerate(zip(reference, own, strict=True)) if a != b)
-    reason = 'in another order' if sorted(reference) == sorted(own) else 'with other names'
+    index = next(i for i, (a, b) in enumerate(zip(expected, names, strict=True)) if a != b)
+    reason = 'in another order' if sorted(expected) == sorted(names) else 'with other names'
     raise UserError(
-        f'{holder} has the {len(own)} classes of {where} {reason}: class {index} is {reference[index]!r} in '
-        f'{holder} and {own[index]!r} in {where}. Give the data set metainfo=dict(classes=[...]) in the order of '
-        f'{holder}; if this is meant, '
-        "set custom_hooks=[..., dict(type='mmlattn.ClassNamesHook', enabled=False)]"
+        f'{holder} has the {len(names)} classes of {where} {reason}: class {index} is {expected[index]!r} in '
+        f'{holder} and {names[index]!r} in {where}. Give the data set metainfo=dict(classes=[...]) in the order of '
+        f'{holder}; {IF_MEANT}'
     )
 
 
-def _check_outputs(model, classes: Sequence[str]) -> None:
-    head = head_of(without_wrapper(model))
+def _check_outputs(model, classes: Sequence[str], where: str) -> None:
+    head = head_of(network(model))
     outputs = getattr(head, 'num_classes', None)
     if classes and outputs is not None and outputs != len(classes):
         raise UserError(
-            f'{type(head).__name__} has num_classes={outputs}, the training data {len(classes)} classes: set '
-            'num_classes of model.head and of data_preprocessor to the number of classes'
+            f'{type(head).__name__} has num_classes={outputs}, {where} {len(classes)} classes: set '
+            f'num_classes of model.head and of data_preprocessor to the number of classes; {IF_MEANT}'
         )
 
 

@@ -15,15 +15,15 @@ class CollectDirHook(Hook):
     """Collect the results of several processes in the run's own log directory.
 
     mmengine would do so in ``.dist_test`` in the current directory and leave that behind. Metrics that collect
-    on the device, or were given a ``collect_dir``, are left alone.
+    on the device, or have a ``collect_dir``, are left alone.
     """
 
     def before_val_epoch(self, runner) -> None:
-        """Set the directory of the validation metrics."""
+        """Set the directory."""
         _set_collect_dir(runner.val_evaluator, runner.log_dir)
 
     def before_test_epoch(self, runner) -> None:
-        """Set the directory of the test metrics."""
+        """Set the directory."""
         _set_collect_dir(runner.test_evaluator, runner.log_dir)
 
 

@@ -17,12 +17,9 @@ class CompleteWeightsHook(Hook):
     weights. ``tools/test.py`` adds this hook; starting a training from part of a checkpoint stays possible.
     """
 
-    priority = 'LOWEST'  # after EMA has chosen the weights
+    # After EMA has chosen the weights.
+    priority = 'LOWEST'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Load strictly, before mmengine does so loosely.
-
-        Raises:
-            UserError: Naming the weights that are missing or of another shape.
-        """
+        """Load strictly, before mmengine does so loosely."""
         load_all_weights(runner.model, checkpoint, runner._load_from)

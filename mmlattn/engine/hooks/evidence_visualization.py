@@ -21,13 +21,12 @@ class EvidenceVisualizationHook(VisualizationHook):
     """mmpretrain's hook, with the colours of the file.
 
     The pictures of a batch are in the order in which they were loaded, BGR for mmcv, and the stock hook hands
-    them to a visualiser that draws RGB. Here they are turned where the model's preprocessor turns them too.
+    them to a visualizer that draws RGB. Here they are turned where the model's preprocessor turns them too.
 
     Args:
-        *args: As for the parent.
         trunk_masks (bool): Draw the soft masks of the model's attention modules too. They are recorded here, as
             the backbone that makes them predicts nothing.
-        **kwargs: ``enable``, ``interval``, ``show``, ``out_dir`` and the visualiser's, as for the parent.
+        *args, **kwargs: ``enable``, ``interval``, ``show``, ``out_dir`` and the visualizer's, as for the parent.
     """
 
     def __init__(self, *args, trunk_masks: bool = False, **kwargs) -> None:
@@ -37,11 +36,7 @@ class EvidenceVisualizationHook(VisualizationHook):
         self._masks = None
 
     def before_val(self, runner) -> None:
-        """Begin to record masks.
-
-        Raises:
-            UserError: If ``trunk_masks`` is set and the model has none, or none that lie over the picture.
-        """
+        """Begin to record masks; raises ``UserError`` if the model has none that lie over the picture."""
         if self.enable and self.trunk_masks:
             model = without_wrapper(runner.model)
             if not hasattr(model, 'backbone'):
@@ -78,11 +73,10 @@ class EvidenceVisualizationHook(VisualizationHook):
 
 
 def _in_rgb(runner, data_batch: dict) -> dict:
-    images = data_batch['inputs']
-    if isinstance(
-        without_wrapper(runner.model), BaseTTAModel
-    ):  # of several views the first, whose sample the merged one is
+    images, model = data_batch['inputs'], without_wrapper(runner.model)
+    if isinstance(model, BaseTTAModel):
+        # Of several views the first, whose sample the merged one is.
         images = images[0]
-    if getattr(without_wrapper(runner.model).data_preprocessor, 'to_rgb', False):
+    if getattr(model.data_preprocessor, 'to_rgb', False):
         images = [image.flip(0) for image in images]
     return {**data_batch, 'inputs': images}
