@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -228,6 +229,8 @@ def test_other_models_are_refused(run):
     neck, head = dict(type='GlobalAveragePooling'), dict(type='LinearClsHead', num_classes=80, in_channels=32)
     with pytest.raises(ValueError, match=r'ImageClassifier has none: set model\.neck'):
         run(hook=dict(type='mmlattn.RegionDiagnosticsHook'), neck=neck, head=head, test=True)
+    with pytest.raises(ValueError, match='ModuleList has 2'):
+        RegionDiagnosticsHook().before_run(SimpleNamespace(model=nn.ModuleList([make_neck(), make_neck()])))
 
 
 def watch_share(rank, folder):

@@ -9,6 +9,7 @@ from mmlattn.models import STLSTM, STLSTMHead
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 from mmlattn.models.st_lstm.neck import STLSTMOutput
 from mmlattn.models.st_lstm.regions import region_anchors
+from mmlattn.utils.errors import UserError
 
 CLASSES, DIMS = 4, 7
 LABELS = [[0, 2], [], [3]]
@@ -148,6 +149,21 @@ def test_batch_without_labels_trains_only_the_regions(options):
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     assert head.fc.weight.grad.eq(0).all()
     assert neck.loc.weight.grad.abs().sum().gt(0) == ('loss_loc' not in options)
+
+
+def test_ignored_classes_count_as_absent_and_wrong_labels_are_named():
+    head, feats = make_head(loss_loc=None), (torch.randn(1, DIMS),)
+    ignored = DataSample(metainfo=dict(gt_label_difficult=[3])).set_gt_label([0])
+    scored = DataSample().set_gt_score(torch.tensor([1.0, 0, 0, -1]))
+    expected = head.loss(feats, samples([[0]]))['loss_cls']
+    for sample in (ignored, scored):
+        assert torch.equal(head.loss(feats, [sample])['loss_cls'], expected)
+    for sample, said in (
+        (samples([[CLASSES]])[0], 'num_classes'),
+        (DataSample(), 'neither gt_label nor gt_score'),
+    ):
+        with pytest.raises(UserError, match=said):
+            head.loss(feats, [sample])
 
 
 def test_keyword_arguments_reach_the_loss():
