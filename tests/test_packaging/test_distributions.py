@@ -143,7 +143,8 @@ def mim_train(mim: list, config: str, cwd: Path) -> list[str]:
     return next(line for line in lines if line.startswith('CALLED') and 'a folder' in line).split('|')[1:]
 
 
-CELLS = [  # the cells of the README's table that say "works": how installed, mim, started from, config given as
+# What docs/installation.md says works: how installed, which mim, started from where, config given as what.
+CELLS = [
     ('wheel', 'openmim', 'elsewhere', 'name'),
     ('develop', 'openmim', 'elsewhere', 'name'),
     ('develop', 'openmim', 'root', 'path'),

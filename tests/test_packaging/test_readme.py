@@ -46,6 +46,19 @@ def test_named_files_exist(page):
     assert not missing, f'{page.name} names files that do not exist: {sorted(missing)}'
 
 
+def test_the_map_of_the_code_names_what_is_there():
+    """Each paper's equation, and what to change for another one: `name` in [`file`](path)."""
+    page = ROOT / 'docs/development.md'
+    cells = re.findall(r'((?:`[\w.]+`(?: and )?)+) in \[`[\w/]+\.py`\]\(([\w./]+)\)', page.read_text())
+    assert len(cells) >= 8
+    for names, path in cells:
+        text = (page.parent / path).read_text()
+        for name in re.findall(r'[\w.]+', names.replace(' and ', ' ')):
+            *owner, name = name.split('.')
+            assert all(re.search(rf'^class {each}\b', text, flags=re.M) for each in owner), (name, path)
+            assert re.search(rf'^\s*(?:def |class )?{name}\b', text, flags=re.M), f'{path} has no {name}'
+
+
 def test_every_page_is_in_the_index():
     index = (ROOT / 'docs/README.md').read_text()
     pages = {str(page.relative_to(ROOT / 'docs')) for page in PAGES[1:]} - {'README.md'}
