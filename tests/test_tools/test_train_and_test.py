@@ -156,7 +156,7 @@ BAD_CALLS = {
     ),
     'first step': (
         ['train.py', '{config}', '--cfg-options', 'model.head.in_channels=33'],
-        ['in the first step of train: mat1 and mat2 shapes', 'in head.layers.0.fc: Linear(in_features=33'],
+        ['in the first step of the train loop: mat1 and mat2 shapes', 'in head.layers.0.fc: Linear(in_features=33'],
     ),
     'metric': (
         ['train.py', '{config}', '--cfg-options', 'val_evaluator.0.type=Nothing'],

@@ -48,10 +48,10 @@ def explain_config(where: str = '') -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a message; a missing key is named as such."""
+    """The first line of a message, without its full stop; a missing key is named as such."""
     message = str(error.args[0] if error.args else type(error).__name__).partition('\n')[0]
     named = f'{type(error).__name__}: ' if isinstance(error, KeyError) else ''
-    return f'{named}{" ".join(message.split())}'
+    return f'{named}{" ".join(message.split()).rstrip(".")}'
 
 
 @contextmanager

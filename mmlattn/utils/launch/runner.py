@@ -93,17 +93,19 @@ def run(runner: Runner, action: str) -> dict[str, float] | torch.nn.Module:
         if layer is None or steps.mode is None or steps.mode in steps.done:
             raise
         raise UserError(
-            f'this config does not work in the first step of {steps.mode}: {first_line(error)}, in {layer} '
+            f'this config does not work in the first step of the {steps.mode} loop: {first_line(error)}, in {layer} '
             '(MMLATTN_TRACEBACK=1 before the command shows where in the code)'
         ) from error
 
 
 def _failing_layer(model: torch.nn.Module, error: Exception) -> str | None:
-    """The innermost layer in which an error arose, its name and its settings."""
+    """The innermost layer in which an error arose: its name, and its class or, of a single layer, its settings."""
     names = {id(module): name for name, module in model.named_modules()}
     found, trace = None, error.__traceback__
     while trace is not None:
         place = trace.tb_frame.f_locals.get('self')
-        found = place if names.get(id(place)) else found
+        if names.get(id(place)):
+            kind = type(place).__name__ if any(place.children()) else place
+            found = f'{names[id(place)]}: {kind}'
         trace = trace.tb_next
-    return found and f'{names[id(found)]}: {str(found).partition(chr(10))[0]}'
+    return found
