@@ -121,24 +121,18 @@ class RACNNPhaseHook(Hook):
         """Take it up again, on resume only."""
         if not runner._resume:
             return
-        remedy = (
-            'To begin the schedule anew from these weights, set load_from to this checkpoint and resume=False '
-            '(leave out --resume)'
-        )
         state = checkpoint.get('racnn_phase')
-        if state is None:
-            raise UserError(
-                'the checkpoint to resume from was not trained with RACNNPhaseHook, so its phase is not known. '
-                f'{remedy}'
-            )
         try:
+            if state is None:
+                raise UserError('it was not trained with RACNNPhaseHook, so its phase is not known')
             if state['unit'] != self.unit:
-                raise UserError(f'the state counts {state["unit"]}, but the hook counts {self.unit}')
+                raise UserError(f'its state counts {state["unit"]}, but the hook counts {self.unit}')
             self.schedule.load_state_dict(state)
         except UserError as error:
             raise UserError(
                 f'the checkpoint cannot be resumed under this RACNNPhaseHook: {error}. Resume with the lengths it '
-                f'was trained with. {remedy}'
+                'was trained with. To begin the schedule anew from these weights, set load_from to this checkpoint '
+                'and resume=False (leave out --resume)'
             ) from error
         self._loss.restore(state['ema'], state['steps'])
 

@@ -1,12 +1,11 @@
 """RA-CNN: look at a picture, zoom in on a square of it, look again (Fu, Zheng and Mei, CVPR 2017)."""
 
-import logging
+import warnings
 from collections.abc import Sequence
 from itertools import compress
 from typing import NamedTuple
 
 import torch
-from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
@@ -100,7 +99,6 @@ class RACNN(ScaleNetworks):
             if output is not None:
                 raise UserError(f'exit_above={exit_above} decides how many scales speak: set output=None')
         self.exit_above, self.with_evidence = exit_above, with_evidence
-        self._warned = False
 
     def forward(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
@@ -175,9 +173,7 @@ class RACNN(ScaleNetworks):
             dict[str, Tensor]: ``scale1.loss`` ..., ``fused2.loss`` ..., ``rank_loss``, and the means ``side2`` ...
             and ``outside2`` ... of the squares that each finer scale was shown: side, and share outside its parent.
         """
-        if not self._warned:
-            self._warned = True
-            _warn_of_enlarging(self.crop['size'], inputs)
+        _warn_of_enlarging(self.crop['size'], tuple(inputs.shape[-2:]))
         if self.phase == 'pretrain_apn':
             return self._pretraining_losses(inputs)
         if data_samples is None or len(data_samples) != len(inputs):
@@ -285,11 +281,11 @@ def _read_output(output: str | None, num_scales: int) -> tuple[int, bool]:
     return outputs[output]
 
 
-def _warn_of_enlarging(size: tuple[int, int], images: Tensor) -> None:
-    if size[0] > images.shape[-2] or size[1] > images.shape[-1]:
-        print_log(
-            f'crop.size={size} enlarges pictures of {tuple(images.shape[-2:])} as a whole: every finer scale then '
-            'costs more than the first; usual is half their side',
-            logger='current',
-            level=logging.WARNING,
+def _warn_of_enlarging(size: tuple[int, int], picture: tuple[int, int]) -> None:
+    if size[0] > picture[0] or size[1] > picture[1]:
+        # Python shows the same warning once.
+        warnings.warn(
+            f'crop.size={size} enlarges pictures of {picture} as a whole: every finer scale then costs more than the '
+            'first; usual is half their side',
+            stacklevel=3,
         )

@@ -101,7 +101,7 @@ class LossScale:
 
     def __init__(self, weight: float = 1.0) -> None:
         self.weight = weight
-        self._grad: Tensor | float = 1.0
+        self.value: Tensor | float = weight
 
     @torch.compiler.disable
     def watch(self, loss: Tensor) -> None:
@@ -109,12 +109,8 @@ class LossScale:
         if loss.requires_grad:
             loss.register_hook(self._note)
 
-    def value(self) -> Tensor | float:
-        """The factor in the backward pass under way."""
-        return self.weight * self._grad
-
     def _note(self, grad: Tensor) -> None:
-        self._grad = grad.detach().float()
+        self.value = self.weight * grad.detach().float()
 
 
 class _LendGradient(torch.autograd.Function):
@@ -133,7 +129,7 @@ class _LendGradient(torch.autograd.Function):
     def backward(ctx, grad_crop: Tensor) -> tuple[Tensor | None, ...]:
         (squares,) = ctx.saved_tensors
         frame_size, boxcar, loss_scale = ctx.settings
-        grad_squares = boxcar_gradient(grad_crop, squares, frame_size, boxcar) * loss_scale.value()
+        grad_squares = boxcar_gradient(grad_crop, squares, frame_size, boxcar) * loss_scale.value
         return grad_crop, grad_squares.to(squares.dtype), None, None, None
 
 
