@@ -14,12 +14,10 @@ OTHERS = ('onedl-mim', 'openmim', 'onedl-mmdetection', 'mmdet', 'setuptools', 't
 
 
 def collect_env() -> dict[str, str]:
-    """Collect mmengine's environment report plus the distributions mmlattn rests on.
+    """mmengine's report (system, Python, GPU, PyTorch ...) and the versions of all distributions mmlattn rests on.
 
-    Returns:
-        dict[str, str]: mmengine's entries (system, Python, GPU, PyTorch ...), one entry per installed distribution
-        of OpenMMLab, which tells the two sources of the same import name apart, and mmlattn's version with the
-        commit where it runs from a git checkout.
+    Distributions, not import names: two of them provide the same. mmlattn's own version has the commit, where it runs
+    from a git checkout.
     """
     info = {key: str(value) for key, value in collect_base_env().items()}
     frameworks = [name for ranges in FRAMEWORKS.values() for name in ranges]

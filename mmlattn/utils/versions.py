@@ -41,12 +41,11 @@ def installed_versions(*distributions: str) -> dict[str, str]:
 def check_frameworks() -> None:
     """Check that one supported version of mmengine, mmcv and mmpretrain is installed.
 
-    Two distributions of one framework side by side, and a version of transformers that breaks mmpretrain, bring
-    a warning: what is then imported depends on the order of installation.
+    Two distributions of one framework, and a transformers that breaks mmpretrain, bring a warning: what is then
+    imported depends on the order of installation.
 
     Raises:
-        ImportError: If a framework is missing or outside the supported range; the message is one sentence that
-            says what to install.
+        ImportError: If a framework is missing or outside the supported range.
     """
     for module, ranges in FRAMEWORKS.items():
         found = installed_versions(*ranges)

@@ -70,7 +70,8 @@ def explain_missing_data(cfg: Config, splits: Sequence[str] = ('train', 'val', '
         yield
     except (FileNotFoundError, UserError) as error:
         # mmpretrain's StanfordCars raises a RuntimeError, which explain_config has made a UserError of.
-        unnamed = isinstance(error.__cause__, RuntimeError)
+        built = str(error).startswith('this config does not work: ')
+        unnamed = built and isinstance(error.__cause__, RuntimeError)
         if isinstance(error, UserError) and not unnamed:
             raise
         paths = [
