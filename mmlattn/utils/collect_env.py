@@ -14,7 +14,7 @@ OTHERS = ('onedl-mim', 'openmim', 'onedl-mmdetection', 'mmdet', 'setuptools', 't
 
 
 def collect_env() -> dict[str, str]:
-    """mmengine's report (system, Python, GPU, PyTorch ...) and the versions of all distributions mmlattn rests on.
+    """The report of mmengine (system, Python, GPU, PyTorch ...) and versions of the distributions mmlattn rests on.
 
     Distributions, not import names: two of them provide the same. mmlattn's own version has the commit, where it runs
     from a git checkout.
