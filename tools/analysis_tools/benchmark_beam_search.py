@@ -33,22 +33,22 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_decoder(num_labels: int, hidden_dims: int) -> JointDecoder:
+def make_decoder(num_classes: int, hidden_dims: int) -> JointDecoder:
     """A decoder that prefers some labels clearly, and never END."""
-    decoder = JointDecoder(num_labels, 64, hidden_dims=hidden_dims).eval()
+    decoder = JointDecoder(num_classes, 64, hidden_dims=hidden_dims).eval()
     torch.nn.init.normal_(decoder.labels.table.weight, std=0.5)
     # What it is multiplied with is never negative.
-    torch.nn.init.constant_(decoder.labels.table.weight[num_labels], -100.0)
+    torch.nn.init.constant_(decoder.labels.table.weight[num_classes], -100.0)
     return decoder
 
 
 def batched(decoder: JointDecoder, context: Tensor, width: int, steps: int) -> list[list[int]]:
     """Ours: all images and beams in one call each step."""
-    num_labels = decoder.labels.num_labels
-    start = torch.full(context.shape[:2], num_labels + 1, device=context.device)
+    num_classes = decoder.labels.num_classes
+    start = torch.full(context.shape[:2], num_classes + 1, device=context.device)
     beams = beam_search(
         lambda tokens, state: decoder.step(tokens, state, context),
-        start, decoder.start(context), num_labels, width=width, max_len=steps,
+        start, decoder.start(context), num_classes, width=width, max_len=steps,
     )  # fmt: skip
     best = zip(beams.paths[:, 0].tolist(), beams.lengths[:, 0].tolist(), strict=True)
     return [path[:n] for path, n in best]
@@ -63,16 +63,16 @@ def step_log_probs(logits: Tensor, paths: list[list[int]]) -> Tensor:
 
 def call_per_image(decoder: JointDecoder, context: Tensor, width: int, steps: int) -> list[list[int]]:
     """One image at a time, its beams in one call."""
-    found, num_labels = [], decoder.labels.num_labels
+    found, num_classes = [], decoder.labels.num_classes
     for own in context.split(1):
         state, paths, finished = decoder.start(own), [[]], []
-        totals, tokens = own.new_zeros(1), torch.full((1, 1), num_labels + 1, device=own.device)
+        totals, tokens = own.new_zeros(1), torch.full((1, 1), num_classes + 1, device=own.device)
         for _ in range(steps):
             logits, state = decoder.step(tokens, state, own)
             scores = totals[:, None] + step_log_probs(logits[0], paths)
             finished += zip(scores[:, -1].tolist(), paths, strict=True)
             totals, index = scores[:, :-1].flatten().topk(width)
-            parents, labels = index // num_labels, index % num_labels
+            parents, labels = index // num_classes, index % num_classes
             paths = [[*paths[i], label] for i, label in zip(parents.tolist(), labels.tolist(), strict=True)]
             state, tokens = tuple(part[:, parents] for part in state), labels[None]
         finished += zip(totals.tolist(), paths, strict=True)
@@ -82,13 +82,13 @@ def call_per_image(decoder: JointDecoder, context: Tensor, width: int, steps: in
 
 def call_per_path(decoder: JointDecoder, context: Tensor, width: int, steps: int) -> list[list[int]]:
     """One path at a time."""
-    found, num_labels = [], decoder.labels.num_labels
+    found, num_classes = [], decoder.labels.num_classes
     for own in context.split(1):
         live, finished = [(0.0, [], decoder.start(own))], []
         for _ in range(steps):
             extended = []
             for total, path, state in live:
-                token = torch.full((1, 1), path[-1] if path else num_labels + 1, device=own.device)
+                token = torch.full((1, 1), path[-1] if path else num_classes + 1, device=own.device)
                 logits, after = decoder.step(token, state, own)
                 scores = step_log_probs(logits[0], [path])[0]
                 finished.append((total + scores[-1].item(), path))

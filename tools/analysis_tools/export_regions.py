@@ -69,6 +69,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--out {args.out} exists already: give another name, or remove it')
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         parser.error(f'--threshold must lie in [0, 1], got {args.threshold}')
+    if args.batch_size is not None and args.batch_size < 1:
+        parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
     if not 0 < args.map_threshold <= 1:
         parser.error(f'--map-threshold must be above 0 and at most 1, got {args.map_threshold}')
     return args
