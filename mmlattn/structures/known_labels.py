@@ -66,7 +66,7 @@ class KnownLabels:
 
 def read_known_labels(
     content: Mapping | str | Path,
-    num_labels: int,
+    num_classes: int,
     classes: Sequence[str] | None = None,
     base: LabelRules | None = None,
 ) -> KnownLabels:
@@ -77,7 +77,7 @@ def read_known_labels(
             :func:`read_label_rules` takes them; or such ``rules`` and ``images``, which gives ``present``, ``absent``
             and ``count`` of single pictures by file name or path. For such a picture both hold, but for the count,
             where its own takes the place of that for all.
-        num_labels (int): C.
+        num_classes (int): C.
         classes (Sequence[str], optional): Class names; without them labels are indices.
         base (LabelRules, optional): Rules that hold already.
 
@@ -98,16 +98,16 @@ def read_known_labels(
         general, images, where = content, {}, source
     if not isinstance(images, Mapping):
         raise UserError(f'{source}: images must give what is known by file name, got {images!r}')
-    rules = read_label_rules(general, num_labels, classes, where)
+    rules = read_label_rules(general, num_classes, classes, where)
     if base is not None:
         rules = base.merge(rules)
-        check_label_rules(rules, num_labels, classes, f'{where}, with those of the config')
+        check_label_rules(rules, num_classes, classes, f'{where}, with those of the config')
     by_image = {}
     for key, entry in images.items():
         where = f'{source}: images[{key!r}]'
         check_keys(entry, OF_ONE_PICTURE, where)
-        by_image[key] = rules.merge(read_label_rules(entry, num_labels, classes, where))
-        check_label_rules(by_image[key], num_labels, classes, f'{where}, with the rules for all')
+        by_image[key] = rules.merge(read_label_rules(entry, num_classes, classes, where))
+        check_label_rules(by_image[key], num_classes, classes, f'{where}, with the rules for all')
     if twice := [key for key, times in Counter(map(_parts, images)).items() if times > 1]:
         raise UserError(f'{source}: images names {"/".join(twice[0])} twice')
     return KnownLabels(rules, by_image, source)
@@ -126,7 +126,7 @@ def set_known_labels(sample: DataSample, rules: LabelRules) -> None:
 
 
 def known_label_tensors(
-    data_samples: Sequence[DataSample], num_labels: int, rules: LabelRules | None = None
+    data_samples: Sequence[DataSample], num_classes: int, rules: LabelRules | None = None
 ) -> tuple[Tensor, ...] | None:
     """Merge what :func:`set_known_labels` wrote to each of B samples, if anything, into the rules for all.
 
@@ -140,23 +140,23 @@ def known_label_tensors(
     if rules is None and not any(f'label_{name}' in s for s in data_samples for name in OF_ONE_PICTURE):
         return None
     rules = rules or LabelRules()
-    merged = [rules.merge(_read_sample(sample, num_labels)) for sample in data_samples]
-    present = torch.stack([label_mask(m.present, num_labels) for m in merged])
-    absent = torch.stack([label_mask(m.absent, num_labels) for m in merged])
+    merged = [rules.merge(_read_sample(sample, num_classes)) for sample in data_samples]
+    present = torch.stack([label_mask(m.present, num_classes) for m in merged])
+    absent = torch.stack([label_mask(m.absent, num_classes) for m in merged])
     count = torch.tensor([-1 if m.count is None else m.count for m in merged])
-    return present, absent, *rules.tensors(num_labels)[2:], count
+    return present, absent, *rules.tensors(num_classes)[2:], count
 
 
-def _read_sample(sample: DataSample, num_labels: int) -> LabelRules:
+def _read_sample(sample: DataSample, num_classes: int) -> LabelRules:
     """The inverse of :func:`set_known_labels`."""
     rules = {
-        name: tuple(listed_labels([sample], num_labels, f'label_{name}')[0].tolist())
+        name: tuple(listed_labels([sample], num_classes, f'label_{name}')[0].tolist())
         for name in ('present', 'absent')
         if f'label_{name}' in sample
     }
     if (count := sample.get('label_count')) is not None:
-        if int(count) != count or not 0 <= count <= num_labels:
-            raise UserError(f'label_count must be a whole number of 0 to {num_labels}, got {count}')
+        if int(count) != count or not 0 <= count <= num_classes:
+            raise UserError(f'label_count must be a whole number of 0 to {num_classes}, got {count}')
         rules['count'] = int(count)
     return LabelRules(**rules)
 

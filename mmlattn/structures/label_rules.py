@@ -64,36 +64,36 @@ class LabelRules:
         """The labels that are there: those known, and what they need."""
         return set(self.present).union(*(self.needs.get(label, ()) for label in self.present))
 
-    def tensors(self, num_labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def tensors(self, num_classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The rules but for the count, bool: ``present`` and ``absent`` (C,), ``exclusive`` and ``parents`` (C, C).
 
         ``exclusive`` is symmetric: pairs of which at most one is there. Row c of ``parents`` is all labels c needs.
         """
-        present, absent = label_mask(self.present, num_labels), label_mask(self.absent, num_labels)
-        exclusive, parents = torch.zeros(2, num_labels, num_labels, dtype=torch.bool)
-        for members in (label_mask(group, num_labels) for group in self.exclusive):
+        present, absent = label_mask(self.present, num_classes), label_mask(self.absent, num_classes)
+        exclusive, parents = torch.zeros(2, num_classes, num_classes, dtype=torch.bool)
+        for members in (label_mask(group, num_classes) for group in self.exclusive):
             exclusive |= members[:, None] & members
         for child, needed in self.needs.items():
-            parents[child] = label_mask(needed, num_labels)
+            parents[child] = label_mask(needed, num_classes)
         return present, absent, exclusive.fill_diagonal_(False), parents
 
 
-def label_mask(labels: Iterable[int], num_labels: int) -> Tensor:
+def label_mask(labels: Iterable[int], num_classes: int) -> Tensor:
     """Which of C labels are listed, (C,) bool."""
-    mask = torch.zeros(num_labels, dtype=torch.bool)
+    mask = torch.zeros(num_classes, dtype=torch.bool)
     mask[list(labels)] = True
     return mask
 
 
 def read_label_rules(
-    content: Mapping, num_labels: int, classes: Sequence[str] | None = None, where: str = 'rules'
+    content: Mapping, num_classes: int, classes: Sequence[str] | None = None, where: str = 'rules'
 ) -> LabelRules:
     """Read rules as a person writes them, with names or indices of labels.
 
     Args:
         content (Mapping): Any of ``present`` and ``absent`` (lists of labels), ``exclusive`` (a list of lists),
             ``parents`` (for a label the list of those it needs), ``count``.
-        num_labels (int): C.
+        num_classes (int): C.
         classes (Sequence[str], optional): Class names; without them labels are indices.
         where (str): Where the rules stand, for messages.
 
@@ -101,7 +101,7 @@ def read_label_rules(
         UserError: For anything else, an unknown label, or rules that no set of labels can keep.
     """
     check_keys(content, RULES, where)
-    labels = _Labels(num_labels, classes)
+    labels = _Labels(num_classes, classes)
     parents = content.get('parents', {})
     if not isinstance(parents, Mapping):
         raise UserError(
@@ -118,12 +118,12 @@ def read_label_rules(
         },
         count=content.get('count'),
     )
-    check_label_rules(rules, num_labels, classes, where)
+    check_label_rules(rules, num_classes, classes, where)
     return rules
 
 
 def check_label_rules(
-    rules: LabelRules, num_labels: int, classes: Sequence[str] | None = None, where: str = 'rules'
+    rules: LabelRules, num_classes: int, classes: Sequence[str] | None = None, where: str = 'rules'
 ) -> None:
     """See that a set of C labels can keep the rules; ``classes`` and ``where`` as for :func:`read_label_rules`.
 
@@ -131,7 +131,7 @@ def check_label_rules(
         UserError: If there is a contradiction. Whether groups leave room for ``count`` labels is looked at for those
             that are ruled out by what is known, and no further.
     """
-    name, absent = _Labels(num_labels, classes).name, set(rules.absent)
+    name, absent = _Labels(num_classes, classes).name, set(rules.absent)
     try:
         needs, owed = rules.needs, rules.owed()
     except CycleError as error:
@@ -153,10 +153,10 @@ def check_label_rules(
             f'{where}: {" and ".join(map(name, pair))} exclude each other, but present and what it needs has both'
         )
     if rules.count is not None:
-        _check_count(rules, owed, num_labels, where)
+        _check_count(rules, owed, num_classes, where)
 
 
-def _check_count(rules: LabelRules, owed: set[int], num_labels: int, where: str) -> None:
+def _check_count(rules: LabelRules, owed: set[int], num_classes: int, where: str) -> None:
     count = rules.count
     check_whole(f'{where}: count', count, 0)
     if count < len(owed):
@@ -166,9 +166,9 @@ def _check_count(rules: LabelRules, owed: set[int], num_labels: int, where: str)
     excluded = chain.from_iterable(group for group in rules.exclusive if owed & set(group))
     out = set(rules.absent) | (set(excluded) - owed)
     out |= {child for child, needed in rules.needs.items() if out & set(needed)}
-    if count > num_labels - len(out):
+    if count > num_classes - len(out):
         raise UserError(
-            f'{where}: count is {count}, but only {num_labels - len(out)} of {num_labels} labels can be there'
+            f'{where}: count is {count}, but only {num_classes - len(out)} of {num_classes} labels can be there'
         )
 
 
@@ -185,7 +185,7 @@ def check_keys(content: Any, known: Sequence[str], where: str) -> None:
 class _Labels:
     """Labels as a person may write them."""
 
-    num_labels: int
+    num_classes: int
     classes: Sequence[str] | None
 
     def name(self, label: int) -> str:
@@ -216,9 +216,9 @@ class _Labels:
             return list(self.classes).index(entry)
         if not isinstance(entry, Integral) or isinstance(entry, bool):
             raise UserError(f'{where} must have names or indices of labels, got {entry!r}')
-        if not 0 <= entry < self.num_labels:
+        if not 0 <= entry < self.num_classes:
             raise UserError(
-                f'{where}: there is no label {entry}, of {self.num_labels} the last is {self.num_labels - 1}'
+                f'{where}: there is no label {entry}, of {self.num_classes} the last is {self.num_classes - 1}'
             )
         return int(entry)
 

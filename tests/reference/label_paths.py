@@ -7,41 +7,32 @@ import itertools
 import math
 
 
-def path_log_prob(logits, path, num_labels, min_len=0, max_len=None, mask_emitted=True):
+def path_log_prob(logits, path, num_classes, min_len=0, max_len=None):
     """Log P of a path of labels and the END behind it; ``logits(prefix)`` gives C + 1 numbers for a tuple of labels.
 
     END has probability 0 before ``min_len`` labels and 1 after ``max_len``.
     """
-    end = num_labels
-    max_len = num_labels if max_len is None else max_len
+    end = num_classes
+    max_len = num_classes if max_len is None else max_len
     total = 0.0
     for t, token in enumerate((*path, end)):
         if t == max_len:
             return total if token == end else -math.inf
         scores = logits(tuple(path[:t]))
-        open_ids = [
-            i
-            for i in range(num_labels + 1)
-            if not (mask_emitted and i in path[:t]) and not (i == end and t < min_len)
-        ]
+        open_ids = [i for i in range(num_classes + 1) if i not in path[:t] and not (i == end and t < min_len)]
         if token not in open_ids:
             return -math.inf
         total += scores[token] - math.log(sum(math.exp(scores[i]) for i in open_ids))
     return total
 
 
-def all_paths(logits, num_labels, min_len=0, max_len=None, mask_emitted=True):
+def all_paths(logits, num_classes, min_len=0, max_len=None):
     """Every path within the limits with its log-probability."""
-    most = num_labels if max_len is None else max_len
+    most = num_classes if max_len is None else max_len
     found = {}
     for n in range(min_len, most + 1):
-        paths = (
-            itertools.permutations(range(num_labels), n)
-            if mask_emitted
-            else itertools.product(range(num_labels), repeat=n)
-        )
-        for path in paths:
-            found[path] = path_log_prob(logits, path, num_labels, min_len, max_len, mask_emitted)
+        for path in itertools.permutations(range(num_classes), n):
+            found[path] = path_log_prob(logits, path, num_classes, min_len, max_len)
     return found
 
 
@@ -56,42 +47,42 @@ def meets(path, present=(), absent=(), exclusive=(), parents=None):
     )
 
 
-def marginals(paths, num_labels):
+def marginals(paths, num_classes):
     """P(c among the labels) for a dict of paths and log-probabilities; 0 for none."""
     weights = {path: math.exp(log_prob) for path, log_prob in paths.items()}
     whole = sum(weights.values())
     return [
         sum(weight for path, weight in weights.items() if label in path) / whole if whole else 0.0
-        for label in range(num_labels)
+        for label in range(num_classes)
     ]
 
 
-def greedy(logits, num_labels, min_len=0, max_len=None):
+def greedy(logits, num_classes, min_len=0, max_len=None):
     """The most probable next id until it is END."""
-    most = num_labels if max_len is None else max_len
+    most = num_classes if max_len is None else max_len
     path = ()
     while len(path) < most:
         scores = logits(path)
-        open_ids = [i for i in range(num_labels) if i not in path]
+        open_ids = [i for i in range(num_classes) if i not in path]
         if len(path) >= min_len:
-            open_ids.append(num_labels)
+            open_ids.append(num_classes)
         best = max(open_ids, key=lambda i: scores[i])
-        if best == num_labels:
+        if best == num_classes:
             break
         path += (best,)
     return path
 
 
-def beam(logits, num_labels, width, end_mode, max_len=None):
+def beam(logits, num_classes, width, end_mode, max_len=None):
     """The search of the paper, section 3.4, for one image with lists: the ``width`` best finished paths found.
 
     'compete': of all extensions, END among them, the best ``width`` are kept, and those that end are put aside.
     'always': the best ``width`` extensions by labels are kept, and every path is also put aside as if it ended.
     """
-    most = num_labels if max_len is None else max_len
+    most = num_classes if max_len is None else max_len
 
     def log_prob(prefix, token):
-        open_ids = [i for i in range(num_labels + 1) if i not in prefix]
+        open_ids = [i for i in range(num_classes + 1) if i not in prefix]
         scores = logits(prefix)
         return scores[token] - math.log(sum(math.exp(scores[i]) for i in open_ids))
 
@@ -100,13 +91,13 @@ def beam(logits, num_labels, width, end_mode, max_len=None):
         extended = {
             (*path, i): total + log_prob(path, i)
             for path, total in live.items()
-            for i in range(num_labels + 1)
-            if i not in path and (i < num_labels or end_mode == 'compete')
+            for i in range(num_classes + 1)
+            if i not in path and (i < num_classes or end_mode == 'compete')
         }
         if end_mode == 'always':
-            finished |= {path: total + log_prob(path, num_labels) for path, total in live.items()}
+            finished |= {path: total + log_prob(path, num_classes) for path, total in live.items()}
         kept = sorted(extended, key=extended.get, reverse=True)[:width]
-        finished |= {path[:-1]: extended[path] for path in kept if path[-1] == num_labels}
-        live = {path: extended[path] for path in kept if path[-1] != num_labels}
+        finished |= {path[:-1]: extended[path] for path in kept if path[-1] == num_classes}
+        live = {path: extended[path] for path in kept if path[-1] != num_classes}
     finished |= live
     return {path: finished[path] for path in sorted(finished, key=finished.get, reverse=True)[:width]}

@@ -31,27 +31,27 @@ def keeps(labels, rules):
     )
 
 
-def kept_by(rules, num_labels):
+def kept_by(rules, num_classes):
     """All sets that keep the rules."""
     sets = itertools.chain.from_iterable(
-        itertools.combinations(range(num_labels), n) for n in range(num_labels + 1)
+        itertools.combinations(range(num_classes), n) for n in range(num_classes + 1)
     )
     return [set(labels) for labels in sets if keeps(set(labels), rules)]
 
 
-def drawn_rules(seed, num_labels=5, with_count=False):
+def drawn_rules(seed, num_classes=5, with_count=False):
     """Rules of a few labels, many of them contradictory."""
     rng = random.Random(seed)
 
     def some(most, least=0):
-        return tuple(sorted(rng.sample(range(num_labels), rng.randint(least, most))))
+        return tuple(sorted(rng.sample(range(num_classes), rng.randint(least, most))))
 
     return LabelRules(
         present=some(2),
         absent=some(2),
         exclusive=tuple(some(3, 2) for _ in range(rng.randint(0, 2))),
-        parents={rng.randrange(num_labels): some(2, 1) for _ in range(rng.randint(0, 3))},
-        count=rng.randint(0, num_labels) if with_count else None,
+        parents={rng.randrange(num_classes): some(2, 1) for _ in range(rng.randint(0, 3))},
+        count=rng.randint(0, num_classes) if with_count else None,
     )
 
 

@@ -53,7 +53,7 @@ class LabelFrequencyHook(Hook):
             )
 
 
-def count_labels(dataset, num_labels: int) -> Tensor:
+def count_labels(dataset, num_classes: int) -> Tensor:
     """Images with each of C labels, as often as an epoch shows them, (C,) long; a label listed twice counts once.
 
     The data set has ``get_cat_ids(index)``, as those of mmengine, mmpretrain and mmdet have, or is a
@@ -63,19 +63,19 @@ def count_labels(dataset, num_labels: int) -> Tensor:
         UserError: If the data set cannot tell its labels, or has one outside of 0 to C - 1.
     """
     if isinstance(dataset, SeededDataset):
-        return count_labels(dataset.dataset, num_labels)
+        return count_labels(dataset.dataset, num_classes)
     if isinstance(dataset, RepeatDataset):
-        return dataset.times * count_labels(dataset.dataset, num_labels)
+        return dataset.times * count_labels(dataset.dataset, num_classes)
     if isinstance(dataset, ConcatDataset):
-        return sum(count_labels(part, num_labels) for part in dataset.datasets)
+        return sum(count_labels(part, num_classes) for part in dataset.datasets)
     counts = Counter(label for index in range(len(dataset)) for label in _labels_of(dataset, index))
-    unknown = [label for label in counts if not 0 <= label < num_labels]
+    unknown = [label for label in counts if not 0 <= label < num_classes]
     if unknown:
         raise UserError(
             f'{type(dataset).__name__} has images with label {unknown[0]}, but the head has num_classes='
-            f'{num_labels}, labels 0 to {num_labels - 1}: set num_classes, or correct the annotations'
+            f'{num_classes}, labels 0 to {num_classes - 1}: set num_classes, or correct the annotations'
         )
-    return torch.tensor([counts[label] for label in range(num_labels)])
+    return torch.tensor([counts[label] for label in range(num_classes)])
 
 
 def _labels_of(dataset, index: int) -> set[int]:

@@ -46,8 +46,8 @@ class AttentionDecoder(nn.Module):
 
     def __init__(
         self,
-        num_labels: int,
-        in_dims: int,
+        num_classes: int,
+        in_channels: int,
         *,
         embed_dims: int = 256,
         hidden_dims: int = 512,
@@ -59,17 +59,17 @@ class AttentionDecoder(nn.Module):
         check_whole('hidden_dims', hidden_dims, 1)
         check_whole('attention_dims', attention_dims, 1)
         check_number('dropout', dropout, least=0)
-        self.labels = LabelEmbedding(num_labels, embed_dims)
-        self.cell = LSTMCell(embed_dims + in_dims, hidden_dims, cell_out='tanh')
-        self.first_state = nn.Linear(in_dims, 2 * hidden_dims)
-        self.key = nn.Linear(in_dims, attention_dims)
+        self.labels = LabelEmbedding(num_classes, embed_dims)
+        self.cell = LSTMCell(embed_dims + in_channels, hidden_dims, cell_out='tanh')
+        self.first_state = nn.Linear(in_channels, 2 * hidden_dims)
+        self.key = nn.Linear(in_channels, attention_dims)
         self.query = nn.Linear(hidden_dims, attention_dims, bias=False)
         # v; a bias would not change the softmax.
         self.energy = nn.Linear(attention_dims, 1, bias=False)
-        self.gate = nn.Linear(hidden_dims, in_dims)
+        self.gate = nn.Linear(hidden_dims, in_channels)
         # U_o and U_z.
         self.history = nn.Linear(hidden_dims, embed_dims, bias=False)
-        self.picture = nn.Linear(in_dims, embed_dims, bias=False)
+        self.picture = nn.Linear(in_channels, embed_dims, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def context(self, feature_map: Tensor) -> Memory:

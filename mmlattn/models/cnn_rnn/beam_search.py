@@ -58,7 +58,7 @@ def beam_search(
     step: Callable[[Tensor, tuple], tuple[Tensor, tuple]],
     tokens: Tensor,
     state: tuple[Tensor, ...],
-    num_labels: int,
+    num_classes: int,
     *,
     width: int,
     min_len: int = 0,
@@ -84,7 +84,7 @@ def beam_search(
             state. W is 1 at first.
         tokens (Tensor): START, shape (B, 1) long.
         state (tuple[Tensor, ...]): What ``step`` carries from step to step, each (B, 1, ...).
-        num_labels (int): C.
+        num_classes (int): C.
         width (int): Beams; also M, how many paths are returned.
         min_len (int): Fewest labels.
         max_len (int, optional): T, most labels; C where it is more, and by default.
@@ -99,22 +99,22 @@ def beam_search(
     Raises:
         UserError: For numbers out of range, or constraints while the search is compiled or exported.
     """
-    last = _check(num_labels, width, min_len, max_len, end_mode)
+    last = _check(num_classes, width, min_len, max_len, end_mode)
     banks = 1 if constraints is None else _count_banks(constraints)
-    live, finished = _start(tokens, num_labels, width)
+    live, finished = _start(tokens, num_classes, width)
     for t in range(last):
         logits, state = step(tokens, state)
         log_probs = path_log_probs(logits, live.used, may_end=t >= min_len)
         totals = _condition(live.log_probs[..., None] + log_probs, constraints, live.used, last - t)
         if end_mode == 'always':
-            finished = _keep_best(finished, live.paths, totals[..., -1], num_labels)
+            finished = _keep_best(finished, live.paths, totals[..., -1], num_classes)
             totals = totals[..., :-1]
         best, parents, tokens = _extend(totals, width, banks, constraints)
         state = tuple(_pick(part, parents) for part in state)
         live = _append(live, parents, tokens, best)
         if end_mode == 'compete':
-            ended = tokens == num_labels
-            finished = _keep_best(finished, live.paths, best.masked_fill(~ended, DEAD), num_labels)
+            ended = tokens == num_classes
+            finished = _keep_best(finished, live.paths, best.masked_fill(~ended, DEAD), num_classes)
             live = live._replace(log_probs=best.masked_fill(ended, DEAD))
         look = t % CHECK_EVERY == CHECK_EVERY - 1 and not is_traced()
         if look and _decided(live, finished):
@@ -124,8 +124,8 @@ def beam_search(
         log_probs = live.log_probs
         if constraints is not None:
             log_probs = log_probs.masked_fill(~allowed(constraints, live.used, 0)[1], DEAD)
-        finished = _keep_best(finished, live.paths, log_probs, num_labels)
-    return _result(finished, num_labels, last)
+        finished = _keep_best(finished, live.paths, log_probs, num_classes)
+    return _result(finished, num_classes, last)
 
 
 def is_traced() -> bool:
@@ -133,24 +133,24 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
 
 
-def _check(num_labels: int, width: int, min_len: int, max_len: int | None, end_mode: str) -> int:
+def _check(num_classes: int, width: int, min_len: int, max_len: int | None, end_mode: str) -> int:
     """Check the settings; the most labels that a path may have."""
     check_whole('width', width, 1)
-    check_whole('num_labels', num_labels, 1)
+    check_whole('num_classes', num_classes, 1)
     check_whole('min_len', min_len, 0)
     check_choice('end_mode', end_mode, END_MODES)
     if max_len is not None:
         check_whole('max_len', max_len, 0)
-    most = num_labels if max_len is None else min(max_len, num_labels)
+    most = num_classes if max_len is None else min(max_len, num_classes)
     if min_len > most:
         raise UserError(f'min_len must not be above max_len and the number of labels, {most}, got {min_len}')
     return most
 
 
-def _start(tokens: Tensor, num_labels: int, width: int) -> tuple[_Live, _Finished]:
+def _start(tokens: Tensor, num_classes: int, width: int) -> tuple[_Live, _Finished]:
     """One empty path, and no finished ones."""
     paths, alive = tokens[..., None], torch.zeros_like(tokens, dtype=torch.float32)
-    used = torch.zeros_like(paths, dtype=torch.bool).expand(-1, -1, num_labels)
+    used = torch.zeros_like(paths, dtype=torch.bool).expand(-1, -1, num_classes)
     return _Live(paths, alive, used), _Finished(paths.expand(-1, width, -1), (alive + DEAD).expand(-1, width))
 
 
@@ -166,9 +166,7 @@ def _condition(totals: Tensor, constraints: LabelConstraints | None, used: Tenso
 def _count_banks(constraints: LabelConstraints) -> int:
     """How many banks of beams there are: one for each number of present labels that a path can have emitted."""
     if is_traced():
-        raise UserError(
-            'constraints cannot be compiled or exported: how many beams they need depends on them'
-        )
+        raise UserError('constraints cannot be compiled or exported: the number of beams depends on them')
     return 1 + int(constraints.present.sum(dim=1).max())
 
 

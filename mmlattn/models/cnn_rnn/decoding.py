@@ -82,7 +82,7 @@ class Decoding:
             )
 
     @classmethod
-    def from_cfg(cls, cfg: Mapping | None, num_labels: int, without_search: bool = False) -> 'Decoding':
+    def from_cfg(cls, cfg: Mapping | None, num_classes: int, without_search: bool = False) -> 'Decoding':
         """Read ``test_cfg``; of a decoder without a search only ``thr``.
 
         Raises:
@@ -99,24 +99,24 @@ class Decoding:
         if unknown := sorted(settings.keys() - set(names)):
             raise UserError(f'test_cfg has {", ".join(unknown)}; it takes {", ".join(names)}')
         decoding = cls(**settings)
-        longest = num_labels if decoding.max_len is None else decoding.max_len
-        if not decoding.min_len <= longest <= num_labels:
+        longest = num_classes if decoding.max_len is None else decoding.max_len
+        if not decoding.min_len <= longest <= num_classes:
             raise UserError(
                 f'test_cfg needs min_len <= max_len <= num_classes, got min_len={decoding.min_len}, '
-                f'max_len={decoding.max_len}, num_classes={num_labels}'
+                f'max_len={decoding.max_len}, num_classes={num_classes}'
             )
         return decoding
 
     def search(
-        self, decoder: nn.Module, context, num_labels: int, constraints: LabelConstraints | None = None
+        self, decoder: nn.Module, context, num_classes: int, constraints: LabelConstraints | None = None
     ) -> Decoded:
         """Find the best paths; their log-probabilities are below ``ALIVE`` where none meets the constraints."""
         state = decoder.start(context)
         beams = beam_search(
             lambda tokens, state: decoder.step(tokens, state, context),
-            start_tokens(state, num_labels),
+            start_tokens(state, num_classes),
             state,
-            num_labels,
+            num_classes,
             width=self.beam,
             min_len=self.min_len,
             max_len=self.max_len,
@@ -126,12 +126,12 @@ class Decoding:
         paths = beams.paths[:, 0]
         # Best paths are followed no further than to the END of the longest.
         if not is_traced():
-            paths = paths[:, : int((paths < num_labels).any(dim=0).sum()) + 1]
-        tokens = path_inputs(paths, num_labels)
+            paths = paths[:, : int((paths < num_classes).any(dim=0).sum()) + 1]
+        tokens = path_inputs(paths, num_classes)
         if self.score == 'marginal' and not self.fallback:
             scores = marginals(beams)
         else:
-            scores = self._scores(beams, steps_along(decoder, tokens, context, num_labels))
+            scores = self._scores(beams, steps_along(decoder, tokens, context, num_classes))
         if constraints is not None:
             scores = scores.masked_fill(constraints.absent, 0).masked_fill(constraints.present, 1)
         return Decoded(scores, paths, beams.log_probs[:, 0], tokens)
@@ -145,9 +145,9 @@ class Decoding:
             scores = (1 - self.fallback) * marginals(beams) + self.fallback * scores
         return scores
 
-    def run_freely(self, decoder: nn.Module, context, num_labels: int, num_steps: int) -> Decoded:
+    def run_freely(self, decoder: nn.Module, context, num_classes: int, num_steps: int) -> Decoded:
         """Read a decoder of ``align='multi'``: the path has the emitted labels whose score reaches ``thr``."""
-        run = decode_freely(decoder, context, num_labels, num_steps)
+        run = decode_freely(decoder, context, num_classes, num_steps)
         scores = fuse_steps(run.logits[..., :-1]).sigmoid()
-        paths = run.emitted.masked_fill(scores.gather(1, run.emitted) < self.thr, num_labels)
-        return Decoded(scores, paths, None, path_inputs(run.emitted, num_labels))
+        paths = run.emitted.masked_fill(scores.gather(1, run.emitted) < self.thr, num_classes)
+        return Decoded(scores, paths, None, path_inputs(run.emitted, num_classes))

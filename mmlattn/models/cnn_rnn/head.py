@@ -48,7 +48,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
         in_channels (int): D.
         decoder (str | dict): 'joint', the paper's; 'attention'; or a dict with one of them as ``type`` and its
             settings, see ``JointDecoder`` and ``AttentionDecoder``. Another ``type`` is built by the registry, with
-            ``num_labels`` and ``in_dims``, and must have what ``JointDecoder`` has.
+            ``num_classes`` and ``in_channels``, and must have what ``JointDecoder`` has.
         order (str): Order of the labels on a training path. 'freq', the paper's: most frequent in the training set
             first; 'rare': last; 'given': as the data set lists them; 'random': anew each time; 'random_fixed': one
             random order.
@@ -97,10 +97,11 @@ class CNNRNNHead(StoredSettings, BaseModule):
         self.order, self.align, self.aux_bce = order, align, aux_bce
         self.with_evidence = with_evidence
         self.decoding = Decoding.from_cfg(test_cfg, num_classes, without_search=align == 'multi')
-        rules = self.decoding.constraints
-        if rules is not None:
-            rules = read_label_rules(rules, num_classes, where='test_cfg.constraints')
-        self.rules = rules
+        self.rules = None
+        if self.decoding.constraints is not None:
+            self.rules = read_label_rules(
+                self.decoding.constraints, num_classes, where='test_cfg.constraints'
+            )
         self.decoder = _build_decoder(decoder, num_classes, in_channels)
         self.aux = nn.Linear(in_channels, num_classes) if aux_bce else None
         self._config_rank = _config_rank(order, label_freq, num_classes)
@@ -270,33 +271,33 @@ def _check_found(log_probs: Tensor, data_samples: Sequence[DataSample]) -> None:
             )
 
 
-def _build_decoder(cfg: str | Mapping, num_labels: int, in_dims: int) -> nn.Module:
+def _build_decoder(cfg: str | Mapping, num_classes: int, in_channels: int) -> nn.Module:
     settings = dict(type=cfg) if isinstance(cfg, str) else dict(cfg)
     kind = settings.pop('type', None)
     if not isinstance(kind, str):
         raise UserError(f"decoder needs a type, 'joint' or 'attention', got {cfg!r}")
     if kind in DECODERS:
         try:
-            return DECODERS[kind](num_labels, in_dims, **settings)
+            return DECODERS[kind](num_classes, in_channels, **settings)
         except TypeError as error:
             raise UserError(f'decoder {kind!r}: {error}') from error
     if MODELS.get(kind) is None:
         raise UserError(f"decoder must be 'joint', 'attention' or a registered class, got {kind!r}")
-    return MODELS.build(dict(type=kind, num_labels=num_labels, in_dims=in_dims, **settings))
+    return MODELS.build(dict(type=kind, num_classes=num_classes, in_channels=in_channels, **settings))
 
 
-def _config_rank(order: str, label_freq: Sequence[float] | None, num_labels: int) -> Tensor | None:
+def _config_rank(order: str, label_freq: Sequence[float] | None, num_classes: int) -> Tensor | None:
     """The ranking of the labels, (C,) long, as far as the config says it."""
     if order == 'random_fixed':
-        return torch.randperm(num_labels, generator=torch.Generator('cpu').manual_seed(0), device='cpu')
+        return torch.randperm(num_classes, generator=torch.Generator('cpu').manual_seed(0), device='cpu')
     if label_freq is None:
         return None
     try:
         counts = torch.as_tensor(label_freq, dtype=torch.float64, device='cpu')
-        if counts.shape != (num_labels,) or not (counts >= 0).all():
-            raise UserError(f'shape {tuple(counts.shape)}')
     except (TypeError, ValueError) as error:
+        raise UserError(f'label_freq must be {num_classes} numbers, got {label_freq!r}') from error
+    if counts.shape != (num_classes,) or not (counts >= 0).all():
         raise UserError(
-            f'label_freq must be {num_labels} numbers of 0 or more, got {label_freq!r} ({error})'
-        ) from error
+            f'label_freq must be {num_classes} numbers of 0 or more, got {label_freq!r}, shape {tuple(counts.shape)}'
+        )
     return frequency_rank(counts)

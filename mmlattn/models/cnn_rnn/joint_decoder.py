@@ -26,20 +26,20 @@ __all__ = ['JointDecoder', 'LabelEmbedding', 'SingleStateCell']
 class LabelEmbedding(nn.Module):
     """U: a row for each of C labels, for END = C, which is scored, and for START = C + 1, which is only read."""
 
-    def __init__(self, num_labels: int, dims: int) -> None:
+    def __init__(self, num_classes: int, dims: int) -> None:
         super().__init__()
-        self.num_labels = num_labels
-        self.table = nn.Embedding(num_labels + 2, dims)
+        self.num_classes = num_classes
+        self.table = nn.Embedding(num_classes + 2, dims)
         # From zeros relu would pass nothing and no gradient would reach them.
         nn.init.normal_(self.table.weight, std=0.1)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """W = U e: (...) long of 0 ... C + 1 to (..., dims)."""
+        """The embedding w = U e: (...) long of 0 ... C + 1 to (..., dims)."""
         return self.table(tokens)
 
     def score(self, x: Tensor) -> Tensor:
-        """S = U' x: (..., dims) to raw scores (..., C + 1) of the labels and END."""
-        return nn.functional.linear(x, self.table.weight[: self.num_labels + 1])
+        """Raw scores s = U' x of the labels and END: (..., dims) to (..., C + 1)."""
+        return nn.functional.linear(x, self.table.weight[: self.num_classes + 1])
 
 
 class SingleStateCell(LSTMCell):
@@ -75,8 +75,8 @@ class JointDecoder(nn.Module):
     """One label after another, from a picture's feature vector.
 
     Args:
-        num_labels (int): C.
-        in_dims (int): Width of the feature I.
+        num_classes (int): C.
+        in_channels (int): Width of the feature I.
         embed_dims (int): Width of the joint space.
         hidden_dims (int): H.
         cell (str): 'lstm', the usual one, or 'paper', see :class:`SingleStateCell`.
@@ -93,8 +93,8 @@ class JointDecoder(nn.Module):
 
     def __init__(
         self,
-        num_labels: int,
-        in_dims: int,
+        num_classes: int,
+        in_channels: int,
         *,
         embed_dims: int = 64,
         hidden_dims: int = 512,
@@ -115,18 +115,20 @@ class JointDecoder(nn.Module):
         self.settings = dict(cell=cell, gate_act=gate_act, image_into=image_into)
         self.image_into = image_into
         self.hidden_dims = hidden_dims
-        self.labels = LabelEmbedding(num_labels, embed_dims)
+        self.labels = LabelEmbedding(num_classes, embed_dims)
         if cell == 'paper':
             self.cell = SingleStateCell(embed_dims, hidden_dims, gate_act)
         else:
             self.cell = LSTMCell(embed_dims, hidden_dims, cell_out='tanh')
         # U_o and U_I.
         self.history = nn.Linear(hidden_dims, embed_dims, bias=False)
-        self.picture = nn.Linear(in_dims, 2 * hidden_dims if image_into == 'init' else embed_dims, bias=False)
+        self.picture = nn.Linear(
+            in_channels, 2 * hidden_dims if image_into == 'init' else embed_dims, bias=False
+        )
         self.dropout = nn.Dropout(dropout)
 
     def context(self, feature: Tensor) -> Tensor:
-        """U_I I, which is the same at every step: (B, in_dims) to (B, 1, embed_dims); for 'init' (B, 1, 2 H)."""
+        """U_I I, which is the same at every step: (B, in_channels) to (B, 1, embed_dims); for 'init' (B, 1, 2 H)."""
         with full_precision(feature):
             return self.dropout(self.picture(feature.to(self.picture.weight.dtype)))[:, None]
 

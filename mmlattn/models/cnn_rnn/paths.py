@@ -35,14 +35,14 @@ def frequency_rank(counts: Tensor) -> Tensor:
     return counts.argsort(descending=True, stable=True).argsort()
 
 
-def listed_keys(lists: list[Tensor], num_labels: int) -> Tensor:
+def listed_keys(lists: list[Tensor], num_classes: int) -> Tensor:
     """Keys (B, C) for ``path_targets`` that keep the order of B lists (n,) long, and the first of duplicates."""
     # Padding is written into a column of its own, which is then dropped.
-    listed = pad_sequence(lists, batch_first=True, padding_value=num_labels).long()
+    listed = pad_sequence(lists, batch_first=True, padding_value=num_classes).long()
     batch, longest = listed.shape
     positions = torch.arange(longest, device=listed.device).expand(batch, -1)
-    keys = listed.new_full((batch, num_labels + 1), longest)
-    return keys.scatter_reduce(1, listed, positions, reduce='amin')[:, :num_labels]
+    keys = listed.new_full((batch, num_classes + 1), longest)
+    return keys.scatter_reduce(1, listed, positions, reduce='amin')[:, :num_classes]
 
 
 def path_targets(labels: Tensor, keys: Tensor) -> Tensor:
@@ -61,15 +61,15 @@ def path_targets(labels: Tensor, keys: Tensor) -> Tensor:
     return paths.masked_fill(step > counts, IGNORE)
 
 
-def path_inputs(targets: Tensor, num_labels: int) -> Tensor:
+def path_inputs(targets: Tensor, num_classes: int) -> Tensor:
     """What a decoder reads to emit ``targets`` (B, T): START, then each target; END again behind the end."""
     emitted = targets[:, :-1]
-    return F.pad(emitted.masked_fill(emitted == IGNORE, num_labels), (1, 0), value=num_labels + 1)
+    return F.pad(emitted.masked_fill(emitted == IGNORE, num_classes), (1, 0), value=num_classes + 1)
 
 
-def emitted_before(tokens: Tensor, num_labels: int) -> Tensor:
+def emitted_before(tokens: Tensor, num_classes: int) -> Tensor:
     """Which labels are among the tokens read up to each step, so that they may not come again: (B, T, C) bool."""
-    read = tokens[..., None] == torch.arange(num_labels, device=tokens.device)
+    read = tokens[..., None] == torch.arange(num_classes, device=tokens.device)
     # Exporters add up no bools.
     return read.long().cumsum(dim=1) > 0
 
@@ -85,9 +85,9 @@ def path_log_probs(logits: Tensor, before: Tensor, may_end: bool = True) -> Tens
     return widen(logits).masked_fill(blocked, DEAD).log_softmax(dim=-1).masked_fill(blocked, DEAD)
 
 
-def start_tokens(state: tuple[Tensor, ...], num_labels: int) -> Tensor:
+def start_tokens(state: tuple[Tensor, ...], num_classes: int) -> Tensor:
     """START for each picture, (B, 1) long, for a decoder in its first state."""
-    return torch.full_like(state[0][..., 0], num_labels + 1, dtype=torch.long)
+    return torch.full_like(state[0][..., 0], num_classes + 1, dtype=torch.long)
 
 
 def follow_paths(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
@@ -99,9 +99,9 @@ def follow_paths(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
     return widen(torch.cat(logits, dim=1))
 
 
-def steps_along(decoder: nn.Module, tokens: Tensor, context, num_labels: int) -> Tensor:
+def steps_along(decoder: nn.Module, tokens: Tensor, context, num_classes: int) -> Tensor:
     """``path_log_probs`` of each step when a decoder reads ``tokens`` (B, T): (B, T, C + 1)."""
-    return path_log_probs(follow_paths(decoder, tokens, context), emitted_before(tokens, num_labels))
+    return path_log_probs(follow_paths(decoder, tokens, context), emitted_before(tokens, num_classes))
 
 
 def path_loss(decoder: nn.Module, context, labels: Tensor, keys: Tensor) -> Tensor:
@@ -122,11 +122,11 @@ class FreeRun(NamedTuple):
     before: Tensor
 
 
-def decode_freely(decoder: nn.Module, context, num_labels: int, num_steps: int) -> FreeRun:
+def decode_freely(decoder: nn.Module, context, num_classes: int, num_steps: int) -> FreeRun:
     """Let a decoder read its own best label at each of T steps, END aside and none of them twice."""
     state = decoder.start(context)
-    token, logits, emitted, chosen = start_tokens(state, num_labels), [], [], []
-    every = torch.arange(num_labels, device=token.device)
+    token, logits, emitted, chosen = start_tokens(state, num_classes), [], [], []
+    every = torch.arange(num_classes, device=token.device)
     before = (token == every)[:, None]
     for _ in range(num_steps):
         scores, state = decoder.step(token, state, context)
@@ -147,11 +147,11 @@ def path_attention(decoder: nn.Module, tokens: Tensor, context) -> Tensor:
     return widen(torch.cat(weights, dim=1))
 
 
-def label_attention(looks: Tensor, emitted: Tensor, num_labels: int) -> Tensor:
+def label_attention(looks: Tensor, emitted: Tensor, num_classes: int) -> Tensor:
     """Where the step looked that was first to emit each label: (B, C, N), all zero for labels never emitted.
 
     ``looks`` (B, T, N) come from ``path_attention``; ``emitted`` (B, T) long is the token of each step.
     """
-    hits = emitted[..., None] == torch.arange(num_labels, device=looks.device)
+    hits = emitted[..., None] == torch.arange(num_classes, device=looks.device)
     first = hits & (hits.long().cumsum(dim=1) == 1)
     return first.to(looks.dtype).transpose(1, 2) @ looks

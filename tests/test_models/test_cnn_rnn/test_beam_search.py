@@ -18,15 +18,15 @@ BUCKETS = 1009
 class PrefixModel:
     """Random logits for every image and prefix; each part of the state alone knows half of what decides them."""
 
-    def __init__(self, images, num_labels, scale=1.5, seed=0, dtype=torch.float64):
+    def __init__(self, images, num_classes, scale=1.5, seed=0, dtype=torch.float64):
         generator = torch.Generator().manual_seed(seed)
-        shape = (2, images, BUCKETS, num_labels + 1)
+        shape = (2, images, BUCKETS, num_classes + 1)
         self.tables = torch.randn(shape, generator=generator, dtype=dtype) * scale
-        self.num_labels, self.calls = num_labels, 0
+        self.num_classes, self.calls = num_classes, 0
 
     def start(self):
         images = self.tables.shape[1]
-        tokens = torch.full((images, 1), self.num_labels + 1)
+        tokens = torch.full((images, 1), self.num_classes + 1)
         return tokens, (torch.zeros_like(tokens), torch.zeros(images, 1, 2, 3, dtype=torch.long))
 
     def step(self, tokens, state):
@@ -41,7 +41,7 @@ class PrefixModel:
 
         def of(prefix):
             first = second = 0
-            for token in (self.num_labels + 1, *prefix):
+            for token in (self.num_classes + 1, *prefix):
                 first = (first * 31 + token + 1) % BUCKETS
                 second = (second * 37 + token * token + 3) % BUCKETS
             return (self.tables[0, image, first] + self.tables[1, image, second]).tolist()
@@ -49,28 +49,28 @@ class PrefixModel:
         return of
 
     def search(self, **options):
-        return beam_search(self.step, *self.start(), self.num_labels, **options)
+        return beam_search(self.step, *self.start(), self.num_classes, **options)
 
 
-def masks(rows, num_labels):
+def masks(rows, num_classes):
     """Lists of labels as (B, C) bool."""
-    out = torch.zeros(len(rows), num_labels, dtype=torch.bool)
+    out = torch.zeros(len(rows), num_classes, dtype=torch.bool)
     for row, labels in zip(out, rows, strict=True):
         row[list(labels)] = True
     return out
 
 
-def rules(images, num_labels, present=None, absent=None, exclusive=(), parents=None):
+def rules(images, num_classes, present=None, absent=None, exclusive=(), parents=None):
     """Constraints from lists for each image, pairs, and a dict from labels to all they need."""
     none = [()] * images
     partners = [
         [*(b for a, b in exclusive if a == i), *(a for a, b in exclusive if b == i)]
-        for i in range(num_labels)
+        for i in range(num_classes)
     ]
-    needed = [(parents or {}).get(i, ()) for i in range(num_labels)]
+    needed = [(parents or {}).get(i, ()) for i in range(num_classes)]
     constraints = LabelConstraints(
-        *(masks(rows or none, num_labels) for rows in (present, absent)),
-        *(masks(rows, num_labels) for rows in (partners, needed)),
+        *(masks(rows or none, num_classes) for rows in (present, absent)),
+        *(masks(rows, num_classes) for rows in (partners, needed)),
     )
     return implied(constraints)
 

@@ -14,8 +14,8 @@ from mmlattn.models.cnn_rnn.paths import (
 )
 
 
-def sets(lists, num_labels):
-    labels = torch.zeros(len(lists), num_labels, dtype=torch.bool)
+def sets(lists, num_classes):
+    labels = torch.zeros(len(lists), num_classes, dtype=torch.bool)
     for row, listed in zip(labels, lists, strict=True):
         row[listed] = True
     return labels
@@ -44,26 +44,26 @@ def test_equally_frequent_labels_keep_their_index():
     assert frequency_rank(counts.double()).argsort().tolist() == expected
 
 
-def random_labels(batch=50, num_labels=12):
+def random_labels(batch=50, num_classes=12):
     generator = torch.Generator().manual_seed(0)
     shares = torch.rand(batch, 1, generator=generator)
-    return torch.rand(batch, num_labels, generator=generator) < shares, generator
+    return torch.rand(batch, num_classes, generator=generator) < shares, generator
 
 
 @pytest.mark.parametrize('kind', ['one order', 'an order of each image', 'ranks', 'all keys equal'])
 def test_paths_are_those_of_the_loop(kind):
     labels, generator = random_labels()
-    batch, num_labels = labels.shape
+    batch, num_classes = labels.shape
     keys = {
-        'one order': torch.rand(num_labels, generator=generator),
-        'an order of each image': torch.rand(batch, num_labels, generator=generator),
-        'ranks': torch.randperm(num_labels, generator=generator),
-        'all keys equal': torch.zeros(num_labels),
+        'one order': torch.rand(num_classes, generator=generator),
+        'an order of each image': torch.rand(batch, num_classes, generator=generator),
+        'ranks': torch.randperm(num_classes, generator=generator),
+        'all keys equal': torch.zeros(num_classes),
     }[kind]
     expected = []
     for row, row_keys in zip(labels, keys.expand(batch, -1), strict=True):
         path = sorted(row.nonzero()[:, 0].tolist(), key=lambda label: (row_keys[label], label))
-        expected.append([*path, num_labels])
+        expected.append([*path, num_classes])
     longest = max(map(len, expected))
     expected = [path + [IGNORE] * (longest - len(path)) for path in expected]
     assert path_targets(labels, keys).tolist() == expected
