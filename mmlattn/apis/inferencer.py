@@ -23,6 +23,7 @@ from mmlattn.structures.frames import check_frame
 from mmlattn.structures.known_labels import KnownLabels, set_known_labels
 from mmlattn.structures.label_rules import LabelRules
 from mmlattn.structures.labels import select_labels
+from mmlattn.utils.arrays import as_array
 from mmlattn.utils.checkpoint import safe_loading
 from mmlattn.utils.errors import UserError
 
@@ -190,9 +191,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             result['pred_classes'] = [self.classes[label] for label in labels]
         for field in (field for field in EVIDENCE_FIELDS if field in sample):
             value = sample.get(field)
-            result[field] = (
-                [v.cpu().numpy() for v in value] if isinstance(value, list) else value.cpu().numpy()
-            )
+            result[field] = [as_array(v) for v in value] if isinstance(value, list) else as_array(value)
         return result
 
 
@@ -208,10 +207,10 @@ def resolve_threshold(
     threshold: float | Sequence[float] | Mapping[str, float] | None,
     num_classes: int,
     classes: Sequence[str] | None = None,
-) -> Tensor:
+) -> Tensor | None:
     """The threshold of each of C classes, (C,), from one for all, a list, or a mapping with 0.5 for the others."""
     if threshold is None:
-        return torch.zeros(num_classes)
+        return None
     if isinstance(threshold, Mapping):
         unknown = set(threshold) - set(classes or ())
         if unknown:

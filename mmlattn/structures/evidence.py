@@ -172,13 +172,20 @@ def _check_places(sample: Any, places: Mapping[str, np.ndarray]) -> None:
     else:
         cells = (*sizes['attention_maps'][1:], 1, 1)[:2]
         expected = dict(attention_maps=(classes, *(max(side, 1) for side in cells)))
+    _check_sizes(
+        sample,
+        sizes,
+        expected,
+        f'for the {classes} classes of its scores and labels: set model.head.num_classes to the number of classes of '
+        'the data set, and give every region its row of scores',
+    )
+
+
+def _check_sizes(sample: Any, sizes: Mapping[str, tuple], expected: Mapping[str, tuple], reason: str) -> None:
     if sizes != expected:
-        got, wanted = (' and '.join(f'{f} {size}' for f, size in x.items()) for x in (sizes, expected))
-        raise UserError(
-            f'{sample.get("img_path", "a sample")} has {got}, expected {wanted} for the {classes} classes of its '
-            'scores and labels: set model.head.num_classes to the number of classes of the data set, and give '
-            'every region its row of scores'
-        )
+        got, wanted = (', '.join(f'{field} {size}' for field, size in x.items()) for x in (sizes, expected))
+        name = sample.get('img_path', 'a sample')
+        raise UserError(f'{name} has {got or "no scores"}, expected {wanted} {reason}')
 
 
 def _check_finite(sample: Any, values: Mapping[str, np.ndarray]) -> None:
@@ -198,13 +205,8 @@ def read_scale_scores(sample: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if looks == 1:
         # There is nothing to be said together.
         found.setdefault('fused_scores', np.empty((0, classes)))
-    if {field: scores.shape for field, scores in found.items()} != expected:
-        got = ', '.join(f'{field} {scores.shape}' for field, scores in found.items()) or 'no scores'
-        wanted = ', '.join(f'{field} {shape}' for field, shape in expected.items())
-        raise UserError(
-            f'{sample.get("img_path", "a sample")} has {got}, expected of {looks} looks {wanted}: use the '
-            'predictions of one model'
-        )
+    sizes = {field: scores.shape for field, scores in found.items()}
+    _check_sizes(sample, sizes, expected, f'for {looks} looks: use the predictions of one model')
     _check_finite(sample, found)
     return tuple(found[field] for field in fields)
 

@@ -25,12 +25,7 @@ def check_targets(targets) -> np.ndarray:
 
 
 def check_scores(scores, targets) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and targets as arrays, targets as int8.
-
-    Raises:
-        UserError: If they are empty, not both (N, C), a target is none of 1, 0 and -1, or the scores hold NaN
-            or infinity.
-    """
+    """Both as arrays, targets as int8; raises ``UserError`` unless they are (N, C) and the scores finite."""
     scores, targets = as_array(scores), check_targets(targets)
     if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
         raise UserError(

@@ -28,16 +28,16 @@ def scale_accuracy(
         topk (int): So many classes may be named.
 
     Returns:
-        dict[str, float]: ``'1'``, ``'2'`` ..., ``'1+2'``, ``'1+2+3'`` ... and ``'gain'``: on all pictures, what the
-        scales that looked say together, which is scale 1 where no other looked, less scale 1.
+        dict[str, float]: ``scale_1``, ``scale_2`` ..., ``scale_1+2``, ``scale_1+2+3`` ... and ``gain``: on all
+        pictures, what the scales that looked say together, which is scale 1 where no other looked, less scale 1.
     """
     alone, together = ([ranks < topk for ranks in rows] for rows in (scales, fused))
     most = max(map(len, alone))
-    accuracy = {str(scale + 1): _mean_at(alone, scale) for scale in range(most)}
+    accuracy = {f'scale_{scale + 1}': _mean_at(alone, scale) for scale in range(most)}
     for scale in range(1, most):
-        accuracy['+'.join(str(s + 1) for s in range(scale + 1))] = _mean_at(together, scale - 1)
+        accuracy['scale_' + '+'.join(str(s + 1) for s in range(scale + 1))] = _mean_at(together, scale - 1)
     last = [t[-1] if len(t) else a[0] for a, t in zip(alone, together, strict=True)]
-    return accuracy | dict(gain=float(np.mean(last)) - accuracy['1'])
+    return accuracy | dict(gain=float(np.mean(last)) - accuracy['scale_1'])
 
 
 def _mean_at(rows: Sequence[np.ndarray], index: int) -> float:

@@ -1,6 +1,7 @@
 """A table with one row for each class, in the log and in a file."""
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from mmlattn.utils.errors import UserError
 
@@ -60,9 +61,7 @@ def _rows(per_class: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[d
 
 
 def _render(rows: list[dict]) -> str:
-    table = Table()
-    for column in rows[0]:
-        table.add_column(column, justify='left' if column == 'label' else 'right')
+    table = Table('label', *(Column(name, justify='right') for name in rows[0] if name != 'label'))
     for row in rows:
         values = ('-' if v is None else f'{v:.2f}' if isinstance(v, float) else str(v) for v in row.values())
         table.add_row(*values)
@@ -75,10 +74,8 @@ def _render(rows: list[dict]) -> str:
 def _write(path: Path, rows: list[dict], metrics: Mapping[str, float]) -> Path:
     """Write the report under the first free name of path, path_1, path_2 ..."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    free, number = path, 0
-    while free.exists():
-        number += 1
-        free = path.with_stem(f'{path.stem}_{number}')
+    numbered = (path.with_stem(f'{path.stem}_{number}') for number in itertools.count(1))
+    free = next(name for name in itertools.chain([path], numbered) if not name.exists())
     with free.open('x', newline='', encoding='utf-8') as file:
         if path.suffix == '.json':
             summary = {name: None if math.isnan(value) else value for name, value in metrics.items()}

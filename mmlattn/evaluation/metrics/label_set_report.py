@@ -22,9 +22,8 @@ class LabelSetReport(TableMetric):
     """How well the labels that a model decided on fit the true ones, as sets.
 
     Each data sample needs ``pred_label`` (n,), indices in any order, maybe none, and a ground truth as
-    :class:`MultiLabelReport` reads it; scores play no part. Ignored labels count neither for nor against. One result
-    is kept for each sample, so that evaluation on several processes is exact. Under the prefix ``label-set/``, shares
-    in percent:
+    ``mmlattn/structures/labels.py`` reads it. Ignored labels count neither for nor against. One result is kept for
+    each sample, so that evaluation on several processes is exact. Under the prefix ``label-set/``, shares in percent:
 
     * ``CP CR CF1 OP OR OF1 macro_F1``: precision, recall and F1, per class and overall.
     * ``exact``: images whose set is exactly right; ``sample_F1``: mean F1 of an image, 100 if both sets are empty.
@@ -41,10 +40,6 @@ class LabelSetReport(TableMetric):
     Args:
         num_classes (int, optional): C. By default that of the data set's ``classes`` or else of ``pred_score``.
         **kwargs: ``per_class`` and ``out_file`` of :class:`TableMetric`, and those of mmengine's ``BaseMetric``.
-
-    Raises:
-        UserError: On a bad option here; later, if a sample lacks a field, a label lies outside the classes, or their
-            number is not known or told in two ways.
     """
 
     default_prefix = 'label-set'

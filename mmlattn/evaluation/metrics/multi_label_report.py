@@ -25,17 +25,16 @@ __all__ = ['MultiLabelReport']
 class MultiLabelReport(TableMetric):
     """mAP, and per-class and overall precision, recall and F1 at a threshold and at top-k, in one pass.
 
-    Values are in percent, as in mmpretrain. Names, under the prefix ``multi-label/``: ``mAP CP CR CF1 OP OR OF1
-    macro_F1``; all but mAP again with ``_top3`` (the three best labels of each image, whatever their score) and
-    ``_top3_thr`` (those of them that also reach the threshold, which is what CSRA's and ML-GCN's code call
-    "top-3"); and ``absent_classes``, the number of classes without a positive. Such classes have no AP and no
-    recall and stay out of every mean over classes. The definitions and their sources stand in
-    ``mmlattn/evaluation/functional/multi_label.py``, next to the conventions of other codes.
+    In percent, under the prefix ``multi-label/``: ``mAP CP CR CF1 OP OR OF1 macro_F1``; all but mAP again with
+    ``_top3`` (the three best labels of each image, whatever their score) and ``_top3_thr`` (those of them that also
+    reach the threshold, which is what CSRA's and ML-GCN's code call "top-3"); and ``absent_classes``, the number of
+    classes without a positive, which stay out of every mean over classes. Definitions, sources and the conventions of
+    other codes stand in ``mmlattn/evaluation/functional/multi_label.py``.
 
-    Each data sample needs ``pred_score`` (C,), and ``gt_label`` (indices) or ``gt_score`` (C,) of 1, 0 and -1.
-    Labels in ``gt_label_ignore`` or VOC's ``gt_label_difficult`` that are not in ``gt_label`` are ignored; to
-    reach the metric these fields must be among ``meta_keys`` or ``algorithm_keys`` of ``PackInputs``. One
-    result is kept for each sample, so that evaluation on several processes is exact.
+    Each data sample needs ``pred_score`` (C,) and a ground truth as ``mmlattn/structures/labels.py`` reads it. To
+    reach the metric, ``gt_label_ignore`` or VOC's ``gt_label_difficult`` must be among ``meta_keys`` or
+    ``algorithm_keys`` of ``PackInputs``. One result is kept for each sample, so that evaluation on several processes
+    is exact.
 
     Args:
         threshold (float): A label is predicted where its score is at least this.
@@ -46,9 +45,6 @@ class MultiLabelReport(TableMetric):
             an image names only its 10 best labels, averaged over images or over classes; see
             ``mmlattn/evaluation/functional/ranking.py``.
         **kwargs: ``per_class`` and ``out_file`` of :class:`TableMetric`, and those of mmengine's ``BaseMetric``.
-
-    Raises:
-        UserError: On a bad option here; later, if a sample lacks a field or a label lies outside the classes.
     """
 
     default_prefix = 'multi-label'

@@ -41,12 +41,9 @@ class RegionQuality(BaseMetric):
     Args:
         center_crop (bool): Whether the test pipeline ends with ``CenterCrop`` after a resize, as for CUB: true boxes
             are moved into the crop, cut at its borders, and left out if less than 10 % of their area remains. A crop
-            of another place cannot be told from one of the middle. Without it cropped pictures are refused.
+            of another place cannot be told from one of the middle. Without it cropped pictures are refused, flipped
+            and padded ones always.
         **kwargs: Of mmengine's ``BaseMetric``.
-
-    Raises:
-        UserError: During evaluation, if a sample lacks a field, was flipped, padded or, without ``center_crop``,
-            cropped.
     """
 
     default_prefix = 'regions'

@@ -34,9 +34,6 @@ class ScaleAccuracy(BaseMetric):
         topk (Sequence[int]): Numbers of classes that may be named; those above 1 add ``_top5`` and the like to the
             names.
         **kwargs: Of mmengine's ``BaseMetric``.
-
-    Raises:
-        UserError: On a bad option here; later, if a sample lacks a field, or its fields do not fit each other.
     """
 
     default_prefix = 'scales'
@@ -60,11 +57,8 @@ class ScaleAccuracy(BaseMetric):
         metrics = {}
         for k in self.topk:
             suffix = '' if k == 1 else f'_top{k}'
-            values = scale_accuracy(scales, fused, k)
-            gain = values.pop('gain')
-            metrics[f'output{suffix}'] = 100 * float(np.mean(np.array(output) < k))
-            metrics |= {f'scale_{name}{suffix}': 100 * value for name, value in values.items()}
-            metrics[f'gain{suffix}'] = 100 * gain
+            values = dict(output=float(np.mean(np.array(output) < k))) | scale_accuracy(scales, fused, k)
+            metrics |= {name + suffix: 100 * value for name, value in values.items()}
         looks = np.array([len(ranks) for ranks in scales])
         counts = {f'scale_{k}_pictures': int((looks >= k).sum()) for k in range(2, looks.max() + 1)}
         return metrics | counts | dict(mean_scales=float(looks.mean()))
