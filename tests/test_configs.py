@@ -137,6 +137,18 @@ def test_hooks_of_the_runtime_are_written_once():
             assert hook not in path.read_text() or path.name == 'default_runtime.py', path
 
 
+def test_config_of_the_page_for_your_own_list(tmp_path):
+    page = (FOLDER.parent / 'docs/datasets.md').read_text()
+    code = page.split('## Your own list')[1].split('```python\n')[1].split('```')[0]
+    (tmp_path / 'mine.py').write_text(code.replace("'_base_/", f"'{FOLDER}/_base_/"))
+    cfg = Config.fromfile(tmp_path / 'mine.py')
+    for loader, pipeline in zip(LOADERS, ('train', 'test', 'test'), strict=True):
+        dataset = cfg[loader].dataset
+        assert dataset.type == 'mmlattn.PlainMultiLabel' and dataset.data_root == 'data/mine/'
+        assert dataset.pipeline == cfg[f'{pipeline}_pipeline']
+    assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == 3
+
+
 def test_root_registry_builds_our_models():
     assert ROOT_MODELS.get('mmlattn.CSRAHead')
 
