@@ -97,13 +97,13 @@ class Case:
         return model.parse_losses(model.loss(x, samples))[0]
 
 
+def classifier(head: dict, neck: dict | None = None) -> dict:
+    return dict(type='mmpretrain.ImageClassifier', backbone=BACKBONE, neck=neck, head=head)
+
+
 def csra() -> Case:
     head = dict(type='mmlattn.CSRAHead', **SIZES, num_heads=4, lam=0.5, bias=True)
     return Case(classifier(head), dynamo=True)
-
-
-def classifier(head: dict, neck: dict | None = None) -> dict:
-    return dict(type='mmpretrain.ImageClassifier', backbone=BACKBONE, neck=neck, head=head)
 
 
 def ran(*, dynamo: bool = False, **settings) -> Case:

@@ -76,30 +76,39 @@ def batch(case: Case, rank: int, step: int) -> tuple[Tensor, list[list[int]]]:
     return case.pictures(2, seed=10 * step + rank).double(), case.labels(rank)
 
 
+def train_wrapped(case: Case, rank: int) -> list[dict[str, Tensor]]:
+    """Weights after the usual steps, then after as many in which rank 1 gets no labels at all."""
+    model = case.build().double().train()
+    if rank:
+        # Ranks begin with different weights, which the wrapper must settle.
+        with torch.no_grad():
+            next(model.parameters()).add_(1)
+    # It does not look for unused parameters, and complains of one in the second step.
+    wrapped = DistributedDataParallel(
+        Loss(case, model), broadcast_buffers=not normalises_batches(model), find_unused_parameters=False
+    )
+    optimizer, states = optimizer_of(case, model), []
+    for without_labels in (False, True):
+        for step in range(STEPS):
+            x, labels = batch(case, rank, step)
+            if without_labels and rank and not case.one_label:
+                labels = [[], []]
+            optimizer.zero_grad()
+            wrapped(x, labels).backward()
+            optimizer.step()
+        states.append({key: value.clone() for key, value in model.state_dict().items()})
+    return states
+
+
 def train_one_rank(rank, folder):
-    """Ranks begin with different weights, which the wrapper must settle; in the end rank 1 gets no labels at all."""
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=PROCESSES)
     states = {}
     for name, case in CASES.items():
-        model = case.build().double().train()
-        if rank:
-            with torch.no_grad():
-                next(model.parameters()).add_(1)
-        # It does not look for unused parameters, and would complain of one in the second step.
-        wrapped = DistributedDataParallel(
-            Loss(case, model), broadcast_buffers=not normalises_batches(model), find_unused_parameters=False
-        )
-        optimizer, states[name] = optimizer_of(case, model), []
-        for without_labels in (False, True):
-            for step in range(STEPS):
-                x, labels = batch(case, rank, step)
-                if without_labels and rank and not case.one_label:
-                    labels = [[], []]
-                optimizer.zero_grad()
-                wrapped(x, labels).backward()
-                optimizer.step()
-            states[name].append({key: value.clone() for key, value in model.state_dict().items()})
+        try:
+            states[name] = train_wrapped(case, rank)
+        except Exception as error:
+            raise AssertionError(f'two processes cannot train {name}') from error
     torch.save(states, f'{folder}/{rank}.pth')
     dist.destroy_process_group()
 
