@@ -138,7 +138,11 @@ def test_evidence_is_found_or_chosen():
         (REGIONS | dict(region_scores=torch.ones(1, 0)), 'auto', r'\(1, 0\), .* \(1, 1\) for the 1 classes'),
         (REGIONS | dict(pred_score=torch.ones(2)), 'auto', r'\(1, 1\), .* \(1, 2\) for the 2 classes'),
         (REGIONS | dict(regions=torch.ones(1, 5)), 'auto', r'regions \(1, 5\), .* expected regions \(1, 4\)'),
-        (dict(regions=torch.ones(0, 4), region_scores=torch.ones(0, 1)), 'auto', r'regions \(0, 4\), .* expected regions \(1, 4\)'),
+        (
+            dict(regions=torch.ones(0, 4), region_scores=torch.ones(0, 1)),
+            'auto',
+            r'regions \(0, 4\), .* expected regions \(1, 4\)',
+        ),
         (dict(attention_maps=MAPS[:0]), 'auto', r'maps \(0, 1, 2\), expected attention_maps \(1, 1, 2\)'),
         (dict(attention_maps=MAPS[..., :0]), 'auto', r'\(1, 1, 0\), expected attention_maps \(1, 1, 1\)'),
         (dict(attention_maps=MAPS[0]), 'auto', r'maps \(1, 2\), expected attention_maps \(1, 2, 1\)'),

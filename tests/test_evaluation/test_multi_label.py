@@ -7,7 +7,7 @@ from mmpretrain.evaluation import AveragePrecision, MultiLabelMetric
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from mmlattn.evaluation.functional.multi_label import average_precision, label_counts, multi_label_report
-from mmlattn.models import STLSTMHead
+from mmlattn.models import CSRAHead, STLSTMHead
 
 # What the CSRA code prints for these scores; 1 present, 0 absent, -1 ignored.
 SCORES = np.array([[0.9, 0.8, 0.1], [0.7, 0.2, 0.6], [0.1, 0.6, 0.9], [0.8, 0.3, 0.4]])
@@ -138,10 +138,10 @@ def test_fewer_classes_than_k():
 def test_top3_of_tied_scores_are_those_that_a_head_selects():
     rng = np.random.default_rng(0)
     scores, targets = rng.random((200, 9)).round(1).astype(np.float32), rng.random((200, 9)) < 0.4
-    head = STLSTMHead(num_classes=9, in_channels=4, topk=3)
+    heads = STLSTMHead(9, 4, topk=3), CSRAHead(9, 4, num_heads=1, lam=0.1, topk=3)
     for row, target in zip(scores, targets, strict=True):
-        labels = head.select(torch.from_numpy(row[None]))[0].tolist()
-        assert labels == sorted(np.argsort(-row, kind='stable')[:3].tolist())
+        labels, again = (head.select(torch.from_numpy(row[None]))[0].tolist() for head in heads)
+        assert labels == again == sorted(np.argsort(-row, kind='stable')[:3].tolist())
         hits = target[labels].sum()
         report = multi_label_report(row[None], target[None]).summary
         assert report['OP_top3'] == pytest.approx(hits / 3)

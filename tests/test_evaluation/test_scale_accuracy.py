@@ -109,7 +109,10 @@ COMPLETE = make_sample(1, 1, [0, 1], [1])
             dict(fused_scores=None),
             r'has pred_score \(4,\), region_scores \(2, 4\), expected .* fused_scores \(1, 4\)',
         ),
-        (dict(fused_scores=torch.ones(2, 4)), r'fused_scores \(2, 4\), expected .*fused_scores \(1, 4\) for 2 looks'),
+        (
+            dict(fused_scores=torch.ones(2, 4)),
+            r'fused_scores \(2, 4\), expected .*fused_scores \(1, 4\) for 2 looks',
+        ),
         (dict(region_scores=torch.ones(2, 5)), r'region_scores \(2, 5\)'),
         (dict(pred_score=None), r'has region_scores'),
         (dict(pred_score=torch.tensor([0, np.nan, 0, 0])), 'pred_score of a.jpg hold NaN'),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmlattn.models.layers.feature_layout import to_feature_map
 from mmlattn.registry import MODELS
-from mmlattn.structures import set_attention_maps
+from mmlattn.structures import select_labels, set_attention_maps
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
@@ -154,6 +154,17 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         if self.with_evidence if with_evidence is None else with_evidence:
             maps = pooling.attention_maps(scores, self.temperatures, self._scale())
             set_attention_maps(predictions, maps.unflatten(-1, x.shape[-2:]))
+        return predictions
+
+    def select(self, scores: Tensor) -> list[Tensor]:
+        """The labels that this head predicts from scores such as ``pred_score``, (B, C)."""
+        return [select_labels(row, self.thr, self.topk if self.thr is None else None) for row in scores]
+
+    def _get_predictions(self, cls_score: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
+        predictions = super()._get_predictions(cls_score, data_samples)
+        # Mmpretrain's choice depends on how torch orders equal scores.
+        for sample in predictions:
+            sample.set_pred_label(self.select(sample.pred_score[None])[0])
         return predictions
 
     def _scale(self) -> Tensor | None:
