@@ -21,8 +21,7 @@ __all__ = ['align_mla', 'align_pla', 'fuse_steps', 'multi_order_loss', 'orderles
 def orderless_loss(decoder: nn.Module, context, labels: Tensor, align: str, num_steps: int) -> Tensor:
     """Let a decoder run freely, and hold its own path against the ``labels`` (B, C) bool.
 
-    ``align`` is 'mla', 'pla' or 'multi'. ``num_steps`` is of 'multi' alone; the others take as many as the labels and
-    END need.
+    ``num_steps`` is of ``align='multi'`` alone; 'mla' and 'pla' take as many as the labels and END need.
     """
     steps = num_steps if align == 'multi' else int(labels.sum(dim=1).max()) + 1
     run = decode_freely(decoder, context, labels.shape[1], steps)
