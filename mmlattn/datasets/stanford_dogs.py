@@ -2,10 +2,10 @@
 
 import io
 
+import mat4py
 import numpy as np
 from mmengine.fileio import join_path
 from mmpretrain.datasets import BaseDataset
-from scipy.io import loadmat
 
 from mmlattn.registry import DATASETS
 from mmlattn.utils.arguments import check_choice
@@ -72,14 +72,14 @@ def _read_list(path: str) -> tuple[list[str], list[str], list[int]]:
     """Names of pictures and annotations below their folders, and labels from 1."""
     content = read_bytes(path, 'unpack lists.tar there, or set data_root of the data set')
     try:
-        content = loadmat(io.BytesIO(content), simplify_cells=True)
+        # Not scipy, whose reader ends the whole process on some damaged files.
+        content = mat4py.loadmat(io.BytesIO(content))
     # A file that is cut off or something else makes the reader stumble in many ways.
     except Exception as error:
         raise UserError(f'{path}: not a MATLAB file that can be read ({error}): {_AGAIN}') from error
     columns = []
     for name, kind in (('file_list', str), ('annotation_list', str), ('labels', (int, float))):
-        # A single value comes bare.
-        columns.append(np.ravel(content.get(name, [])).tolist())
+        columns.append(_flat(content.get(name, [])))
         for number, value in enumerate(columns[-1], start=1):
             if not isinstance(value, kind):
                 refuse(path, f'{name}, entry {number}', f'{value!r} is out of place: {_AGAIN}')
@@ -94,6 +94,11 @@ def _read_list(path: str) -> tuple[list[str], list[str], list[int]]:
             wrong = f'expected a whole number from 1, got {label:g}: {_AGAIN}'
             refuse(path, f'labels, entry {number}', wrong)
     return files, annotations, [int(label) for label in labels]
+
+
+def _flat(value) -> list:
+    """The column of a MATLAB variable; mat4py gives nested lists, and a single value bare."""
+    return [leaf for row in value for leaf in _flat(row)] if isinstance(value, list) else [value]
 
 
 def _class_names(files: list[str], numbers: list[int], path: str) -> tuple[str, ...]:
