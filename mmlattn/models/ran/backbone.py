@@ -196,6 +196,25 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
                 outs.append(getattr(self, f'norm{i}')(x) if i in self._normed else x)
         return tuple(outs)
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """For learning rates that decay by layer: a transition, attention module or unit is a layer.
+
+        Args:
+            param_name (str): Name of a parameter.
+            prefix (str): What precedes the backbone's own names.
+
+        Returns:
+            tuple[int, int]: Depth of the layer, 0 for the stem, and their number, all that follows counted as one.
+        """
+        stages = [(name, stage) for name, stage in self.named_children() if name.startswith('stage')]
+        layers = [
+            'stem',
+            *(f'{name}.{layer}' for name, stage in stages for layer, _ in stage.named_children()),
+        ]
+        name = param_name.removeprefix(prefix)
+        depth = next((i for i, layer in enumerate(layers) if name.startswith(f'{layer}.')), len(layers))
+        return depth, len(layers) + 1
+
     def _freeze(self) -> None:
         frozen = [self.stem] if self.frozen_stages >= 0 else []
         frozen += [getattr(self, f'stage{k}') for k in range(1, self.frozen_stages + 1)]

@@ -194,3 +194,17 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         for mask in self.masks():
             mask.train(mode)
         return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter and the number of layers, as the backbone counts them; a mask is as deep as the
+        last block of its stage.
+        """
+        name = param_name
+        if name.startswith(prefix):
+            # mmpretrain's ResNet knows its stages by names that begin with 'backbone.' and by no others.
+            name = 'backbone.' + name.removeprefix(f'{prefix}backbone.')
+        stage, mask, _ = name.partition('.mask.')
+        if mask:
+            blocks = self.get_submodule(stage).named_children()
+            name = f'{stage}.{[block for block, _ in blocks if block != "mask"][-1]}.weight'
+        return self.backbone.get_layer_depth(name, 'backbone.')

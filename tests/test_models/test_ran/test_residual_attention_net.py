@@ -616,3 +616,20 @@ def test_refused_by_the_cifar_family():
         ResidualAttentionNet_CIFAR('110')
     with pytest.raises(ValueError, match='between 0 and 2'):
         ResidualAttentionNet_CIFAR('56', out_indices=(3,))
+
+
+def test_layer_depth():
+    """Stem 0, then transition, modules and units in order; what closes the net shares the head's."""
+    net = small(modules=(1, 2, 1))
+    depths = {
+        name: net.get_layer_depth(f'backbone.{name}', 'backbone.') for name, _ in net.named_parameters()
+    }
+    assert {total for _, total in depths.values()} == {1 + 2 + 3 + 2 + 3 + 1}
+    assert depths['stem.conv.weight'][0] == 0
+    assert (
+        depths['stage2.attention2.mask.head.conv1.weight'][0]
+        == depths['stage2.attention1.pre.0.conv1.weight'][0] + 1
+        == 5
+    )
+    assert depths['norm3.0.weight'][0] == 11
+    assert [d for d, _ in depths.values()] == sorted(d for d, _ in depths.values())

@@ -195,3 +195,30 @@ def test_masks_of_the_backbone_itself_are_left_alone(tmp_path):
 def test_backbones_with_ways_of_their_own(backbone, stage):
     model = wrap(backbone, [stage])
     assert model.masks() and all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'stage', 'last_block'),
+    [
+        (dict(type='mmpretrain.ResNet', depth=50), 'layer3', 'layer3.5.conv3'),
+        (dict(type='mmpretrain.SEResNet', depth=50), 'layer2', 'layer2.3.conv3'),
+        (dict(type='mmpretrain.ConvNeXt', arch='tiny'), 'stages.2', 'stages.2.8.norm'),
+    ],
+)
+def test_layerwise_learning_rates_follow_the_backbone(backbone, stage, last_block):
+    """Each parameter of the backbone learns as fast as without the wrapper, a mask as the last block of its stage."""
+    from mmpretrain.models import build_classifier
+
+    def depths(backbone):
+        head = dict(type='mmpretrain.LinearClsHead', num_classes=2, in_channels=8)
+        model = build_classifier(dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head))
+        return {name: model.get_layer_depth(name) for name, _ in model.named_parameters()}
+
+    plain = depths(backbone)
+    wrapped = depths(dict(type='mmlattn.ResidualAttentionWrapper', backbone=backbone, stages=[stage]))
+    masks = {name: depth for name, depth in wrapped.items() if '.mask.' in name}
+    assert {
+        name.replace('backbone.backbone.', 'backbone.'): d for name, d in wrapped.items() if name not in masks
+    } == plain
+    assert len(set(plain.values())) > 5
+    assert masks and set(masks.values()) == {plain[f'backbone.{last_block}.weight']}
