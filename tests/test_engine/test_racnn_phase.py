@@ -414,7 +414,8 @@ def test_phases_of_the_config_have_the_last_word():
     """By name, where the arguments of the hook lie in a list; whatever is not there stays."""
     hook = RACNNPhaseHook(**SCHEDULE)
     hook.before_run(SimpleNamespace(cfg=Config(dict(phases=dict(apn=7, warmup=0)))))
-    assert [stage.length for stage in hook.schedule.stages] == [2, 2, 7, 2] and hook.schedule.tolerance is None
+    assert [stage.length for stage in hook.schedule.stages] == [2, 2, 7, 2]
+    assert hook.schedule.tolerance is None
     hook.before_run(SimpleNamespace(cfg=Config()))
     assert [stage.length for stage in hook.schedule.stages] == [2] * 5
     for wrong in (dict(apm=0), dict(apn=-1)):

@@ -112,9 +112,8 @@ class PhaseSchedule:
 
     def remaining(self) -> list[tuple[Stage, int]]:
         """The stages from here on with the units they still take at most."""
-        done = [self.units] + [0] * len(self.stages)
-        stages = self.stages[self._position :]
-        return [(stage, stage.length - units) for stage, units in zip(stages, done, strict=False)]
+        rest = self.stages[self._position :]
+        return [(stage, stage.length - (self.units if stage is rest[0] else 0)) for stage in rest]
 
     def advance(self, loss: Callable[[], float]) -> PhaseEnd | None:
         """Count one unit of the stage at hand; if it ends with that, :attr:`stage` is the next one.
@@ -153,11 +152,11 @@ class PhaseSchedule:
         return end
 
     def _cycle_changed_little(self) -> bool:
-        pairs = [
-            (self._losses[f'{phase}_loss_before'], self._losses[f'{phase}_loss'])
-            for phase in {stage.phase for stage in self.stages if stage.cycle}
-        ]
-        return all(self._is_little(abs(now - before), before) for before, now in pairs)
+        for phase in {stage.phase for stage in self.stages if stage.cycle}:
+            before, now = self._losses[f'{phase}_loss_before'], self._losses[f'{phase}_loss']
+            if not self._is_little(abs(now - before), before):
+                return False
+        return True
 
     def _is_little(self, change: float, loss: float) -> bool:
         """Whether a loss changed by less than ``tolerance`` of itself, or not at all."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
-from mmengine.model import ModuleList  # torch's own would keep init_weights from its members
+from mmengine.model import ModuleList
 from mmpretrain.models import ImageClassifier
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
@@ -164,6 +164,7 @@ def _build_nets(
             f'scales must say for each of num_scales={num_scales} what differs, and needs shared=False, got '
             f'{len(scales)} and shared={shared}'
         )
+    # mmengine's list: torch's own would keep init_weights from its members.
     nets = ModuleList()
     for changes in scales or [{}] * (1 if shared else num_scales):
         if not isinstance(changes, Mapping) or changes.keys() - parts.keys():
