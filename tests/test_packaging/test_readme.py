@@ -41,8 +41,19 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_named_files_exist(page):
     """Placeholders are written in capitals: configs/NAME.py."""
-    named = re.findall(r'(?<![\w/.])(?:configs|tools|requirements|docs)/[\w./-]*\w\.\w+', page.read_text())
+    folders = 'configs|tools|requirements|docs|mmlattn|tests'
+    named = re.findall(rf'(?<![\w/.])(?:{folders})/[\w./-]*\w\.\w+', page.read_text())
     missing = {name for name in named if 'NAME' not in name and not (ROOT / name).exists()}
+    # Others by the end of their path, `pooling.py` or `csra/pooling.py`.
+    paths = [
+        f'/{path.relative_to(ROOT)}'
+        for folder in folders.split('|')
+        for path in (ROOT / folder).rglob('*.py')
+    ]
+    named = re.findall(r'`([\w/-]+\.py)`', page.read_text())
+    missing |= {
+        name for name in named if 'NAME' not in name and not any(p.endswith(f'/{name}') for p in paths)
+    }
     assert not missing, f'{page.name} names files that do not exist: {sorted(missing)}'
 
 
@@ -114,8 +125,6 @@ def test_picture_is_small():
 
 
 def test_backbones_of_the_readme_build():
-    from mmengine.registry import DefaultScope
-
     (code,) = (block for block in blocks('python') if block.startswith('backbone='))
     backbones = [eval(f'dict({part})')['backbone'] for part in re.split(r'\n(?=backbone=)', code.strip())]
     with DefaultScope.overwrite_default_scope('mmpretrain'):
