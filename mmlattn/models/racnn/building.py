@@ -92,7 +92,8 @@ class ScaleNetworks(BaseClassifier):
         maps = net.extract_feat(picture, stage='backbone')
         feats = net.neck(maps) if net.with_neck else maps
         pooled, width = _last(feats), getattr(net.head, 'in_channels', None)
-        if isinstance(width, int) and pooled.dim() == 2 and pooled.shape[1] != width:
+        flat = isinstance(pooled, Tensor) and pooled.dim() == 2
+        if flat and isinstance(width, int) and pooled.shape[1] != width:
             raise UserError(
                 f'head.in_channels={width}, but backbone and neck give features of width {pooled.shape[1]}: set one '
                 'to the other, and in_channels of the localizer if its config has it'
