@@ -46,10 +46,14 @@ def selection_mask(
     if topk is not None and topk < scores.shape[-1]:
         ranked = scores.nan_to_num(-torch.inf, torch.inf, -torch.inf)
         last = ranked.topk(topk).values[..., -1:]
-        better, tied = ranked > last, ranked == last
-        # Of those that tie with the last, the lower classes take the places that the better ones leave.
-        room = topk - better.sum(dim=-1, keepdim=True, dtype=torch.int32)
-        mask = mask & (better | (tied & (tied.cumsum(dim=-1, dtype=torch.int32) <= room)))
+        best = ranked >= last
+        crowded = best.sum(dim=-1) > topk
+        if crowded.any():
+            # Of those that tie with the last, the lower classes take the places that the better ones leave.
+            tied, better = (ranked == last)[crowded], (ranked > last)[crowded]
+            places = topk - better.sum(dim=-1, keepdim=True)
+            best[crowded] = better | (tied & (tied.cumsum(dim=-1) <= places))
+        mask = mask & best
     return mask
 
 
