@@ -47,10 +47,10 @@ def selection_mask(
         ranked = scores.nan_to_num(-torch.inf, torch.inf, -torch.inf)
         last = ranked.topk(topk).values[..., -1:]
         best = ranked >= last
-        crowded = best.sum(dim=-1) > topk
+        crowded = best.sum(dim=-1, dtype=torch.int32) > topk
         if crowded.any():
             # Of those that tie with the last, the lower classes take the places that the better ones leave.
-            tied, better = (ranked == last)[crowded], (ranked > last)[crowded]
+            tied, better = ranked[crowded] == last[crowded], ranked[crowded] > last[crowded]
             places = topk - better.sum(dim=-1, keepdim=True)
             best[crowded] = better | (tied & (tied.cumsum(dim=-1) <= places))
         mask = mask & best
