@@ -108,7 +108,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
         self.register_buffer('label_rank', torch.full((num_classes,), -1))
         self._reset_rank()
         self.store_settings(
-            **getattr(self.decoder, 'settings', {}), align='multi' if align == 'multi' else 'path'
+            **getattr(self.decoder, 'settings', {}), align='multi' if align == 'multi' else None
         )
 
     @property
