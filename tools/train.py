@@ -4,6 +4,7 @@ import argparse
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import (
+    keep_checkpoints_safe,
     load_config,
     make_reproducible,
     merge_common,
@@ -12,6 +13,7 @@ from mmlattn.utils.launch.config import (
 )
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmlattn.utils.launch.flags import add_common_arguments
+from mmlattn.utils.launch.resume import newest_checkpoint
 
 LOADERS = ['train_dataloader', 'val_dataloader', 'test_dataloader']
 
@@ -55,7 +57,7 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.resume is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        cfg.load_from = newest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:
         cfg.auto_scale_lr = {**(cfg.get('auto_scale_lr') or {}), 'enable': True}
     set_dataloader_defaults(cfg, LOADERS, args, persistent_workers=True)
@@ -64,6 +66,7 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
     if scaling.get('enable') and 'base_batch_size' not in scaling:
         raise UserError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
     make_reproducible(cfg)
+    keep_checkpoints_safe(cfg)
 
 
 def check_amp(cfg) -> None:

@@ -8,10 +8,11 @@ from .hooks.label_constraints import LabelConstraintsHook
 from .hooks.label_frequency import LabelFrequencyHook
 from .hooks.racnn_phase import RACNNPhaseHook
 from .hooks.region_diagnostics import RegionDiagnosticsHook
+from .hooks.safe_checkpoint import SafeCheckpointHook
 from .reproducibility import ReproducibilityHook, SeededDataset, StreamSampler, StreamTrainLoop
 
 __all__ = [
     'ClassNamesHook', 'CollectDirHook', 'CompleteWeightsHook', 'EvidenceVisualizationHook', 'LabelConstraintsHook',
     'LabelFrequencyHook', 'RACNNPhaseHook', 'RegionDiagnosticsHook', 'ReproducibilityHook',
-    'SeededDataset', 'StreamSampler', 'StreamTrainLoop',
+    'SafeCheckpointHook', 'SeededDataset', 'StreamSampler', 'StreamTrainLoop',
 ]  # fmt: skip

@@ -13,8 +13,8 @@ from mmlattn.utils.errors import UserError
 from .flags import PLACES
 
 __all__ = [
-    'add_hook', 'apply_options', 'drop_hook', 'load_config', 'make_reproducible', 'merge_common', 'merge_options',
-    'read_config', 'set_dataloader_defaults', 'type_name',
+    'add_hook', 'apply_options', 'drop_hook', 'keep_checkpoints_safe', 'load_config', 'make_reproducible',
+    'merge_common', 'merge_options', 'read_config', 'set_dataloader_defaults', 'type_name',
 ]  # fmt: skip
 
 
@@ -135,6 +135,14 @@ def make_reproducible(cfg: Config) -> None:
         if type_name(loader.sampler) in ('InfiniteSampler', 'DefaultSampler'):
             loader.sampler.type = 'mmlattn.StreamSampler'
             loader.sampler.pop('round_up', None)
+
+
+def keep_checkpoints_safe(cfg: Config) -> None:
+    """Let our hook save checkpoints in the place of mmengine's, which a kill can leave without any."""
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    hook = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook'))
+    if hook is not None and type_name(hook) == 'CheckpointHook':
+        hook.type = 'mmlattn.SafeCheckpointHook'
 
 
 def type_name(cfg: dict) -> str:

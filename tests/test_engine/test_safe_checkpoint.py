@@ -1,0 +1,153 @@
+"""A run that is killed at any moment of saving keeps a whole checkpoint, and resumes as if nothing had been."""
+
+import multiprocessing
+import os
+import signal
+import sys
+
+import pytest
+import torch
+from tiny_run import differing, final_state, run_tool, write_tiny_run
+
+from mmlattn.engine.hooks.safe_checkpoint import WholeFileBackend
+from mmlattn.utils.launch.resume import newest_checkpoint
+
+SAVING = ('default_hooks.checkpoint.max_keep_ckpts=1', 'train_cfg.val_interval=1')
+BEST = ('default_hooks.checkpoint.save_best=accuracy/top1',)
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    return write_tiny_run(tmp_path_factory.mktemp('tiny'))
+
+
+def train(config, work_dir, *options, resume=False):
+    args = [
+        config,
+        '--work-dir',
+        work_dir,
+        *(['--resume'] if resume else []),
+        '--cfg-options',
+        *SAVING,
+        *options,
+    ]
+    work_dir.mkdir(exist_ok=True)
+    done = run_tool('train.py', *args, cwd=work_dir)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def train_until(config, work_dir, count, *options):
+    """Kill the run when it touches a file of checkpoints for the ``count``-th time; True if it got so far."""
+
+    def killed_run():
+        seen = 0
+
+        def watch(event, args):
+            nonlocal seen
+            if event in ('open', 'os.rename', 'os.remove', 'os.rmdir') and _of_checkpoints(args[0]):
+                if seen == count:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                seen += 1
+
+        sys.addaudithook(watch)
+        import tiny_run
+
+        work_dir.mkdir()
+        args = (config, '--work-dir', work_dir, '--cfg-options', *SAVING, *options)
+        tiny_run._main('train.py', args, work_dir, [work_dir / 'stdout.txt', work_dir / 'stderr.txt'])
+
+    torch.set_num_threads(1)
+    process = multiprocessing.get_context('fork').Process(target=killed_run)
+    process.start()
+    process.join(300)
+    assert process.exitcode in (0, -signal.SIGKILL), (work_dir / 'stderr.txt').read_text()
+    return process.exitcode != 0
+
+
+@pytest.fixture(scope='module')
+def whole(config, tmp_path_factory):
+    """The run that nobody kills."""
+    folder = tmp_path_factory.mktemp('whole') / 'run'
+    train(config, folder, *BEST)
+    keep = folder.parent / 'all'
+    train(config, keep, *BEST, 'default_hooks.checkpoint.max_keep_ckpts=3')
+    (keep / 'epoch_1.pth').rename(folder / '../epoch_1.pth')
+    return folder
+
+
+@pytest.mark.slow
+def test_no_moment_of_saving_loses_the_run(config, tmp_path, whole):
+    """Killed at each opening, renaming and removal of a checkpoint from the first whole one on."""
+    first_saved = False
+    for count in range(1000):
+        work_dir = tmp_path / str(count)
+        killed = train_until(config, work_dir, count, *BEST)
+        found = newest_checkpoint(str(work_dir))
+        first_saved = first_saved or found is not None
+        assert not first_saved or found is not None, f'nothing is left after a kill at event {count}'
+        if not killed:
+            break
+        if count % 7 == 3:
+            train(config, work_dir, *BEST, resume=True)
+            assert differing(final_state(whole / 'epoch_3.pth'), final_state(work_dir / 'epoch_3.pth')) == []
+    assert count > 20
+    assert sorted(path.name for path in work_dir.glob('*.pth')) == sorted(
+        path.name for path in whole.glob('*.pth')
+    )
+
+
+def test_resuming_takes_the_newest_whole_file_and_says_so(config, tmp_path, whole):
+    work_dir = tmp_path / 'run'
+    train(config, work_dir, 'default_hooks.checkpoint.max_keep_ckpts=3')
+    pointer, last = work_dir / 'last_checkpoint', work_dir / 'epoch_3.pth'
+    data = bytearray(last.read_bytes())
+    for damaged in (data[: len(data) // 2], data[:5000] + bytes([data[5000] ^ 1]) + data[5001:]):
+        last.write_bytes(damaged)
+        assert newest_checkpoint(str(work_dir)) == str(work_dir / 'epoch_2.pth')
+    done = train(config, work_dir, 'default_hooks.checkpoint.max_keep_ckpts=3', resume=True)
+    assert (
+        f'resuming from {work_dir / "epoch_2.pth"}' in done.stderr
+        and 'epoch_3.pth is missing or damaged' in done.stderr
+    )
+    assert differing(final_state(whole / 'epoch_3.pth'), final_state(last)) == []
+    pointer.unlink()
+    assert newest_checkpoint(str(work_dir)) == str(last)
+    assert newest_checkpoint(str(tmp_path)) is None
+
+
+def test_a_checkpoint_cannot_have_other_files_removed(config, tmp_path, whole):
+    """What a foreign file calls the best checkpoint, or the steps that are kept, is no order to remove."""
+    valuable = tmp_path / 'valuable.pth'
+    valuable.write_text('mine')
+    foreign = torch.load(whole.parent / 'epoch_1.pth', weights_only=False)
+    info = foreign['message_hub']['runtime_info']
+    info['best_ckpt'], info['keep_ckpt_ids'] = str(valuable), ['../../valuable', 1, 2]
+    info['best_score'] = -1.0
+    torch.save(foreign, tmp_path / 'foreign.pth')
+    run = tmp_path / 'run'
+    run.mkdir()
+    args = [config, '--work-dir', run, '--resume', tmp_path / 'foreign.pth', '--cfg-options', *SAVING, *BEST]
+    done = run_tool('train.py', *args, cwd=run)
+    assert done.returncode == 0, done.stderr
+    assert valuable.read_text() == 'mine'
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    target = tmp_path / 'a.pth'
+    backend = WholeFileBackend()
+    backend.put(b'old', target)
+
+    def fail(*args):
+        raise OSError('the disk is full')
+
+    monkeypatch.setattr(os, 'fsync', fail)
+    with pytest.raises(OSError, match='full'):
+        backend.put(b'new', target)
+    assert target.read_bytes() == b'old'
+    assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
+
+
+def _of_checkpoints(path) -> bool:
+    name = os.path.basename(str(path))
+    return '.pth' in name or name == 'last_checkpoint'
