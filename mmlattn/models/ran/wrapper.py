@@ -208,3 +208,10 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
             blocks = self.get_submodule(stage).named_children()
             name = f'{stage}.{[block for block, _ in blocks if block != "mask"][-1]}.weight'
         return self.backbone.get_layer_depth(name, 'backbone.')
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Take the weights of a plain classifier as well, whose backbone has no masks: they keep their start."""
+        ours = (f'{prefix}backbone.', f'{prefix}stored_settings')
+        for key in [key for key in state_dict if key.startswith(prefix) and not key.startswith(ours)]:
+            state_dict[f'{prefix}backbone.{key.removeprefix(prefix)}'] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 
 import mmlattn.register  # noqa: F401
@@ -222,3 +223,27 @@ def test_layerwise_learning_rates_follow_the_backbone(backbone, stage, last_bloc
     } == plain
     assert len(set(plain.values())) > 5
     assert masks and set(masks.values()) == {plain[f'backbone.{last_block}.weight']}
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'stage'),
+    [
+        (dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8), 'layer3'),
+        (dict(type='mmpretrain.RegNet', arch='regnetx_400mf'), 'layer3'),
+        (dict(type='mmpretrain.ConvNeXt', arch='atto'), 'stages.2'),
+    ],
+)
+def test_a_plain_classifier_starts_the_wrapper(backbone, stage, tmp_path):
+    """As ``load_from`` reads it; the wrapper's own file still loads, and another backbone's weights are not taken."""
+    plain = torch.nn.ModuleDict(dict(backbone=MODELS.build(backbone)))
+    torch.save(dict(state_dict=plain.state_dict()), tmp_path / 'plain.pth')
+    model = torch.nn.ModuleDict(dict(backbone=wrap(backbone, [stage])))
+    masks = {name: value.clone() for name, value in model.state_dict().items() if '.mask.' in name}
+    load_checkpoint(model, str(tmp_path / 'plain.pth'), strict=False)
+    state = model.state_dict()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(state[name.replace('backbone.', 'backbone.backbone.', 1)], value), name
+    assert masks and all(torch.equal(state[name], value) for name, value in masks.items())
+    torch.nn.ModuleDict(dict(backbone=wrap(backbone, [stage]))).load_state_dict(state)
+    with pytest.raises(RuntimeError, match=r'backbone\.backbone\.other\.weight'):
+        model.load_state_dict(state | {'backbone.other.weight': torch.zeros(1)})
