@@ -1,7 +1,7 @@
 """Evidence: where a model looked, as fields of mmpretrain's ``DataSample``.
 
 A head or classifier built with ``with_evidence=True`` (or asked so in ``predict``) adds the fields it can
-tell. The visualiser, the localisation metrics and the inferencer read them by these names and no others.
+tell. The visualizer, the localisation metrics and the inferencer read them by these names and no others.
 
 ====================  ===================  ==================================================================
 field                 shape, type          meaning

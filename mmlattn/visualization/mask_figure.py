@@ -22,15 +22,7 @@ READING_AID = (
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """What one attention module did to one picture; shapes are (C, h, w).
-
-    Attributes:
-        name: Of the module.
-        trunk: T.
-        mask: M.
-        fused: (1 + M) T, or M T where learning is naive.
-        naive: Which of the two.
-    """
+    """What one attention module did to one picture: T, M, and (1 + M) T or, where learning is naive, M T; (C, h, w)."""
 
     name: str
     trunk: Tensor
@@ -56,10 +48,7 @@ def telling_channels(mask: Tensor, count: int) -> list[int]:
 class Grid:
     """Where cells stand on the figure, in inches from its top left corner.
 
-    Attributes:
-        rows: Attention modules.
-        channels: Channels of each.
-        aspect: Height of the picture over its width.
+    A row is an attention module; ``aspect`` is the height of the picture over its width.
     """
 
     rows: int
@@ -106,9 +95,6 @@ def draw_masks(
         heading (Mapping[str, str]): Lines of text and their colours; the first is set in bold.
         attentions (Sequence[AttentionMaps]): At least one.
         channels (int): Channels of each, see :func:`telling_channels`.
-
-    Returns:
-        Figure: To be saved; 130 pixels an inch.
     """
     grid = Grid(len(attentions), channels, picture.shape[0] / picture.shape[1])
     figure = Figure(figsize=grid.size, dpi=130, facecolor='white')

@@ -29,13 +29,9 @@ MAX_REGIONS = 12
 
 @dataclass(frozen=True)
 class Region:
-    """One numbered box.
+    """One box (4,) with its turn, counted from 1, and the classes that were read from it.
 
-    Attributes:
-        box: Shape (4,).
-        number: Its turn, counted from 1.
-        style: Which colour and line it has; boxes drawn together have different ones.
-        names: Classes that were read from it, written beside the number.
+    Boxes drawn together have different styles, which say their colour and line.
     """
 
     box: Tensor

@@ -16,15 +16,7 @@ __all__ = ['ShownClass', 'Wording']
 
 @dataclass(frozen=True)
 class ShownClass:
-    """A class whose evidence is drawn.
-
-    Attributes:
-        label: Its index.
-        outcome: Key of ``OUTCOME_COLORS``.
-        name: Its name.
-        caption: Name and score.
-        boxes: Its true boxes, (N, 4) xyxy in [0, 1] of the picture.
-    """
+    """A class whose evidence is drawn, and its true boxes (N, 4)."""
 
     label: int
     outcome: str
@@ -35,14 +27,7 @@ class ShownClass:
 
 @dataclass(frozen=True)
 class Wording:
-    """How a sample is put into words.
-
-    Attributes:
-        sample: Prediction and ground truth, whatever of them there is.
-        classes: Class names; their numbers without.
-        draw_gt: Whether the ground truth may be told.
-        draw_score: Whether captions give scores.
-    """
+    """How a sample is put into words: with names or numbers of classes, its ground truth and scores, or without."""
 
     sample: DataSample
     classes: Sequence[str] | None = None

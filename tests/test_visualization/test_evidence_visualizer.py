@@ -1,4 +1,4 @@
-"""The visualiser on drawn evidence."""
+"""The visualizer on drawn evidence."""
 
 import itertools
 
@@ -32,7 +32,7 @@ def make_sample(hot=(1, 2)):
 
 @pytest.fixture
 def visualizer():
-    """A visualiser that draws cells of 100 pixels."""
+    """A visualizer that draws cells of 100 pixels."""
     return EvidenceVisualizer('test', cell_size=100)
 
 

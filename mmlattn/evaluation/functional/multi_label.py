@@ -79,7 +79,7 @@ class LabelCounts(NamedTuple):
 
 @dataclass
 class MultiLabelResult:
-    """Everything one report holds, as fractions.
+    """Everything one report holds.
 
     Attributes:
         summary: One number for each name: ``mAP``, ``CP CR CF1 OP OR OF1 macro_F1`` at the threshold, the
