@@ -70,8 +70,8 @@ def draw_key(ax: Axes, x: float, y: float, size: float) -> None:
 def place_tags(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
     """Find a place for the tag of each box: along its outline, else anywhere, without covering another tag.
 
-    A tag stands inside its box if the box is large enough to spare the room. Tags overlap, as little as they can, only
-    where there is no free place left.
+    A tag stands inside its box if the box is large enough to spare the room. Tags overlap only where there is no free
+    place left, and as little as possible.
 
     Args:
         boxes (np.ndarray): Shape (N, 4), xyxy, pixels of the picture.

@@ -22,7 +22,7 @@ READING_AID = (
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """What one attention module did to one picture: T, M, and (1 + M) T or, where learning is naive, M T; (C, h, w)."""
+    """What one attention module did to one picture: T, M, and (1 + M) T or, if naive, M T; all (C, h, w)."""
 
     name: str
     trunk: Tensor
