@@ -84,6 +84,7 @@ EXAMPLES = {
     'RegionQuality': dict(),
     'ReproducibilityHook': dict(),
     'RegionDiagnosticsHook': dict(),
+    'SafeCheckpointHook': dict(),
     'CollectDirHook': dict(),
     'LabelFrequencyHook': dict(),
     'LabelConstraintsHook': dict(file='none.json'),

@@ -15,8 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .pictures import ARRAY_SIDES
 
-__all__ = ['Cost', 'count', 'input_size']
-
 
 @dataclass(frozen=True)
 class Cost:

@@ -27,8 +27,6 @@ from mmlattn.utils.arrays import as_array
 from mmlattn.utils.checkpoint import safe_loading
 from mmlattn.utils.errors import UserError
 
-__all__ = ['MultiLabelInferencer', 'resolve_threshold']
-
 # All evidence but that which says nothing about places in the picture.
 PLACED_EVIDENCE = set(EVIDENCE_FIELDS) - {'label_path', 'path_logprob'}
 

@@ -16,8 +16,6 @@ from mmlattn.utils.checkpoint import safe_loading
 from mmlattn.utils.init_cfg import loads_weights
 from mmlattn.utils.weights import load_all_weights
 
-__all__ = ['load_model', 'load_trained', 'without_crops']
-
 
 def load_model(
     cfg: Config,

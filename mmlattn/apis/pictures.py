@@ -13,8 +13,6 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['ARRAY_SIDES', 'check_drawings', 'check_pictures', 'dataset_items', 'file_items', 'shown_picture']
-
 #: Height and width, in pixels, of the arrays that data sets without picture files keep.
 ARRAY_SIDES = dict(CIFAR10=32, CIFAR100=32, MNIST=28, FashionMNIST=28)
 

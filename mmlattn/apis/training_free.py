@@ -22,8 +22,6 @@ from mmlattn.models.csra.pooling import MAX_TEMPERATURE
 from mmlattn.structures import check_sets, label_matrix
 from mmlattn.utils.errors import UserError
 
-__all__ = ['LamSearch', 'PooledTerms', 'collect_terms', 'search_lam', 'training_free_model']
-
 
 class PooledTerms(NamedTuple):
     """What a lam search needs of a data set: M lists of temperatures, N images, C classes.

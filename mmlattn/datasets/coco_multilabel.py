@@ -24,8 +24,6 @@ from .annotation_files import (
     relative_boxes,
 )  # fmt: skip
 
-__all__ = ['COCOMultiLabel']
-
 
 @DATASETS.register_module()
 class COCOMultiLabel(MultiLabelDataset):

@@ -7,8 +7,6 @@ from mmlattn.utils.arguments import check_choice
 
 from .cub_layout import add_relative_box, read_pictures, split_items
 
-__all__ = ['CUBBox']
-
 
 @DATASETS.register_module()
 class CUBBox(CUB):

@@ -13,8 +13,6 @@ from mmlattn.utils.errors import UserError
 
 from .annotation_files import is_number, is_whole
 
-__all__ = ['CIFAR10_PAIRS', 'flip_labels', 'pair_transition', 'symmetric_transition']
-
 #: The look-alikes of CIFAR-10 that work on asymmetric label noise usually flips.
 CIFAR10_PAIRS = dict(truck='automobile', bird='airplane', deer='horse', cat='dog', dog='cat')
 

@@ -8,8 +8,6 @@ from mmlattn.utils.arguments import check_choice
 from .annotation_files import set_classes
 from .cub_layout import Table, add_relative_box, read_pictures, split_items
 
-__all__ = ['NABirds']
-
 
 @DATASETS.register_module()
 class NABirds(BaseDataset):

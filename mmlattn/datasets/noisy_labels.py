@@ -13,8 +13,6 @@ from mmlattn.utils.errors import UserError
 
 from .label_flips import build_transition, check_noise, flip_labels
 
-__all__ = ['NoisyLabels']
-
 
 @DATASETS.register_module()
 class NoisyLabels:

@@ -15,8 +15,6 @@ from mmlattn.utils.errors import UserError
 from .annotation_files import missing_images, set_classes
 from .nus_wide_layout import COUNTS, draw_150k, find_rows, read_concepts, read_labels, read_pictures
 
-__all__ = ['NUSWide']
-
 
 @DATASETS.register_module()
 class NUSWide(MultiLabelDataset):

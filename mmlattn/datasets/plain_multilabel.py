@@ -16,8 +16,6 @@ from .annotation_files import (
     set_classes,
 )
 
-__all__ = ['PlainMultiLabel']
-
 
 @DATASETS.register_module()
 class PlainMultiLabel(MultiLabelDataset):

@@ -14,8 +14,6 @@ from mmlattn.utils.errors import UserError
 from .annotation_files import check_images, read_bytes, refuse, relative_boxes, set_classes
 from .voc_xml import box_corners, picture_size, read_xml
 
-__all__ = ['StanfordDogs']
-
 _AGAIN = 'unpack lists.tar again'
 
 

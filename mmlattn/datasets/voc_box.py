@@ -19,8 +19,6 @@ from .annotation_files import (
 )  # fmt: skip
 from .voc_xml import box_corners, picture_size, read_xml
 
-__all__ = ['VOCBox']
-
 
 @DATASETS.register_module()
 class VOCBox(VOC):

@@ -37,11 +37,6 @@ from mmlattn.utils.errors import UserError
 
 from .labels import listed_labels
 
-__all__ = [
-    'EVIDENCE_FIELDS', 'EVIDENCE_KINDS', 'attention_peaks', 'read_places', 'read_scale_regions', 'read_scale_scores',
-    'set_attention_maps', 'set_regions', 'set_trunk_masks',
-]  # fmt: skip
-
 EVIDENCE_FIELDS = (
     'attention_maps', 'regions', 'region_scores', 'fused_scores', 'label_path', 'path_logprob', 'trunk_masks',
 )  # fmt: skip

@@ -14,8 +14,6 @@ from mmlattn.utils.errors import UserError
 
 from .labels import listed_labels
 
-__all__ = ['check_frame', 'frame_sizes', 'has_area', 'keeps_frame', 'true_boxes']
-
 
 def has_area(boxes: np.ndarray) -> np.ndarray:
     """Which boxes (..., 4) have an area: (...) bool."""

@@ -20,8 +20,6 @@ from mmlattn.utils.errors import UserError
 from .label_rules import LabelRules, check_keys, check_label_rules, label_mask, read_label_rules
 from .labels import listed_labels
 
-__all__ = ['KnownLabels', 'known_label_tensors', 'read_known_labels', 'set_known_labels']
-
 OF_ONE_PICTURE = ('present', 'absent', 'count')
 
 

@@ -19,8 +19,6 @@ from torch import Tensor
 from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 
-__all__ = ['LabelRules', 'check_keys', 'check_label_rules', 'label_mask', 'read_label_rules']
-
 RULES = ('present', 'absent', 'exclusive', 'parents', 'count')
 
 

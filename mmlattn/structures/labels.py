@@ -15,11 +15,6 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-__all__ = [
-    'IGNORED_FIELDS', 'check_sets', 'label_matrix', 'listed_labels', 'select_labels', 'selection_mask', 'true_class',
-    'true_classes',
-]  # fmt: skip
-
 IGNORED_FIELDS = ('gt_label_ignore', 'gt_label_difficult')
 
 

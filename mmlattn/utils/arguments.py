@@ -6,8 +6,6 @@ from numbers import Integral, Real
 
 from .errors import UserError
 
-__all__ = ['check_choice', 'check_number', 'check_whole', 'complete_options', 'whole_numbers']
-
 
 def check_choice(name: str, value, known) -> None:
     """Raises ``UserError`` for a value that is not among the names known."""

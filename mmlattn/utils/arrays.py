@@ -3,8 +3,6 @@
 import numpy as np
 import torch
 
-__all__ = ['as_array']
-
 
 def as_array(values) -> np.ndarray:
     """Values as a contiguous array, without their gradient; half precision, which numpy is slow with, as float32."""

@@ -33,8 +33,6 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from .errors import UserError
 from .safe_objects import SAFE_GLOBALS, make
 
-__all__ = ['BrokenFileError', 'SafeLoader', 'load_weights_only', 'safe_loading', 'use_safe_loading']
-
 #: Seconds without an answer after which a download is given up.
 DOWNLOAD_TIMEOUT = 20
 

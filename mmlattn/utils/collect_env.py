@@ -8,8 +8,6 @@ from mmengine.utils.dl_utils import collect_env as collect_base_env
 from mmlattn.utils.versions import FRAMEWORKS, installed_versions
 from mmlattn.version import __version__
 
-__all__ = ['collect_env']
-
 OTHERS = ('onedl-mim', 'openmim', 'onedl-mmdetection', 'mmdet', 'setuptools', 'transformers', 'pycocotools')
 
 

@@ -7,8 +7,6 @@ from tempfile import TemporaryDirectory
 
 from .errors import UserError
 
-__all__ = ['fetch_debian_package', 'fetch_wheel', 'run_quietly']
-
 
 def fetch_wheel(requirement: str, cache: Path, *options: str) -> Path:
     """Download one wheel through this Python's pip; one already in ``cache`` is used.

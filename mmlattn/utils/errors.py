@@ -1,7 +1,5 @@
 """Errors that a person at the keyboard can put right."""
 
-__all__ = ['UserError']
-
 
 class UserError(ValueError):
     """A wrong path, option or file: the message says what came, what was expected and what to change.

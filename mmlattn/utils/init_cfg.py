@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from mmengine.model import PretrainedInit
 
-__all__ = ['loads_weights']
-
 
 def loads_weights(init_cfg: Mapping | Sequence[Mapping] | None) -> bool:
     """Whether weights of others are among the initialisers, named by string or by class."""

@@ -17,8 +17,6 @@ from torch import Tensor
 from .errors import UserError
 from .safe_objects import MAKERS, Note, make
 
-__all__ = ['load_predictions']
-
 
 def _storage(content: bytes) -> torch.storage.TypedStorage:
     storage = torch.load(BytesIO(content), map_location='cpu', weights_only=True)

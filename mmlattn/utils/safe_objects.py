@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from mmengine.logging import HistoryBuffer
 
-__all__ = ['MAKERS', 'SAFE_GLOBALS', 'Note', 'make']
-
 
 def _bytes_of_text(text: str, encoding: str) -> bytes:
     """How protocol 2, which torch and mmengine write, has bytes; another encoding could name a module to import."""

@@ -18,11 +18,6 @@ from tqdm import tqdm
 from .downloads import fetch_wheel
 from .errors import UserError
 
-__all__ = [
-    'TEXTURES_WHEEL', 'Box', 'Scene', 'Split', 'fetch_textures', 'find_spot', 'overlap', 'split_scenes', 'tight_box',
-    'write_dataset',
-]  # fmt: skip
-
 RECIPE_FILE = 'recipe.json'
 # One fixed wheel, whatever Python runs this: the pictures in it are all we want.
 TEXTURES_WHEEL = 'scikit-image==0.25.2'

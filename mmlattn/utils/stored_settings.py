@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from .errors import UserError
 
-__all__ = ['StoredSettings', 'decode_settings', 'encode_settings']
-
 BUFFER = 'stored_settings'
 
 

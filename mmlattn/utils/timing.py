@@ -6,8 +6,6 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ['clock', 'seconds', 'take_turns']
-
 Key = TypeVar('Key', bound=Hashable)
 Time = TypeVar('Time')
 

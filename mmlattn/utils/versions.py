@@ -9,8 +9,6 @@ from importlib import metadata
 
 from packaging.version import Version
 
-__all__ = ['FRAMEWORKS', 'check_frameworks', 'installed_versions']
-
 # import name -> distribution -> (lowest version, first version too new); the ranges of requirements/*.txt.
 FRAMEWORKS = {
     'mmengine': {'onedl-mmengine': ('0.10.12', '0.11'), 'mmengine': ('0.10.7', '0.11')},

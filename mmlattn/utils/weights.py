@@ -8,8 +8,6 @@ from torch import nn
 from .errors import UserError
 from .wrappers import network
 
-__all__ = ['load_all_weights']
-
 _SHAPES = re.compile(r'size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)')
 
 

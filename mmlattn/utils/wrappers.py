@@ -3,8 +3,6 @@
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
-__all__ = ['network', 'without_wrapper']
-
 
 def without_wrapper(model: nn.Module) -> nn.Module:
     """The model that is wrapped for several processes, or the model itself."""

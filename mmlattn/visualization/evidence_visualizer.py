@@ -19,8 +19,6 @@ from .legend import draw_legend, legend_lines
 from .marks import draw_peak, draw_regions, draw_steps, draw_turn, fit_label
 from .panels import OUTCOME_COLORS, Panel, sample_panels
 
-__all__ = ['EvidenceVisualizer']
-
 
 @VISUALIZERS.register_module()
 class EvidenceVisualizer(UniversalVisualizer):

@@ -10,8 +10,6 @@ import mmcv
 import numpy as np
 from PIL import Image
 
-__all__ = ['SheetLayout', 'fit_picture', 'overlay', 'spotlight', 'zoom_picture']
-
 HEAT_COLORS = 'inferno'
 
 

@@ -12,8 +12,6 @@ from .layout import HEAT_COLORS, SheetLayout
 from .marks import draw_key, draw_peak, draw_turn, label_width
 from .panels import OUTCOME_COLORS, Panel
 
-__all__ = ['draw_legend', 'legend_lines']
-
 OUTCOME_TEXTS = dict(
     correct='correct', wrong='wrongly predicted', missed='missed', ignored='ignored in the truth'
 )

@@ -14,8 +14,6 @@ from matplotlib.text import Text
 
 from .panels import Region
 
-__all__ = ['draw_key', 'draw_peak', 'draw_regions', 'draw_steps', 'draw_turn', 'fit_label', 'label_width']
-
 # Okabe and Ito's palette, told apart with any colour vision; after its end it comes again with dashed lines.
 REGION_COLORS = ('#E69F00', '#56B4E9', '#009E73', '#F0E442', '#CC79A7', '#0072B2', '#D55E00')
 

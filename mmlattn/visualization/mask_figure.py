@@ -10,8 +10,6 @@ from torch import Tensor
 
 from .layout import HEAT_COLORS
 
-__all__ = ['AttentionMaps', 'draw_masks', 'telling_channels']
-
 FEATURE_COLORS, INK = 'RdBu_r', '#1A1A1A'
 READING_AID = (
     'Masks: dark to bright is lowest to highest of each map, as given below it.',

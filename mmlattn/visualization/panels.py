@@ -16,8 +16,6 @@ from mmlattn.structures.evidence import attention_peaks
 
 from .wording import ShownClass, Wording
 
-__all__ = ['OUTCOME_COLORS', 'Panel', 'Region', 'sample_panels']
-
 # Okabe and Ito's palette: told apart with any colour vision.
 OUTCOME_COLORS = dict(
     correct='#0072B2', wrong='#D55E00', missed='#8A5A83', ignored='#666666', predicted='#1A1A1A'

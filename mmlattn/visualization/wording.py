@@ -11,8 +11,6 @@ from torch import Tensor
 from mmlattn.structures.frames import keeps_frame
 from mmlattn.structures.labels import IGNORED_FIELDS, label_matrix, listed_labels
 
-__all__ = ['ShownClass', 'Wording']
-
 
 @dataclass(frozen=True)
 class ShownClass:

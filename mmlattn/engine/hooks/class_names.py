@@ -9,8 +9,6 @@ from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.wrappers import network
 
-__all__ = ['ClassNamesHook', 'compare_classes']
-
 IF_MEANT = "if this is meant, set custom_hooks=[..., dict(type='mmlattn.ClassNamesHook', enabled=False)]"
 
 

@@ -7,8 +7,6 @@ from mmengine.hooks import Hook
 
 from mmlattn.registry import HOOKS
 
-__all__ = ['CollectDirHook']
-
 
 @HOOKS.register_module()
 class CollectDirHook(Hook):

@@ -6,8 +6,6 @@ from mmengine.runner import Runner
 from mmlattn.registry import HOOKS
 from mmlattn.utils.weights import load_all_weights
 
-__all__ = ['CompleteWeightsHook']
-
 
 @HOOKS.register_module()
 class CompleteWeightsHook(Hook):

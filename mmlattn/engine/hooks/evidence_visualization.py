@@ -13,8 +13,6 @@ from mmlattn.structures import set_trunk_masks
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.wrappers import without_wrapper
 
-__all__ = ['EvidenceVisualizationHook']
-
 
 @HOOKS.register_module()
 class EvidenceVisualizationHook(VisualizationHook):

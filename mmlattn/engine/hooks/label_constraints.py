@@ -15,8 +15,6 @@ from mmlattn.structures import KnownLabels, read_known_labels, set_known_labels
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.wrappers import network
 
-__all__ = ['LabelConstraintsHook', 'constrained']
-
 
 @HOOKS.register_module()
 class LabelConstraintsHook(Hook):

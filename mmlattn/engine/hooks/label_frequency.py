@@ -13,8 +13,6 @@ from mmlattn.engine.reproducibility import SeededDataset
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
 
-__all__ = ['LabelFrequencyHook', 'count_labels']
-
 
 @HOOKS.register_module()
 class LabelFrequencyHook(Hook):

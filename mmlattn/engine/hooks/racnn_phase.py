@@ -14,8 +14,6 @@ from mmlattn.utils.wrappers import without_wrapper
 
 from .racnn_schedule import PhaseEnd, PhaseSchedule
 
-__all__ = ['RACNNPhaseHook', 'RunningLoss']
-
 UNITS = {True: 'epochs', False: 'iterations'}
 PHASES = ('cls', 'pretrain_apn', 'apn')
 

@@ -13,8 +13,6 @@ from typing import NamedTuple
 from mmlattn.utils.arguments import check_number, check_whole
 from mmlattn.utils.errors import UserError
 
-__all__ = ['PhaseEnd', 'PhaseSchedule', 'Stage']
-
 
 class Stage(NamedTuple):
     """One stretch of training, in which ``phase`` of ``RACNN`` learns for at most ``length`` units.

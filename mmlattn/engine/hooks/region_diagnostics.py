@@ -19,8 +19,6 @@ from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.wrappers import without_wrapper
 
-__all__ = ['RegionDiagnosticsHook', 'RegionMeter', 'region_figures']
-
 FIGURES = ('scale', 'cells', 'anchor_distance', 'iou', 'coverage', 'mirrored')
 # Beyond these means regions have collapsed: they lie on each other, one takes all labels, or they are points.
 MAX_IOU, MAX_WINS, MIN_CELLS = 0.9, 0.95, 1.0

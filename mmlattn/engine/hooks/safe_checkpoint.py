@@ -9,8 +9,6 @@ from mmengine.runner import Runner
 
 from mmlattn.registry import HOOKS
 
-__all__ = ['SafeCheckpointHook', 'WholeFileBackend']
-
 
 @register_backend('mmlattn_whole')
 class WholeFileBackend(LocalBackend):

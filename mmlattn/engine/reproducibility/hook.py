@@ -12,8 +12,6 @@ from .seeded_dataset import SeededDataset
 from .seeding import STEP, seed_process
 from .stream import StreamSampler
 
-__all__ = ['ReproducibilityHook']
-
 
 @HOOKS.register_module()
 class ReproducibilityHook(Hook):

@@ -11,8 +11,6 @@ from mmlattn.utils.errors import UserError
 
 from .seeding import ITEM, POSITION, seeded
 
-__all__ = ['SeededDataset']
-
 
 @DATASETS.register_module()
 class SeededDataset(Dataset):

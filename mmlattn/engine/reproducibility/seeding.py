@@ -7,8 +7,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ['ITEM', 'POSITION', 'STEP', 'seed_process', 'seeded']
-
 # The first number of a key: what the others count. Two purposes never share a stream of random numbers.
 ITEM, POSITION, STEP = range(3)
 

@@ -10,8 +10,6 @@ from torch import nn
 from mmlattn.registry import DATA_SAMPLERS, LOOPS
 from mmlattn.utils.errors import UserError
 
-__all__ = ['StreamIndex', 'StreamSampler', 'StreamTrainLoop']
-
 
 class StreamIndex(int):
     """The index of a sample that knows its position: how many samples all processes together drew before it."""

@@ -8,8 +8,6 @@ import numpy as np
 from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
 
-__all__ = ['check_results', 'check_scores', 'check_targets', 'check_topk']
-
 
 def check_targets(targets) -> np.ndarray:
     """Targets as int8; raises ``UserError`` for one that is none of 1, 0 and -1."""

@@ -27,8 +27,6 @@ from mmlattn.utils.errors import UserError
 from .checks import check_targets
 from .multi_label import class_rates, label_counts, precision_recall_f1
 
-__all__ = ['LabelSetResult', 'label_set_report']
-
 
 @dataclass
 class LabelSetResult:

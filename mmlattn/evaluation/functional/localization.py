@@ -14,11 +14,6 @@ from torchvision.ops import box_iou
 from mmlattn.structures.evidence import attention_peaks
 from mmlattn.structures.frames import has_area
 
-__all__ = [
-    'Seen', 'SeenInMaps', 'SeenInRegions', 'boxes_in_center_crop', 'covered_share', 'inside_any', 'map_box',
-    'region_overlaps', 'seen_in',
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class SeenInMaps:

@@ -29,10 +29,6 @@ from mmlattn.utils.arguments import check_choice, check_number
 
 from .checks import check_scores, check_targets, check_topk
 
-__all__ = [
-    'CONVENTIONS', 'average_precision', 'class_rates', 'label_counts', 'multi_label_report', 'precision_recall_f1',
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Convention:

@@ -16,8 +16,6 @@ from mmlattn.utils.arguments import check_whole
 from .checks import check_scores
 from .multi_label import CONVENTIONS, average_precision
 
-__all__ = ['class_ap_at', 'mean_ap_at', 'sample_ap_at']
-
 
 def named_labels(scores: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
     """Labels of rank k or better, (N, C) bool: those above the best label but k of their image, no ignored ones."""

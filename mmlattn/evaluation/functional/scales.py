@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ['class_ranks', 'exit_scales', 'scale_accuracy']
-
 
 def class_ranks(scores: np.ndarray, label: int) -> np.ndarray:
     """How many classes stand before the true one in scores (..., C): 0 is a hit at top-1, less than k one at top-k.

@@ -16,8 +16,6 @@ from rich.table import Column, Table
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['TableMetric']
-
 
 class TableMetric(BaseMetric):
     """A metric that has a table with one row for each class.

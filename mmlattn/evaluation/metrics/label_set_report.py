@@ -14,8 +14,6 @@ from mmlattn.utils.errors import UserError
 
 from .class_table import TableMetric
 
-__all__ = ['LabelSetReport']
-
 
 @METRICS.register_module()
 class LabelSetReport(TableMetric):

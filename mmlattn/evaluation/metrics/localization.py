@@ -16,8 +16,6 @@ from mmlattn.structures.labels import listed_labels
 from mmlattn.utils.arguments import check_choice, check_number
 from mmlattn.utils.errors import UserError
 
-__all__ = ['CorLoc', 'LocalizationMetric', 'PointingGame']
-
 WHOLE_PICTURE = np.array([[0.0, 0.0, 1.0, 1.0]])
 
 

@@ -18,8 +18,6 @@ from mmlattn.utils.errors import UserError
 
 from .class_table import TableMetric
 
-__all__ = ['MultiLabelReport']
-
 
 @METRICS.register_module()
 class MultiLabelReport(TableMetric):

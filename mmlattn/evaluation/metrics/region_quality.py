@@ -13,8 +13,6 @@ from mmlattn.structures.evidence import read_scale_regions
 from mmlattn.structures.frames import check_frame, frame_sizes, true_boxes
 from mmlattn.utils.errors import UserError
 
-__all__ = ['RegionQuality']
-
 REFERENCES = dict(whole_picture=(0.0, 0.0, 1.0, 1.0), centre_half=(0.25, 0.25, 0.75, 0.75))
 LEAST_LEFT = 0.1
 

@@ -12,8 +12,6 @@ from mmlattn.registry import METRICS
 from mmlattn.structures.evidence import read_scale_scores
 from mmlattn.structures.labels import true_class
 
-__all__ = ['ScaleAccuracy']
-
 
 @METRICS.register_module()
 class ScaleAccuracy(BaseMetric):

@@ -15,8 +15,6 @@ from mmlattn.models.layers.precision import widen
 
 from .paths import IGNORE, decode_freely, path_log_probs
 
-__all__ = ['align_mla', 'align_pla', 'fuse_steps', 'multi_order_loss', 'orderless_loss']
-
 
 def orderless_loss(decoder: nn.Module, context, labels: Tensor, align: str, num_steps: int) -> Tensor:
     """Let a decoder run freely, and hold its own path against the ``labels`` (B, C) bool.

@@ -25,8 +25,6 @@ from mmlattn.utils.arguments import check_number, check_whole
 
 from .joint_decoder import LabelEmbedding
 
-__all__ = ['AttentionDecoder']
-
 
 class Memory(NamedTuple):
     """What the decoder looks at: locations m (B, N, D) and their keys K m (B, N, A), which no step changes."""

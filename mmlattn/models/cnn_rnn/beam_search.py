@@ -18,8 +18,6 @@ from mmlattn.utils.errors import UserError
 from .constraints import LabelConstraints, allowed
 from .paths import ALIVE, DEAD, path_log_probs
 
-__all__ = ['END_MODES', 'Beams', 'beam_search', 'is_traced']
-
 END_MODES = ('always', 'compete')
 
 CHECK_EVERY = 4

@@ -10,8 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ['LabelConstraints', 'allowed', 'implied']
-
 
 class LabelConstraints(NamedTuple):
     """Conditions on the label sets of B pictures."""

@@ -15,8 +15,6 @@ from .constraints import LabelConstraints
 from .paths import decode_freely, path_inputs, start_tokens, steps_along
 from .scores import first_scores, marginals, noisy_or_scores, step_max_scores
 
-__all__ = ['Decoded', 'Decoding']
-
 
 class Decoded(NamedTuple):
     """What was read from B pictures; T steps, C labels."""

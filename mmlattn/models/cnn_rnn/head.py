@@ -30,8 +30,6 @@ from .decoding import Decoded, Decoding
 from .joint_decoder import JointDecoder
 from .paths import ALIVE, frequency_rank, label_attention, listed_keys, path_attention, path_loss
 
-__all__ = ['CNNRNNHead']
-
 DECODERS = dict(joint=JointDecoder, attention=AttentionDecoder)
 
 

@@ -20,8 +20,6 @@ from mmlattn.models.layers.precision import full_precision, widen
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
-__all__ = ['JointDecoder', 'LabelEmbedding', 'SingleStateCell']
-
 
 class LabelEmbedding(nn.Module):
     """U: a row for each of C labels, for END = C, which is scored, and for START = C + 1, which is only read."""

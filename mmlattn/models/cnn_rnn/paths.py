@@ -14,12 +14,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mmlattn.models.layers.precision import widen
 
-__all__ = [
-    'ALIVE', 'DEAD', 'IGNORE', 'decode_freely', 'emitted_before', 'follow_paths', 'frequency_rank',
-    'label_attention', 'listed_keys', 'path_attention', 'path_inputs', 'path_log_probs', 'path_loss',
-    'path_targets', 'start_tokens', 'steps_along',
-]  # fmt: skip
-
 IGNORE = -100
 """The target behind the end of a path, which cross-entropy passes over."""
 

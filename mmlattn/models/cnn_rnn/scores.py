@@ -10,8 +10,6 @@ from torch import Tensor
 from .beam_search import Beams
 from .paths import ALIVE
 
-__all__ = ['first_scores', 'marginals', 'noisy_or_scores', 'step_max_scores']
-
 
 def marginals(beams: Beams) -> Tensor:
     """P(c among the labels), estimated from the paths found: sum of P(path) with c / sum of P(path).

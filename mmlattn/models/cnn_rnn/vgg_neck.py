@@ -8,8 +8,6 @@ from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_number, check_whole
 from mmlattn.utils.errors import UserError
 
-__all__ = ['VGGFCNeck']
-
 
 @MODELS.register_module()
 class VGGFCNeck(Sequential):

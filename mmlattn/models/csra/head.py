@@ -18,8 +18,6 @@ from mmlattn.utils.stored_settings import StoredSettings
 from . import pooling
 from .state_dicts import to_packed
 
-__all__ = ['CSRAHead']
-
 
 @MODELS.register_module()
 class CSRAHead(StoredSettings, MultiLabelClsHead):

@@ -25,11 +25,6 @@ from torch import Tensor
 
 from mmlattn.models.layers.precision import widen
 
-__all__ = [
-    'MAX_TEMPERATURE', 'PAPER_TEMPERATURES', 'attention_maps', 'class_scores', 'inverse_norms', 'pooled_terms',
-    'residual_attention',
-]  # fmt: skip
-
 MAX_TEMPERATURE = 99
 """Stands for T = infinity, the spatial maximum, as in the authors' settings; it is not softmax(99 s)."""
 

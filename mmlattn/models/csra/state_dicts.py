@@ -21,8 +21,6 @@ from torch import Tensor, nn
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['to_packed']
-
 # Each with the number of its first head.
 _PER_HEAD = (
     (re.compile(r'csra_heads\.(\d+)\.head\.(weight)'), 0),

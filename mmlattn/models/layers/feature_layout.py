@@ -6,8 +6,6 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-__all__ = ['to_feature_map']
-
 
 def to_feature_map(
     x: Tensor, channels: int, num_extra_tokens: int = 0, token_grid: tuple[int, int] | None = None

@@ -6,8 +6,6 @@ from mmlattn.utils.arguments import check_choice
 
 from .precision import widen
 
-__all__ = ['LSTMCell']
-
 
 class LSTMCell(nn.Module):
     """One step of an LSTM; the paper's, unlike the usual one, puts out its state without a tanh.

@@ -5,8 +5,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-__all__ = ['full_precision', 'widen']
-
 
 def widen(x: Tensor) -> Tensor:
     """In float32 at least, for sums over channels, positions or steps, and for softmax."""

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from .precision import widen
 
-__all__ = ['SCORE_FUSIONS', 'fuse_scores', 'fusion_weights']
-
 
 def log_mean_exp(scores: Tensor) -> Tensor:
     """log(mean_k exp(s_k)): the maximum made smooth."""

@@ -19,9 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['boxes_to_theta', 'compose_theta', 'sample_regions', 'theta_to_boxes', 'theta_to_grid']
-
-
 Size = int | tuple[int, int]
 """(height, width) in cells, or one number for both."""
 

@@ -16,8 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ['Boxcar', 'boxcar_gradient', 'boxcar_window']
-
 
 class Boxcar(NamedTuple):
     """Settings of the gradient; the defaults are those of the released layer.

@@ -16,8 +16,6 @@ from mmlattn.utils.errors import UserError
 from .heads import ScaleFusion
 from .localizers import build_localizers
 
-__all__ = ['PHASES', 'ScaleNetworks']
-
 PHASES = ('joint', 'cls', 'pretrain_apn', 'apn')
 """What learns: everything, the networks, the localizers from the highest response, the localizers by rank."""
 

@@ -21,8 +21,6 @@ from .crop import LossScale, attention_crop, crop_options, whole_picture, zoom
 from .ranking import true_class_probs
 from .squares import highest_response_square, outside_share, squares_to_theta
 
-__all__ = ['RACNN']
-
 
 class Looks(NamedTuple):
     """What has been seen of B images so far; the last three have one entry for each scale.

@@ -15,8 +15,6 @@ from mmlattn.utils.errors import UserError
 from .boxcar import Boxcar, boxcar_gradient
 from .squares import squares_to_theta
 
-__all__ = ['CROP_GRADIENTS', 'LossScale', 'attention_crop', 'crop_options', 'whole_picture', 'zoom']
-
 CROP_GRADIENTS = ('boxcar', 'sampler')
 """Where the gradient by the square comes from."""
 

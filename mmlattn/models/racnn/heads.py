@@ -18,8 +18,6 @@ from mmlattn.utils.stored_settings import StoredSettings
 
 from .ranking import rank_hinges
 
-__all__ = ['PairwiseRankLoss', 'ScaleFusion', 'ScaleFusionHead', 'ScaledLinearClsHead']
-
 LOSS = dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0)
 
 

@@ -17,8 +17,6 @@ from mmlattn.utils.stored_settings import StoredSettings
 
 from .squares import SQUARE_BORDERS, highest_response_square, place_squares
 
-__all__ = ['APN', 'ActivationLocalizer', 'build_localizers']
-
 
 @MODELS.register_module()
 class ActivationLocalizer(BaseModule):

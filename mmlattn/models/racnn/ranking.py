@@ -9,8 +9,6 @@ from torch import Tensor
 
 from mmlattn.models.layers.precision import widen
 
-__all__ = ['rank_hinges', 'true_class_probs']
-
 
 def true_class_probs(scores: Tensor, target: Tensor) -> Tensor:
     """p_t of each picture, by softmax in at least float32.

@@ -14,11 +14,6 @@ from torch import Tensor
 from mmlattn.models.layers.precision import widen
 from mmlattn.models.layers.spatial_transformer import boxes_to_theta
 
-__all__ = [
-    'SQUARE_BORDERS', 'highest_response_square', 'outside_share', 'place_squares', 'squares_to_boxes',
-    'squares_to_theta',
-]  # fmt: skip
-
 SQUARE_BORDERS = ('bounded', 'clip', 'shift')
 
 

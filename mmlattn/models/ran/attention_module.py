@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from .residual_units import Unit, stack
 from .soft_mask import SoftMask
 
-__all__ = ['FUSIONS', 'AttendedStage', 'AttentionModule', 'attention_residual_learning']
-
 
 def attention_residual_learning(trunk: Tensor, mask: Tensor) -> Tensor:
     """H = (1 + M) T, equation 3: a mask of zeros leaves the trunk as it is."""

@@ -24,8 +24,6 @@ from .attention_module import FUSIONS, AttentionModule
 from .residual_units import InceptionUnit, Norm, PreActUnit, ResidualUnit, ResNeXtUnit, Unit
 from .soft_mask import MASK_ACTIVATIONS, MaskHead, SoftMask, pooling
 
-__all__ = ['HE_INIT', 'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'make_norm', 'make_unit']
-
 RESIDUAL_UNITS = dict(preact=PreActUnit, resnext=ResNeXtUnit, inception=InceptionUnit)
 
 HE_INIT = (

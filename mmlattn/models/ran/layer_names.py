@@ -6,8 +6,6 @@ A layer is a convolution, a normalisation or the classifier. Ours are named as i
 
 from itertools import count
 
-__all__ = ['Layers', 'layer_names']
-
 Layers = dict[str, str]
 """Layers of ours, and what another layout calls them."""
 

@@ -11,8 +11,6 @@ from mmlattn.utils.errors import UserError
 
 from .soft_mask import SoftMask
 
-__all__ = ['record_masks']
-
 
 @contextmanager
 def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:

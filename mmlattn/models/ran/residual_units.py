@@ -23,8 +23,6 @@ from torch.utils.checkpoint import checkpoint
 from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 
-__all__ = ['InceptionUnit', 'Norm', 'PreActUnit', 'ResNeXtUnit', 'ResidualUnit', 'Unit', 'stack']
-
 Norm = Callable[[int], nn.Module]
 """Makes a normalisation layer for a number of channels."""
 

@@ -25,8 +25,6 @@ from mmlattn.utils.arguments import check_number, check_whole
 
 from .residual_units import Norm, Unit, stack
 
-__all__ = ['MASK_ACTIVATIONS', 'EncoderDecoder', 'MaskHead', 'SoftMask', 'pooling']
-
 LOCAL_UNITS = 3
 """Units of a mask without sampling, the paper's comparison in section 4.1."""
 

@@ -29,8 +29,6 @@ from mmlattn.utils.stored_settings import decode_settings, encode_settings
 
 from .layer_names import Layers, layer_names
 
-__all__ = ['Plan', 'from_mmlattn', 'model_config', 'to_mmlattn']
-
 _ARCHS = {(1, 1, 1): '56', (1, 2, 3): '92'}
 _SIZES = (64, (256, 512, 1024, 2048))
 _PORT_CIFAR = dict(strides=(1, 2, 2, 1), units=(0, 0, 0, 2), mask_depths=(2, 1, 0))

@@ -19,8 +19,6 @@ from .attention_module import FUSIONS, AttendedStage
 from .backbone import HE_INIT, make_norm, make_unit
 from .soft_mask import MASK_ACTIVATIONS, SoftMask
 
-__all__ = ['ResidualAttentionWrapper']
-
 # The width of a narrower mask is rounded up to a multiple, which keeps convolutions fast and units divisible.
 WIDTH_STEP = 16
 

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 
-__all__ = ['anchor_penalty', 'overlap_penalty', 'pairwise_iou', 'positive_penalty', 'scale_penalty']
-
 
 def scale_penalty(theta: Tensor, alpha: float = 0.5) -> Tensor:
     """l_S = max(|s_x| - alpha, 0)^2 + max(|s_y| - alpha, 0)^2: regions should be no larger than alpha."""

@@ -20,8 +20,6 @@ from mmlattn.utils.errors import UserError
 from .losses import SoftmaxL2Loss
 from .neck import STLSTMOutput
 
-__all__ = ['RegionConstraintWrapper', 'STLSTMHead']
-
 # A class of k present ones has a softmax score of about 1 / k, so 0.5 would drop most of them.
 DEFAULT_THRESHOLDS = dict(softmax=0.1, sigmoid=0.5)
 

@@ -11,8 +11,6 @@ from mmlattn.utils.errors import UserError
 
 from .constraints import anchor_penalty, overlap_penalty, positive_penalty, scale_penalty
 
-__all__ = ['RegionConstraintLoss', 'SoftmaxL2Loss', 'softmax_l2']
-
 
 @MODELS.register_module()
 class RegionConstraintLoss(nn.Module):

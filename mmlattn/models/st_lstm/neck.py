@@ -35,8 +35,6 @@ from mmlattn.utils.stored_settings import StoredSettings
 
 from .regions import LOC_PARAMS, place_region, region_anchors, start_numbers
 
-__all__ = ['STLSTM', 'STLSTMOutput']
-
 LOC_INIT = dict(scale=0.5, shift=0.0)
 ANCHOR = dict(radius=math.sqrt(0.5), start_angle=math.pi / 4, first='none')
 VGG_SOURCE = dict(checkpoint=None, prefix='backbone.classifier.0')

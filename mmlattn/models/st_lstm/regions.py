@@ -16,8 +16,6 @@ from torch import Tensor
 from mmlattn.utils.arguments import check_choice, check_number
 from mmlattn.utils.errors import UserError
 
-__all__ = ['LOC_PARAMS', 'place_region', 'region_anchors', 'start_numbers']
-
 LOC_PARAMS = ('direct', 'residual_anchor', 'bounded')
 
 

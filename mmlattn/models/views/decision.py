@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from mmlattn.structures.labels import select_labels
 from mmlattn.utils.errors import UserError
 
-__all__ = ['decide_labels', 'deciding_head', 'head_of']
-
 
 def head_of(model: nn.Module) -> nn.Module | None:
     """The head of a classifier; of ``RACNN``, which has one in each of its networks, the first."""

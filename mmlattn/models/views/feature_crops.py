@@ -17,11 +17,6 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-__all__ = [
-    'CROPS', 'FeatureWindow', 'boxes_from_windows', 'check_margin', 'cut_windows', 'feature_windows',
-    'maps_from_windows', 'scale_windows',
-]  # fmt: skip
-
 CROPS = ('five', 'ten')
 
 

@@ -16,8 +16,6 @@ from mmlattn.utils.errors import UserError
 from . import feature_crops
 from .decision import decide_labels, deciding_head
 
-__all__ = ['MultiCropClassifier']
-
 Grid = tuple[tuple[feature_crops.FeatureWindow, ...], tuple[int, int]]
 """The windows on a feature map, and its size (h, w)."""
 

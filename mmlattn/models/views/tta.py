@@ -8,8 +8,6 @@ from mmlattn.structures import EVIDENCE_FIELDS
 
 from .decision import decide_labels, head_of
 
-__all__ = ['DecidingTTA']
-
 
 @MODELS.register_module()
 class DecidingTTA(AverageClsScoreTTA):

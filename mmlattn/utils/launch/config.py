@@ -12,11 +12,6 @@ from mmlattn.utils.errors import UserError
 
 from .flags import PLACES
 
-__all__ = [
-    'add_hook', 'apply_options', 'drop_hook', 'keep_checkpoints_safe', 'load_config', 'make_reproducible',
-    'merge_common', 'merge_options', 'read_config', 'set_dataloader_defaults', 'type_name',
-]  # fmt: skip
-
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config of the flags ``config`` and ``--cfg-options``; for tools that neither train nor test."""

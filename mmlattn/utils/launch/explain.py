@@ -13,8 +13,6 @@ from mmlattn.utils.errors import UserError
 
 from .config import type_name
 
-__all__ = ['explain_config', 'explain_missing_data', 'run_tool']
-
 
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool; end with exit status 1 and the message alone where the user can put things right.

@@ -5,8 +5,6 @@ import ast
 
 from mmengine.config import DictAction as _DictAction
 
-__all__ = ['PLACES', 'DictAction', 'add_cfg_options', 'add_common_arguments', 'add_trust', 'make_parser']
-
 #: How each launcher tells a process its place, in the environment.
 PLACES = {
     'pytorch': {name: name for name in ('RANK', 'WORLD_SIZE')},

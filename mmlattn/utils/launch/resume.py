@@ -5,8 +5,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-__all__ = ['newest_checkpoint']
-
 
 def newest_checkpoint(work_dir: str) -> str | None:
     """The checkpoint that ``last_checkpoint`` names or, where that is missing or damaged, the newest whole one.

@@ -18,8 +18,6 @@ from mmlattn.utils.errors import UserError
 from .explain import explain_config, first_line
 from .flags import PLACES
 
-__all__ = ['build_runner', 'process_group', 'run']
-
 
 @contextmanager
 def process_group(cfg: Config) -> Iterator[None]:
