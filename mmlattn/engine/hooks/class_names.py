@@ -37,19 +37,17 @@ class ClassNamesHook(Hook):
             compare_classes(
                 classes.get('train', ()), classes.get(mode, ()), 'the training data', f'{mode}_dataloader'
             )
-        _check_outputs(runner.model, classes.get('train', ()), 'the training data')
+        _check_outputs(runner, 'train', 'the training data')
 
     def before_val(self, runner) -> None:
-        """Compare the number of classes of the data with that of the head."""
+        """Compare the number of classes with that of the head."""
         if self.enabled:
-            _check_outputs(
-                runner.model, dict(_classes_of_loops(runner)).get('val', ()), 'the validation data'
-            )
+            _check_outputs(runner, 'val', 'the validation data')
 
     def before_test(self, runner) -> None:
-        """Compare the number of classes of the data with that of the head."""
+        """As :meth:`before_val`."""
         if self.enabled:
-            _check_outputs(runner.model, dict(_classes_of_loops(runner)).get('test', ()), 'the test data')
+            _check_outputs(runner, 'test', 'the test data')
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Compare the names in the checkpoint with those of the data."""
@@ -84,8 +82,8 @@ def compare_classes(expected: Sequence[str], names: Sequence[str], holder: str, 
     )
 
 
-def _check_outputs(model, classes: Sequence[str], where: str) -> None:
-    head = head_of(network(model))
+def _check_outputs(runner, mode: str, where: str) -> None:
+    head, classes = head_of(network(runner.model)), dict(_classes_of_loops(runner)).get(mode)
     outputs = getattr(head, 'num_classes', None)
     if classes and outputs is not None and outputs != len(classes):
         raise UserError(
