@@ -146,7 +146,9 @@ def test_prefixed_type_needs_no_import():
 @pytest.mark.parametrize('kind', ['DATASETS', 'DATA_SAMPLERS', 'LOOPS', 'HOOKS'])
 def test_every_name_of_a_kind_is_found_with_nothing_imported(kind):
     names = [name for of, name in REGISTERED if of == kind]
-    code = f"from mmpretrain.registry import {kind}\nassert all({kind}.get(f'mmlattn.{{n}}') for n in {names})"
+    code = (
+        f"from mmpretrain.registry import {kind}\nassert all({kind}.get(f'mmlattn.{{n}}') for n in {names})"
+    )
     subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
 
 
