@@ -13,8 +13,7 @@ from mmpretrain.apis import get_model
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmlattn.utils.checkpoint import safe_loading
-from mmlattn.utils.init_cfg import loads_weights
-from mmlattn.utils.weights import load_all_weights
+from mmlattn.utils.weights import load_all_weights, loads_weights
 
 
 def load_model(

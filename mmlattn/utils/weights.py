@@ -1,14 +1,32 @@
-"""Weights go into a model whole, or the user learns in one line why not."""
+"""The model inside of wrappers; weights that go into it whole, or the user learns in one line why not."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from mmengine.model import BaseTTAModel, PretrainedInit, is_model_wrapper
 from torch import nn
 
 from .errors import UserError
-from .wrappers import network
 
 _SHAPES = re.compile(r'size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)')
+
+
+def without_wrapper(model: nn.Module) -> nn.Module:
+    """The model that is wrapped for several processes, or the model itself."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def network(model: nn.Module) -> nn.Module:
+    """The model inside of every wrapper, for several processes or for test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def loads_weights(init_cfg: Mapping | Sequence[Mapping] | None) -> bool:
+    """Whether weights of others are among mmengine's initialisers, named by string or by class."""
+    initialisers = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or []
+    return any(initialiser.get('type') in ('Pretrained', PretrainedInit) for initialiser in initialisers)
 
 
 def load_all_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None:
@@ -31,28 +49,11 @@ def load_all_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None
     state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, Mapping) else None
     if not isinstance(state, Mapping):
         raise UserError(f'{source} holds no state dict but {type(checkpoint).__name__}')
-    missing, extra, misshaped = _load(model, {name.removeprefix('module.'): v for name, v in state.items()})
-    children = {name for name, _ in model.named_children()}
-    problems = {
-        'missing are': [name for name in missing if not name.endswith('num_batches_tracked')],  # unused
-        'of another shape are': misshaped,
-        'without a place are': [name for name in extra if name.partition('.')[0] in children],
-    }
-    if any(problems.values()):
-        found = '; '.join(f'{what} {_some(names)}' for what, names in problems.items() if names)
-        raise UserError(
-            f'{source} holds the weights of another model than the config: {found}. '
-            f'Likely {_cause(problems.values())}'
-        )
-
-
-def _load(model: nn.Module, state: dict) -> tuple[list[str], list[str], list[str]]:
-    """Names missing, names left over, and names with their two shapes."""
-    keys = []
+    keys: list[list[str]] = []
     hook = model.register_load_state_dict_post_hook(lambda _, found: keys.extend(map(list, found)))
     misshaped = []
     try:
-        model.load_state_dict(state, strict=False)
+        model.load_state_dict({name.removeprefix('module.'): v for name, v in state.items()}, strict=False)
     except RuntimeError as error:  # torch tells shapes here and nowhere else
         misshaped = [
             f'{name} ({_by(there)} in the file, {_by(here)} in the model)'
@@ -63,19 +64,27 @@ def _load(model: nn.Module, state: dict) -> tuple[list[str], list[str], list[str
     finally:
         hook.remove()
     missing, extra = keys
-    return missing, extra, misshaped
+    children = {name for name, _ in model.named_children()}
+    problems = {
+        'missing are': [name for name in missing if not name.endswith('num_batches_tracked')],  # unused
+        'of another shape are': misshaped,
+        'without a place are': [name for name in extra if name.partition('.')[0] in children],
+    }
+    if any(problems.values()):
+        found = '; '.join(f'{what} {some_names(names)}' for what, names in problems.items() if names)
+        cause = 'it is of another arch or number of classes'
+        if all(name.startswith('head.') for names in problems.values() for name in names):
+            cause = 'it was trained with another number of classes or another head'
+        raise UserError(
+            f'{source} holds the weights of another model than the config: {found}. Likely {cause}'
+        )
+
+
+def some_names(names: Iterable[str]) -> str:
+    """The first three, and how many there are."""
+    names = list(names)
+    return ', '.join(names[:3]) + (f' ... ({len(names)} in all)' if len(names) > 3 else '')
 
 
 def _by(shape: str) -> str:
     return shape.replace(', ', ' x ') or 'one number'
-
-
-def _some(names: list[str]) -> str:
-    """The first three, and how many there are."""
-    return ', '.join(names[:3]) + (f' ... ({len(names)} in all)' if len(names) > 3 else '')
-
-
-def _cause(problems: Iterable[list[str]]) -> str:
-    if all(name.startswith('head.') for names in problems for name in names):
-        return 'it was trained with another number of classes or another head'
-    return 'it is of another arch or number of classes'

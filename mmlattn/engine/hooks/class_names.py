@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmlattn.models.views.decision import head_of
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.wrappers import network
+from mmlattn.utils.weights import network
 
 IF_MEANT = "if this is meant, set custom_hooks=[..., dict(type='mmlattn.ClassNamesHook', enabled=False)]"
 

@@ -11,7 +11,7 @@ from mmlattn.models.ran.mask_recording import record_masks
 from mmlattn.registry import HOOKS
 from mmlattn.structures import set_trunk_masks
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.wrappers import without_wrapper
+from mmlattn.utils.weights import without_wrapper
 
 
 @HOOKS.register_module()

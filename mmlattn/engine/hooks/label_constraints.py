@@ -13,7 +13,7 @@ from mmlattn.models.views.multi_crop_classifier import MultiCropClassifier
 from mmlattn.registry import HOOKS
 from mmlattn.structures import KnownLabels, read_known_labels, set_known_labels
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.wrappers import network
+from mmlattn.utils.weights import network
 
 
 @HOOKS.register_module()

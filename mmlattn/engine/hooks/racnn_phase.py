@@ -10,7 +10,7 @@ from torch import Tensor
 from mmlattn.registry import HOOKS
 from mmlattn.utils.arguments import check_number
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.wrappers import without_wrapper
+from mmlattn.utils.weights import without_wrapper
 
 from .racnn_schedule import PhaseEnd, PhaseSchedule
 

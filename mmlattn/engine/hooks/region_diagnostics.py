@@ -17,7 +17,7 @@ from mmlattn.registry import HOOKS
 from mmlattn.structures import label_matrix
 from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.wrappers import without_wrapper
+from mmlattn.utils.weights import without_wrapper
 
 FIGURES = ('scale', 'cells', 'anchor_distance', 'iou', 'coverage', 'mirrored')
 # Beyond these means regions have collapsed: they lie on each other, one takes all labels, or they are points.

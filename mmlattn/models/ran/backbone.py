@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_whole, whole_numbers
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.init_cfg import loads_weights
 from mmlattn.utils.stored_settings import StoredSettings
+from mmlattn.utils.weights import loads_weights
 
 from .attention_module import FUSIONS, AttentionModule
 from .residual_units import InceptionUnit, Norm, PreActUnit, ResidualUnit, ResNeXtUnit, Unit

@@ -17,6 +17,7 @@ change; the tensors stay as they are.
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -26,8 +27,11 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import decode_settings, encode_settings
+from mmlattn.utils.weights import some_names
 
-from .layer_names import Layers, layer_names
+from .layer_names import layer_names
+
+Shapes = dict[str, tuple[int, ...]]
 
 _ARCHS = {(1, 1, 1): '56', (1, 2, 3): '92'}
 _SIZES = (64, (256, 512, 1024, 2048))
@@ -76,8 +80,8 @@ def _detect_layout(names: Iterable[str]) -> str:
         if any(map(re.compile(pattern).match, names)):
             return layout
     raise UserError(
-        f'the file has {_some(names)}: neither the names of the PyTorch port (attention_module1.*), nor those of the '
-        'Caffe definitions (AttentionA_1/*), nor ours (backbone.stage1.attention1.*)'
+        f'the file has {some_names(names)}: neither the names of the PyTorch port (attention_module1.*), nor those '
+        'of the Caffe definitions (AttentionA_1/*), nor ours (backbone.stage1.attention1.*)'
     )
 
 
@@ -95,13 +99,10 @@ def to_mmlattn(source: dict[str, Tensor], layout: str = 'auto') -> tuple[dict[st
     if found == 'mmlattn' or layout not in ('auto', found):
         raise UserError(f'the names in the file are those of the layout {found}, expected {layout}')
     plan = _plan(source, found, found)
-    ours, layers = _our_network(plan)
-    names = _names(ours, layers, found)
-    shapes = {name: ours[key] for key, name in names.items()} | _dead_shapes(plan, ours, layers)
+    ours, unused, names = _network(plan)
     if not any(map(_is_count, source)):  # Caffe, and PyTorch before 0.4.1
-        names = {key: name for key, name in names.items() if not _is_count(name)}
-        shapes = {name: shape for name, shape in shapes.items() if not _is_count(name)}
-    source = _checked(source, shapes, found)
+        names = {key: name for key, name in names.items() if not _is_count(key)}
+    source = _checked(source, {name: (ours | unused)[key] for key, name in names.items()}, found)
     state = {key: source[names[key]] if key in names else torch.tensor(0) for key in ours}
     return {**state, _SETTINGS_NAME: encode_settings(**_SETTINGS[plan.layout])}, plan
 
@@ -116,16 +117,18 @@ def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
     """
     state = dict(_without_prefix(state))
     if _detect_layout(state) != 'mmlattn':
-        raise UserError(f'expected our names (backbone.*, head.fc.*), the file has {_some(state)}')
+        raise UserError(f'expected our names (backbone.*, head.fc.*), the file has {some_names(state)}')
     _check_settings(state.pop(_SETTINGS_NAME, None), layout)
     plan = _plan(state, 'mmlattn', layout)
-    ours, layers = _our_network(plan)
+    ours, unused, names = _network(plan)
     state = _checked(state, ours, 'mmlattn')
-    renamed = {name: state[key] for key, name in _names(ours, layers, layout).items()}
+    state |= {key: state['head.fc.weight'].new_zeros(shape) for key, shape in unused.items()}
+    converted = {name: state[key] for key, name in names.items()}
     if layout == 'caffe':
-        return {name: blob.reshape(1, -1, 1, 1) if '/bn.' in name else blob for name, blob in renamed.items()}
-    like = state['head.fc.weight']
-    return renamed | {name: like.new_zeros(s) for name, s in _dead_shapes(plan, ours, layers).items()}
+        return {
+            name: blob.reshape(1, -1, 1, 1) if '/bn.' in name else blob for name, blob in converted.items()
+        }
+    return converted
 
 
 def model_config(plan: Plan) -> dict:
@@ -152,6 +155,13 @@ def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _plan(state: dict[str, Tensor], names_of: str, layout: str) -> Plan:
     """The plan of ``state``, whose names are those of ``names_of``, as a network of ``layout``."""
+
+    def shape(name: str) -> tuple[int, ...]:
+        """Of a weight that every network has."""
+        if name not in state or state[name].ndim < 2 or 0 in state[name].shape:
+            raise UserError(f'missing: the weight {name}. Likely {_CAUSE[names_of]}')
+        return tuple(state[name].shape)
+
     found = {m.groups() for m in map(re.compile(_MODULE[names_of]).match, state) if m}
     modules = tuple(sum(stage in either for stage, _ in found) for either in ('1A', '2B', '3C'))
     if modules not in _ARCHS:
@@ -160,45 +170,42 @@ def _plan(state: dict[str, Tensor], names_of: str, layout: str) -> Plan:
             f'(1, 2, 3), which is 92. Likely {_CAUSE[names_of]}'
         )
     if names_of == 'mmlattn':
-        cifar = layout == 'port' and _shape(state, 'backbone.stem.conv.weight', names_of)[-1] == 3
+        cifar = layout == 'port' and shape('backbone.stem.conv.weight')[-1] == 3
         postact = layout == 'caffe' and 'backbone.stage1.transition.projection.0.weight' in state
+        spell = str
     else:
         cifar = any('.middle_2r_blocks.' in name for name in state)
         postact = any('/mask/down/' in name for name in state)
-    layers = layer_names(layout, modules, cifar, postact)
-
-    def shape(key: str) -> tuple[int, ...]:
-        name = key if names_of == 'mmlattn' else _spell(key, layers, layout)
-        return _shape(state, name, names_of)
-
-    width, group_width = shape('backbone.stage1.transition.conv2.weight')[:2]
+        spell = partial(_spell, layers=layer_names(layout, modules, cifar, postact), layout=layout)
+    width, group_width = shape(spell('backbone.stage1.transition.conv2.weight'))[:2]
     return Plan(
         layout=layout,
         modules=modules,
         cifar=cifar,
         groups=max(1, width // group_width) if postact else 0,
-        stem=shape('backbone.stem.conv.weight')[0],
-        channels=tuple(shape(f'backbone.stage{k}.transition.conv3.weight')[0] for k in (1, 2, 3, 4)),
-        classes=shape('head.fc.weight')[-2],
+        stem=shape(spell('backbone.stem.conv.weight'))[0],
+        channels=tuple(shape(spell(f'backbone.stage{k}.transition.conv3.weight'))[0] for k in (1, 2, 3, 4)),
+        classes=shape(spell('head.fc.weight'))[-2],
     )
 
 
-def _shape(state: dict[str, Tensor], name: str, layout: str) -> tuple[int, ...]:
-    """Shape of a weight that every network of the layout has."""
-    if name not in state or state[name].ndim < 2 or 0 in state[name].shape:
-        raise UserError(f'missing: the weight {name}. Likely {_CAUSE[layout]}')
-    return tuple(state[name].shape)
-
-
-def _our_network(plan: Plan) -> tuple[dict[str, tuple[int, ...]], Layers]:
-    """All names of our model with the shapes behind them, and its layers."""
+def _network(plan: Plan) -> tuple[Shapes, Shapes, dict[str, str]]:
+    """Shapes of our weights, and of the port's projections that nothing uses; the layout's names of both."""
     with torch.device('meta'), DefaultScope.overwrite_default_scope('mmpretrain'):
         try:
             model = MODELS.build(model_config(plan))
         except ValueError as error:
             raise UserError(f'no network has the sizes found in the file, {plan}: {error}') from error
-    shapes = {key: tuple(t.shape) for key, t in model.state_dict().items() if key != _SETTINGS_NAME}
-    return shapes, layer_names(plan.layout, plan.modules, plan.cifar, postact=plan.groups > 0)
+    ours = {key: tuple(t.shape) for key, t in model.state_dict().items() if key != _SETTINGS_NAME}
+    layers = layer_names(plan.layout, plan.modules, plan.cifar, postact=plan.groups > 0)
+    unused = {}
+    for layer in layers:
+        unit, _, last = f'backbone.{layer}'.rpartition('.')
+        if plan.layout == 'port' and last == 'projection' and f'{unit}.projection.weight' not in ours:
+            channels, in_channels = ours[f'{unit}.conv3.weight'][0], ours[f'{unit}.conv1.weight'][1]
+            unused[f'{unit}.projection.weight'] = (channels, in_channels, 1, 1)
+    keys = [key for key in (*ours, *unused) if plan.layout == 'port' or not _is_count(key)]
+    return ours, unused, {key: _spell(key, layers, plan.layout) for key in keys}
 
 
 def _check_settings(code: Tensor | None, layout: str) -> None:
@@ -211,12 +218,7 @@ def _check_settings(code: Tensor | None, layout: str) -> None:
         )
 
 
-def _names(keys: Iterable[str], layers: Layers, layout: str) -> dict[str, str]:
-    """Each of our names that the layout has a tensor for, and the layout's name."""
-    return {key: _spell(key, layers, layout) for key in keys if layout == 'port' or not _is_count(key)}
-
-
-def _spell(key: str, layers: Layers, layout: str) -> str:
+def _spell(key: str, layers: dict[str, str], layout: str) -> str:
     """One of our names as the layout has it: ``layer.weight``, or in Caffe ``layer.0``."""
     layer, _, leaf = key.removeprefix('backbone.').rpartition('.')
     return f'{layers[layer]}.{_LEAVES.index(leaf) if layout == "caffe" else leaf}'
@@ -226,19 +228,7 @@ def _is_count(name: str) -> bool:
     return name.endswith('.num_batches_tracked')
 
 
-def _dead_shapes(plan: Plan, ours: dict[str, tuple[int, ...]], layers: Layers) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the port's projections in units that need none."""
-    units = [layer.removesuffix('.projection') for layer in layers if layer.endswith('.projection')]
-    return {
-        f'{layers[unit + ".projection"]}.weight': (
-            ours[f'backbone.{unit}.conv3.weight'][0], ours[f'backbone.{unit}.conv1.weight'][1], 1, 1,
-        )
-        for unit in units
-        if plan.layout == 'port' and f'backbone.{unit}.projection.weight' not in ours
-    }  # fmt: skip
-
-
-def _checked(state: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], layout: str) -> dict[str, Tensor]:
+def _checked(state: dict[str, Tensor], shapes: Shapes, layout: str) -> dict[str, Tensor]:
     """``state`` in just these names and shapes, or an error; Caffe's blobs may have further axes of length 1."""
     missing, surplus = ([n for n in a if n not in b] for a, b in ((shapes, state), (state, shapes)))
     wrong = [
@@ -247,15 +237,11 @@ def _checked(state: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], layou
         if name in state and _plain(state[name].shape, layout) != _plain(shape, layout)
     ]
     negative = [n for n in shapes if n.endswith(_VARIANCES) and n in state and not (state[n] >= 0).all()]
-    problems = {
-        'missing': missing,
-        'unknown': surplus,
-        'of another shape': wrong,
-        'no variance, as it is negative': negative,
-    }
+    problems = {'missing': missing, 'unknown': surplus, 'of another shape': wrong}
+    problems['no variance, as it is negative'] = negative
     if any(problems.values()):
         raise UserError(
-            f'{"; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names)}. '
+            f'{"; ".join(f"{what}: {some_names(names)}" for what, names in problems.items() if names)}. '
             f'Likely {_CAUSE[layout]}'
         )
     return {name: state[name].reshape(shape) for name, shape in shapes.items()}
@@ -263,9 +249,3 @@ def _checked(state: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], layou
 
 def _plain(shape: Iterable[int], layout: str) -> list[int]:
     return [size for size in shape if layout != 'caffe' or size != 1]
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first three, and how many more."""
-    names = list(names)
-    return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.init_cfg import loads_weights
 from mmlattn.utils.stored_settings import StoredSettings
+from mmlattn.utils.weights import loads_weights
 
 from .attention_module import FUSIONS, AttendedStage
 from .backbone import HE_INIT, make_norm, make_unit

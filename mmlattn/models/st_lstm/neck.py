@@ -30,8 +30,8 @@ from mmlattn.models.layers.spatial_transformer import sample_regions
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_number, check_whole, complete_options
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.init_cfg import loads_weights
 from mmlattn.utils.stored_settings import StoredSettings
+from mmlattn.utils.weights import loads_weights
 
 from .regions import LOC_PARAMS, place_region, region_anchors, start_numbers
 
