@@ -44,14 +44,12 @@ class RegionDiagnosticsHook(Hook):
 
     In training they are those of one step in ``interval``, and stay in the log until the next; in validation and
     testing those of all pictures, of all processes, and of all crops of a picture. Wins need a head with
-    ``step_scores``, such as ``STLSTMHead``.
+    ``step_scores``, such as ``STLSTMHead``. Other steps cost nothing.
 
     After validation and testing the log warns, once, if the regions have collapsed: if their IoU is above 0.9, a
     single step of several wins more than 95 % of the labels, or their sides are shorter than a cell. Training steps
-    are not judged, as most regions begin in one place.
-
-    A forward hook watches the neck while it is measured, so that other steps cost nothing. ``torch.compile`` ignores
-    hooks that come after it compiled: then the log says that nothing was seen.
+    are not judged, as most regions begin in one place. It also warns of a neck that is not seen, as in a model
+    that was compiled.
 
     Args:
         interval (int): Measure every so many training iterations.
@@ -105,62 +103,50 @@ class RegionDiagnosticsHook(Hook):
         figures = self._meter.finish()
         for name, value in figures.items():
             runner.message_hub.update_scalar(f'{mode}/regions/{name}', value)
-        if not figures:
-            self._warn_once(
-                runner,
-                'unseen',
-                'regions: nothing was seen of the neck, so nothing is logged; is the model compiled, or does it '
-                'pass its neck by?',
-            )
-        elif mode != 'train' and (warning := self._judge(figures, mode)):
-            self._warn_once(runner, 'collapsed', warning)
+        kind, warning = 'unseen', 'regions: nothing was seen of the neck, so nothing is logged; '
+        warning += 'is the model compiled, or does it pass its neck by?'
+        if figures:
+            kind, warning = 'collapsed', '' if mode == 'train' else self._judge(figures, mode)
+        if warning and kind not in self._warned:
+            self._warned.add(kind)
+            runner.logger.warning(warning)
 
     def _judge(self, figures: dict[str, float], mode: str) -> str:
         """The signs of collapse and what helps, or nothing."""
         wins = [value for name, value in figures.items() if name.startswith('wins_')]
-        signs, advice = [], []
+        signs, advice = [], ''
         if figures.get('iou', 0.0) > MAX_IOU:
             signs.append(f'their mean pairwise IoU is {figures["iou"]:.3f}, above {MAX_IOU}')
         if len(wins) > 1 and max(wins) > MAX_WINS:
             signs.append(f'one step alone wins {max(wins):.1%} of the true labels, above {MAX_WINS:.0%}')
         if signs:
-            advice.append(
+            advice += (
                 " More weight on the anchor constraint, loc_param='residual_anchor' or aux_step_weight > 0 pull them "
                 'apart.'
             )
             if mode == 'val' and self._meter.neck.loc_param != 'residual_anchor':
-                advice.append(
+                advice += (
                     " Regions of loc_param='direct' and 'bounded' begin like this, in one place, so early in training"
                     ' it is a sign only if it stays: see whether the figures fall in the next validations.'
                 )
         if figures['cells'] < MIN_CELLS:
             signs.append(f'their sides are {figures["cells"]:.2f} cells, below {MIN_CELLS:g}')
-            advice.append(" A larger beta, or loc_param='bounded' with a larger scale_range, keep them open.")
-        return f'regions have collapsed: {", and ".join(signs)}.{"".join(advice)}' if signs else ''
-
-    def _warn_once(self, runner, kind: str, text: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            runner.logger.warning(text)
+            advice += " A larger beta, or loc_param='bounded' with a larger scale_range, keep them open."
+        return f'regions have collapsed: {", and ".join(signs)}.{advice}' if signs else ''
 
 
 class RegionMeter:
-    """Sums up what the regions of a neck do.
-
-    Args:
-        neck (STLSTM): Watched from :meth:`start` to :meth:`finish`.
-        head (nn.Module, optional): That reads the neck.
-    """
+    """Sums up what the regions of a neck do, from :meth:`start` to :meth:`finish`."""
 
     def __init__(self, neck: STLSTM, head: nn.Module | None) -> None:
         self.neck = neck
         self.head = deciding_head(head)
 
     def start(self) -> None:
-        """Begin anew."""
+        """Begin anew to watch the neck."""
         self._seen: list[tuple[Tensor, tuple[int, int], Tensor | None]] = []
         # The same entries in all processes, whatever they see. Wins are those of steps 0 to K.
-        sizes = dict.fromkeys(FIGURES, 1) | dict(pictures=1, wins=self.neck.num_steps + 1)
+        sizes = dict(figures=len(FIGURES), pictures=1, wins=self.neck.num_steps + 1)
         self._sums = {name: torch.zeros(size, dtype=torch.float64) for name, size in sizes.items()}
         self._handle = self.neck.register_forward_hook(self._record)
 
@@ -178,11 +164,9 @@ class RegionMeter:
     def count(self, samples: Sequence[DataSample]) -> None:
         """Add what was seen since the last count, given the samples of the batch."""
         for theta, grid, scores in self._seen:
-            figures = region_figures(
-                theta.double().cpu(), self.neck.anchors.cpu(), self.neck.anchor_mask.cpu(), grid
-            )
-            for name in FIGURES:
-                self._sums[name] += figures[name].sum()
+            anchors, mask = self.neck.anchors.cpu(), self.neck.anchor_mask.cpu()
+            figures = region_figures(theta.double().cpu(), anchors, mask, grid)
+            self._sums['figures'] += torch.stack([figures[name].sum() for name in FIGURES])
             self._sums['pictures'] += len(theta)
             if scores is not None and samples:
                 self._sums['wins'] += self._count_wins(scores.cpu(), samples)
@@ -204,7 +188,7 @@ class RegionMeter:
         pictures, wins = self._sums['pictures'].item(), self._sums['wins']
         if not pictures:
             return {}
-        means = {name: self._sums[name].item() / pictures for name in FIGURES}
+        means = dict(zip(FIGURES, (self._sums['figures'] / pictures).tolist(), strict=True))
         if not self.neck.anchor_mask.any():
             del means['anchor_distance']
         if self.neck.num_steps == 1:
@@ -216,17 +200,10 @@ class RegionMeter:
 
 
 def region_figures(theta: Tensor, anchors: Tensor, mask: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
-    """What the regions of each picture do; see :class:`RegionDiagnosticsHook`.
+    """What the regions of each picture do, (B,) for each of ``FIGURES``; 0 where there is nothing to measure.
 
-    Args:
-        theta (Tensor): Shape (B, K, 4), on the CPU, see ``layers/spatial_transformer.py``.
-        anchors (Tensor): Shape (K, 2).
-        mask (Tensor): Shape (K,), bool, which regions have an anchor.
-        grid (tuple[int, int]): (height, width) of the feature map, in cells.
-
-    Returns:
-        dict[str, Tensor]: Shape (B,) for each figure; ``anchor_distance`` and ``iou`` are 0 where there is nothing
-        to measure.
+    From theta (B, K, 4), on the CPU, see ``layers/spatial_transformer.py``; anchors (K, 2), of the regions where
+    ``mask`` (K,) is true; and the feature map's (height, width) in cells.
     """
     scale, centre = theta[..., :2], theta[..., 2:]
     return dict(
