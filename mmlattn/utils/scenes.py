@@ -56,24 +56,14 @@ def find_spot(
     size: tuple[int, int],
     canvas: int,
     taken: Sequence[Box],
-    tries: int = 20,
     max_overlap: float = 0.0,
 ) -> tuple[int, int] | None:
-    """Draw a place for a box that covers no earlier one too much.
+    """Left and top of a box of ``size`` (width, height) on a square canvas, or None if 20 draws found no place.
 
-    Args:
-        rng (np.random.Generator): Source of the draws.
-        size (tuple[int, int]): Width and height of the box, pixels, at most ``canvas``.
-        canvas (int): Side of the square canvas, pixels.
-        taken (Sequence[Box]): Boxes placed before.
-        tries (int): Draws before giving up.
-        max_overlap (float): Largest allowed :func:`overlap`, 0 to 1.
-
-    Returns:
-        tuple[int, int] | None: Left and top, or None when no draw fitted.
+    Of no box in ``taken`` it shares more than ``max_overlap``, 0 to 1, of the smaller one's area.
     """
     width, height = size
-    for _ in range(tries):
+    for _ in range(20):
         x, y = int(rng.integers(canvas - width + 1)), int(rng.integers(canvas - height + 1))
         if all(overlap((x, y, width, height), box) <= max_overlap for box in taken):
             return x, y
@@ -101,16 +91,11 @@ def split_scenes(
     seed: int,
     composer: Callable[[np.ndarray], Callable[[np.random.Generator], Scene]],
 ) -> list[Split]:
-    """Split objects into train and val before any scene is composed.
+    """Split objects of classes ``labels`` (N,) into train and val, class by class, before any scene is composed.
 
-    Scene i of a split is a function of (seed, split, i), so more scenes never change earlier ones.
-
-    Args:
-        labels (np.ndarray): Shape (N,), class of each object.
-        train_fraction (float): Share of each class that goes to train, in (0, 1).
-        lengths (dict[str, int]): Number of scenes of train and val, in this order.
-        seed (int): Seed of everything.
-        composer (Callable): Takes indices of objects; gives what composes a scene of them.
+    Scene i of a split is a function of (seed, split, i), so more scenes never change earlier ones. ``lengths`` are
+    the numbers of scenes of train and val, in this order; ``composer`` takes indices of objects and gives what
+    composes a scene of them.
     """
     rng, train, val = np.random.default_rng(seed), [], []
     for label in np.unique(labels):
@@ -131,14 +116,9 @@ def write_dataset(
 ) -> bool:
     """Write a data set in COCO's format, all of it or nothing.
 
-    The pictures go to ``<out>/<split>/``, the boxes to ``<out>/annotations/instances_<split>.json``, what
-    made them to ``<out>/recipe.json``. The same recipe gives the same bytes.
-
-    Args:
-        out (Path): Folder of the data set.
-        recipe (dict): Everything the pictures depend on; plain json values.
-        classes (Sequence[str]): Names in label order; category ids count from 1.
-        splits (Callable): Makes the subsets; called only when there is something to write.
+    The pictures go to ``<out>/<split>/``, the boxes to ``<out>/annotations/instances_<split>.json``, what made them,
+    ``recipe``, to ``<out>/recipe.json``. The same recipe gives the same bytes. Category ids count from 1. ``splits``
+    is called only when there is something to write.
 
     Returns:
         bool: Whether the data set was written; False if it was there already.
