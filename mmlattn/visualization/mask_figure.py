@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from scipy.linalg import qr
 from torch import Tensor
 
@@ -42,47 +44,6 @@ def telling_channels(mask: Tensor, count: int) -> list[int]:
     return pivots[: len(left)][left > 1e-6 * left[0]][:count].tolist()
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Where cells stand on the figure, in inches from its top left corner.
-
-    A row is an attention module; ``aspect`` is the height of the picture over its width.
-    """
-
-    rows: int
-    channels: int
-    aspect: float
-
-    label, gap, margin, caption, titles = 1.25, 0.1, 0.15, 0.22, 0.25
-    head_scale = 1.35
-    """Side of the picture on top over that of a cell."""
-
-    @property
-    def cell(self) -> tuple[float, float]:
-        """Width and height of a cell, 1.5 inches in the longer direction, but wide enough for its caption."""
-        width = max(1.5 / max(self.aspect, 1), 1)
-        return width, width * self.aspect
-
-    @property
-    def head(self) -> float:
-        """Height of what is above the cells: the picture, the text beside it, the titles of the columns."""
-        return max(self.head_scale * self.cell[1], 1.5) + self.titles + 2 * self.margin
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height of the figure."""
-        right = self.corner(0, 3 * self.channels)[0] + self.cell[0] + self.margin
-        # The text beside the picture takes 5 inches.
-        text = 2 * self.margin + self.head_scale * self.cell[0] + 5
-        return max(right, text), self.corner(self.rows, 0)[1] + self.margin
-
-    def corner(self, row: int, column: int) -> tuple[float, float]:
-        """Left and top of a cell: the mean mask in column 0, three columns for each channel, set apart."""
-        groups = -(-column // 3)
-        x = self.margin + self.label + column * (self.cell[0] + self.gap) + 2 * self.gap * groups
-        return x, self.head + row * (self.cell[1] + self.caption + self.gap)
-
-
 def draw_masks(
     picture: np.ndarray, heading: Mapping[str, str], attentions: Sequence[AttentionMaps], channels: int = 2
 ) -> Figure:
@@ -94,35 +55,40 @@ def draw_masks(
         attentions (Sequence[AttentionMaps]): At least one.
         channels (int): Channels of each, see :func:`telling_channels`.
     """
-    grid = Grid(len(attentions), channels, picture.shape[0] / picture.shape[1])
-    figure = Figure(figsize=grid.size, dpi=130, facecolor='white')
-    width, height = grid.size
+    rows, aspect = len(attentions), picture.shape[0] / picture.shape[1]
+    # In inches; cells are wide enough for their captions, and a narrow column sets each channel apart.
+    width = max(1.5 / max(aspect, 1), 1)
+    widths, heights = [width, *(0.1, width, width, width) * channels], [width * aspect] * rows
+    # The text beside the picture takes five lines; names of modules take 1.5 inches, the text 4.5.
+    heights.insert(0, max(1.2 * width * aspect, 1.2))
+    size = max(sum(widths) + 0.1 * len(widths) + 1.5, 1.2 * width + 6), sum(heights) + 0.3 * rows + 0.6
+    figure = Figure(size, dpi=130, layout='constrained')
+    figure.get_layout_engine().set(rect=(0.01, 0.01, 0.98, 0.98))
+    grid = figure.add_gridspec(rows + 1, len(widths), width_ratios=widths, height_ratios=heights)
 
-    def write(x: float, y: float, text: str, **style) -> None:
-        style = dict(fontsize=8, va='top', color=INK, family='DejaVu Sans') | style
-        figure.text(x / width, 1 - y / height, text, **style)
-
-    def image(x: float, y: float, values: np.ndarray, scale: float = 1, **style) -> None:
-        w, h = (side * scale for side in grid.cell)
-        axes = figure.add_axes([x / width, 1 - (y + h) / height, w / width, h / height], xticks=[], yticks=[])
+    def show(place: SubplotSpec, values: np.ndarray, **style) -> Axes:
+        axes = figure.add_subplot(place, box_aspect=aspect, xticks=[], yticks=[], anchor='NW')
         axes.spines[:].set(color='#AAAAAA', linewidth=0.4)
         axes.imshow(values, aspect='auto', **style)
+        return axes
 
-    image(grid.margin, grid.margin, picture, grid.head_scale, interpolation='antialiased')
-    x = 2 * grid.margin + grid.head_scale * grid.cell[0]
+    shown = show(grid[0, :2], picture, interpolation='antialiased')
     for number, (line, color) in enumerate((dict(heading) | dict.fromkeys(READING_AID, '#555555')).items()):
-        write(x, grid.margin + 0.19 * number, line, color=color, fontweight='normal' if number else 'bold')
+        text = shown.annotate(line, (1, 1), (9, -14 * number), 'axes fraction', 'offset points', color=color)
+        text.set(fontsize=8, fontweight='normal' if number else 'bold', va='top', in_layout=False)
     fusion = 'M T' if attentions[0].naive else '(1 + M) T'
-    for column, title in enumerate(['mean mask', *('before: T', 'mask: M', f'after: {fusion}') * channels]):
-        write(grid.corner(0, column)[0], grid.head - 0.07, title, va='baseline', fontweight='bold')
+    titles = ['mean mask', *('before: T', 'mask: M', f'after: {fusion}') * channels]
     for row, attention in enumerate(attentions):
-        x, y = grid.corner(row, 0)
-        label = f'{attention.name.replace("backbone.", "")}\n{" x ".join(map(str, attention.mask.shape))}'
-        write(grid.margin, y + grid.cell[1] / 2, label, va='center')
-        for column, (values, style, text) in enumerate(_cells(attention, channels)):
-            x, y = grid.corner(row, column)
-            image(x, y, values, **style)
-            write(x, y + grid.cell[1] + 0.13, text, va='baseline', fontsize=7)
+        for number, (values, style, caption) in enumerate(_cells(attention, channels)):
+            axes = show(grid[row + 1, number + -(-number // 3)], values, **style)
+            axes.set_xlabel(caption, loc='left', fontsize=7, color=INK)
+            if row == 0:
+                axes.set_title(titles[number], loc='left', fontsize=8, fontweight='bold', color=INK)
+            if number == 0:
+                name = (
+                    f'{attention.name.replace("backbone.", "")}\n{" x ".join(map(str, attention.mask.shape))}'
+                )
+                axes.set_ylabel(name, rotation=0, ha='right', va='center', ma='left', fontsize=8, color=INK)
     return figure
 
 
