@@ -15,7 +15,7 @@ from mmlattn.registry import VISUALIZERS
 from mmlattn.utils.errors import UserError
 
 from .layout import SheetLayout, fit_picture, overlay, spotlight, zoom_picture
-from .legend import draw_legend, legend_lines
+from .legend import draw_legend
 from .marks import draw_peak, draw_regions, draw_steps, draw_turn, fit_label
 from .panels import OUTCOME_COLORS, Panel, sample_panels
 
@@ -136,7 +136,8 @@ class EvidenceVisualizer(UniversalVisualizer):
         cells, columns = max(2, *map(len, blocks)), min(columns, len(blocks))
         layout = SheetLayout(cells, len(blocks), columns, cell, heading=cell // 5 if title else 0)
         drawn = [panel for block in blocks for panel in block]
-        layout = replace(layout, legend=legend_lines(self.ax_save, layout, drawn) * layout.caption)
+        # Drawn to count its lines: set_image clears the sheet.
+        layout = replace(layout, legend=draw_legend(self.ax_save, layout, drawn) * layout.caption)
         width, height = layout.size
         self.set_image(np.full((height, width, 3), 255, np.uint8))
         self.ax_save.set_autoscale_on(False)

@@ -93,36 +93,24 @@ def zoom_picture(image: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(picture.resize(tuple(size.tolist()), Image.Resampling.BILINEAR, box=tuple(box)))
 
 
-def overlay(
-    picture: np.ndarray,
-    heat: np.ndarray,
-    interpolation: str = 'bilinear',
-    strength: float = 0.85,
-    gamma: float = 0.5,
-) -> np.ndarray:
-    """Lay a map over a grey copy of the picture; the hotter, the less of the picture shows through.
+def overlay(picture: np.ndarray, heat: np.ndarray, gamma: float) -> np.ndarray:
+    """Lay a map (h, w), not negative, over a grey copy of the picture: the hotter, the less of it shows through.
 
-    Args:
-        picture (np.ndarray): Shape (H, W, 3).
-        heat (np.ndarray): Shape (h, w), non-negative, drawn as a share of its maximum.
-        interpolation (str): 'bilinear' or 'nearest', from (h, w) to (H, W).
-        strength (float): Opacity at the maximum, 0 to 1.
-        gamma (float): Power of the share; below 1 it keeps the flanks of a sharp peak visible.
+    Drawn is the share of the map's maximum to the power of ``gamma``; below 1 it shows the flanks of a sharp peak.
     """
     height, width = picture.shape[:2]
     share = np.asarray(heat, dtype=np.float32) / max(float(heat.max()), np.finfo(np.float32).tiny)
-    share = mmcv.imresize(share, (width, height), interpolation=interpolation)[..., None]
-    share = share**gamma
-    color = matplotlib.colormaps[HEAT_COLORS](share[..., 0])[..., :3] * 255
-    opacity = strength * share
+    share = mmcv.imresize(share, (width, height), interpolation='bilinear') ** gamma
+    color = matplotlib.colormaps[HEAT_COLORS](share)[..., :3] * 255
+    opacity = 0.85 * share[..., None]
     return (_grey(picture) * (1 - opacity) + color * opacity).round().astype(np.uint8)
 
 
-def spotlight(picture: np.ndarray, box: np.ndarray, strength: float = 0.45) -> np.ndarray:
-    """Leave a picture as it is inside a box; outside grey, with ``strength`` (0 to 1) of its brightness."""
+def spotlight(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Leave a picture as it is inside a box; outside grey, with 45 % of its brightness."""
     height, width = picture.shape[:2]
     x0, y0, x1, y1 = np.round(np.asarray(box) * [width, height, width, height]).astype(int)
-    lit = (_grey(picture) * strength).round().astype(np.uint8)
+    lit = (_grey(picture) * 0.45).round().astype(np.uint8)
     lit[y0:y1, x0:x1] = picture[y0:y1, x0:x1]
     return lit
 

@@ -6,7 +6,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
 from .layout import HEAT_COLORS, SheetLayout
 from .marks import draw_key, draw_peak, draw_turn, label_width
@@ -23,38 +22,20 @@ MARK_TEXTS = dict(
 KEY_WIDTHS = dict(none=0, bar=5.6, peak=1.6, regions=1.9, lit=1.9, boxes=1.6, turn=1.9)
 
 
-def draw_legend(ax: Axes, layout: SheetLayout, panels: Sequence[Panel]) -> None:
-    """Draw the legend of all panels drawn left to right, in a layout with room for :func:`legend_lines`."""
-    size = _text_size(layout)
+def draw_legend(ax: Axes, layout: SheetLayout, panels: Sequence[Panel]) -> int:
+    """Draw the legend of all panels, left to right; return its lines of ``layout.caption`` pixels, at least 1."""
+    size, x, line = layout.caption * 0.45, float(layout.margin), 0
     top = layout.size[1] - layout.legend - (layout.margin - layout.caption) / 2
-    for label, key, x, line in _places(ax, layout, panels):
-        y = top + line * layout.caption
-        _draw_key(ax, key, x, y, size)
-        label.set_position((x + KEY_WIDTHS[key] * size, y))
-
-
-def legend_lines(ax: Axes, layout: SheetLayout, panels: Sequence[Panel]) -> int:
-    """How many lines of ``layout.caption`` pixels the legend takes; at least one."""
-    places = list(_places(ax, layout, panels))
-    for label, *_ in places:
-        label.remove()
-    return max([line + 1 for *_, line in places], default=1)
-
-
-def _places(ax: Axes, layout: SheetLayout, panels: Sequence[Panel]) -> Iterator[tuple[Text, str, float, int]]:
-    """Each entry's text, its key, its left edge in pixels, and its line counted from 0."""
-    size, x, line = _text_size(layout), float(layout.margin), 0
     for key, text, color in _entries(panels):
         label = ax.text(0, 0, text, color=color, size=size * 72 / ax.figure.dpi * 1.15, va='center')
         length = KEY_WIDTHS[key] * size + label_width(label)
         if x + length > layout.size[0] - layout.margin and x > layout.margin:
             x, line = float(layout.margin), line + 1
-        yield label, key, x, line
+        y = top + line * layout.caption
+        _draw_key(ax, key, x, y, size)
+        label.set_position((x + KEY_WIDTHS[key] * size, y))
         x += length + 1.6 * size
-
-
-def _text_size(layout: SheetLayout) -> float:
-    return layout.caption * 0.45
+    return line + 1
 
 
 def _entries(panels: Sequence[Panel]) -> Iterator[tuple[str, str, str]]:
@@ -74,7 +55,7 @@ def _entries(panels: Sequence[Panel]) -> Iterator[tuple[str, str, str]]:
 
 
 def _draw_key(ax: Axes, key: str, x: float, y: float, size: float) -> None:
-    points = size * 72 / ax.figure.dpi
+    points = 72 / ax.figure.dpi
     if key == 'bar':
         colors = matplotlib.colormaps[HEAT_COLORS](np.linspace(0, 1, 64))[None]
         ax.imshow(colors, extent=(x, x + 5 * size, y + size / 2, y - size / 2), aspect='auto')
@@ -86,7 +67,7 @@ def _draw_key(ax: Axes, key: str, x: float, y: float, size: float) -> None:
         ax.add_patch(Rectangle((x, y - 0.65 * size), 1.3 * size, 1.3 * size, fc='#444444'))
         ax.add_patch(Rectangle((x + 0.3 * size, y - 0.1 * size), 0.7 * size, 0.5 * size, fc='#F4F4F4'))
     elif key == 'boxes':
-        ax.add_patch(Rectangle((x, y - size / 2), size, size, fc='#BBBBBB', ec='black', lw=points / 4))
-        ax.add_patch(Rectangle((x, y - size / 2), size, size, fc='none', ec='white', lw=points / 9))
+        ax.add_patch(Rectangle((x, y - size / 2), size, size, fc='#BBBBBB', ec='black', lw=size / 4 * points))
+        ax.add_patch(Rectangle((x, y - size / 2), size, size, fc='none', ec='white', lw=size / 9 * points))
     elif key == 'peak':
         draw_peak(ax, x + size / 2, y, size, edge=size / 10)

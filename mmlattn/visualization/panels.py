@@ -1,7 +1,7 @@
 """What to draw of a data sample: one :class:`Panel` for each thing worth looking at, no drawing yet.
 
 Points are (x, y) and boxes xyxy, in [0, 1] of the picture. A maker of panels gets the sample, the classes to show and
-the wording of the sample.
+its wording.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmlattn.structures.evidence import attention_peaks
 
-from .wording import ShownClass, Wording
+from .wording import Wording
 
 # Okabe and Ito's palette: told apart with any colour vision.
 OUTCOME_COLORS = dict(
@@ -89,12 +89,11 @@ def sample_panels(
     Arguments are those of ``EvidenceVisualizer`` and its ``visualize_cls``; evidence of at most ``max_classes``
     classes is drawn, best scores first.
     """
-    words = Wording(sample, classes, draw_gt, draw_score)
+    words = Wording(sample, classes, draw_gt, draw_pred, draw_score)
     title = 'picture'
     if words.present is not None:
-        names = [str(classes[i]) if classes is not None else str(i) for i in words.present]
-        title = 'truth: ' + (', '.join(names) or 'nothing')
-    found = [words.describe(*item) for item in words.outcomes(draw_pred).items()]
+        title = 'truth: ' + (', '.join(map(words.name, words.present)) or 'nothing')
+    found = list(words.outcomes)
     evidence = [
         panel
         for name, make in EVIDENCE_PANELS.items()
@@ -102,7 +101,8 @@ def sample_panels(
         for panel in make(sample, found[:max_classes], words)
     ]
     listed = {caption for panel in evidence for caption in (panel.title, *panel.listed)}
-    if rest := tuple((item.caption, item.outcome) for item in found if item.caption not in listed):
+    lines = [(words.caption(label), outcome) for label, outcome in words.outcomes.items()]
+    if rest := tuple(line for line in lines if line[0] not in listed):
         if len(rest) == len(found):
             evidence = [Panel('labels', lines=rest), *evidence]
         elif evidence[-1].lines:
@@ -112,43 +112,46 @@ def sample_panels(
     return [Panel(title, boxes=words.true_boxes()), *evidence]
 
 
-def _attention_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
+def _attention_panels(sample: DataSample, shown: Sequence[int], words: Wording) -> list[Panel]:
     """One panel for each class shown: its map, the map's peak, and the true boxes of that class.
 
     Of a decoder those it emitted, numbered, in that order: the others have no map.
     """
     turns = {label: turn for turn, label in enumerate(_path(sample), start=1)}
     if 'label_path' in sample:
-        shown = sorted((item for item in shown if item.label in turns), key=lambda item: turns[item.label])
+        shown = sorted((label for label in shown if label in turns), key=turns.get)
     panels = []
-    for item in shown:
-        heat = sample.attention_maps[item.label].detach().cpu().float()
+    for label in shown:
+        heat = sample.attention_maps[label].detach().cpu().float()
         peak = attention_peaks(heat) if heat.any() else None
-        turn = turns.get(item.label)
-        panels.append(Panel(item.caption, item.outcome, heat, peak=peak, boxes=item.boxes, turn=turn))
+        panels.append(_class_panel(label, words, heat=heat, peak=peak, turn=turns.get(label)))
     return panels
 
 
-def _path_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
+def _class_panel(label: int, words: Wording, **evidence) -> Panel:
+    return Panel(words.caption(label), words.outcomes[label], boxes=words.true_boxes(label), **evidence)
+
+
+def _path_panels(sample: DataSample, shown: Sequence[int], words: Wording) -> list[Panel]:
     """One panel: the labels in the order in which they were emitted, those known before, and those missed."""
-    scores, known = sample.get('pred_score'), sample.get('label_present', torch.zeros(0)).tolist()
-    path = {label: words.caption(label, scores) for label in _path(sample)}
-    missed = [
-        words.caption(label, scores) for label, outcome in words.outcomes().items() if outcome == 'missed'
-    ]
-    steps = [(path[c] + ('  known' if c in known else ''), words.outcome(c)) for c in _path(sample)]
-    lines = (*(steps or [('no labels', 'predicted')]), *((caption, 'missed') for caption in missed))
+    path, known = _path(sample), sample.get('label_present', torch.zeros(0)).tolist()
+    missed = [label for label, outcome in words.outcomes.items() if outcome == 'missed']
+    steps = [(words.caption(label) + '  known' * (label in known), words.outcome(label)) for label in path]
+    lines = (
+        *(steps or [('no labels', 'predicted')]),
+        *((words.caption(label), 'missed') for label in missed),
+    )
     title = 'label path'
     if words.draw_score and 'path_logprob' in sample:
         title += f'  p = {math.exp(sample.path_logprob):.2g}'
-    return [Panel(title, lines=lines, steps=len(steps), listed=(*missed, *path.values()))]
+    return [Panel(title, lines=lines, steps=len(steps), listed=tuple(map(words.caption, missed + path)))]
 
 
 def _path(sample: DataSample) -> list[int]:
     return sample.get('label_path', torch.zeros(0)).tolist()
 
 
-def _region_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
+def _region_panels(sample: DataSample, shown: Sequence[int], words: Wording) -> list[Panel]:
     """All regions with what was read from them; then the region of each class shown, with its true boxes.
 
     Of very many regions, as several crops of a picture give, only those are drawn that a class was read from. Neither
@@ -159,7 +162,7 @@ def _region_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wordi
     boxes, source = sample.regions.detach().cpu().float(), {}
     finite = drawn = boxes.isfinite().all(dim=1).nonzero().flatten().tolist()
     if 'region_scores' in sample and len(boxes):
-        best = {item.label: int(sample.region_scores[:, item.label].argmax()) for item in shown}
+        best = {label: int(sample.region_scores[:, label].argmax()) for label in shown}
         source = {label: row for label, row in best.items() if row in finite}
     if len(finite) > MAX_REGIONS:
         drawn = sorted(set(source.values())) or finite[:MAX_REGIONS]
@@ -170,12 +173,12 @@ def _region_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wordi
         title = f'{few} read' if source else f'first {few}'
     else:
         title = {0: 'no regions', 1: '1 region'}.get(len(boxes), f'{len(boxes)} regions, in order')
-    names = {row: tuple(item.name for item in shown if source.get(item.label) == row) for row in drawn}
+    names = {row: tuple(words.name(label) for label in shown if source.get(label) == row) for row in drawn}
     regions = {row: Region(boxes[row], row + 1, style, names[row]) for style, row in enumerate(drawn)}
     panels = [Panel(title, regions=tuple(regions.values()))]
-    for item in (item for item in shown if item.label in source):
-        region = replace(regions[source[item.label]], names=())
-        panels.append(Panel(item.caption, item.outcome, boxes=item.boxes, regions=(region,), lit=region.box))
+    for label, row in source.items():
+        region = replace(regions[row], names=())
+        panels.append(_class_panel(label, words, regions=(region,), lit=region.box))
     return panels
 
 
@@ -219,7 +222,7 @@ def _within(boxes: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
     return moved.clamp(-0.05, 1.05), ((moved[:, :2] < 1) & (moved[:, 2:] > 0)).all(dim=1)
 
 
-def _mask_panels(sample: DataSample, shown: Sequence[ShownClass], words: Wording) -> list[Panel]:
+def _mask_panels(sample: DataSample, shown: Sequence[int], words: Wording) -> list[Panel]:
     """One panel for each attention module: the mean of its mask over the channels, from its lowest to its highest.
 
     Such means stay close to 0.5, so they are stretched to the full range of colours; the caption gives the range.

@@ -13,23 +13,13 @@ from mmlattn.structures.labels import IGNORED_FIELDS, label_matrix, listed_label
 
 
 @dataclass(frozen=True)
-class ShownClass:
-    """A class whose evidence is drawn, and its true boxes (N, 4)."""
-
-    label: int
-    outcome: str
-    name: str
-    caption: str
-    boxes: Tensor
-
-
-@dataclass(frozen=True)
 class Wording:
-    """How a sample is put into words: with names or numbers of classes, its ground truth and scores, or without."""
+    """How a sample is put into words; without ``classes`` they are numbered, and what is not drawn is not told."""
 
     sample: DataSample
     classes: Sequence[str] | None = None
     draw_gt: bool = True
+    draw_pred: bool = True
     draw_score: bool = True
 
     @cached_property
@@ -54,8 +44,9 @@ class Wording:
         """Name of a class."""
         return str(self.classes[label]) if self.classes is not None else f'class {label}'
 
-    def caption(self, label: int, scores: Tensor | None) -> str:
-        """Name of a class and its score, of ``scores`` (C,)."""
+    def caption(self, label: int, scores: Tensor | None = None) -> str:
+        """Name of a class and its score, of ``scores`` (C,) or else those of the prediction."""
+        scores = self.sample.get('pred_score') if scores is None else scores
         return self.name(label) + (f'  {scores[label]:.2f}' if self.draw_score and scores is not None else '')
 
     def best(self, scores: Tensor) -> tuple[str, str]:
@@ -73,11 +64,11 @@ class Wording:
             return 'correct'
         return 'ignored' if label in self.ignored else 'wrong'
 
-    def outcomes(self, draw_pred: bool = True) -> dict[int, str]:
+    @cached_property
+    def outcomes(self) -> dict[int, str]:
         """The outcome of each class that is predicted, 'missed' for those that should be; best score first."""
-        predicted = (
-            set(self.sample.pred_label.tolist()) if draw_pred and 'pred_label' in self.sample else set()
-        )
+        predicted = self.draw_pred and 'pred_label' in self.sample
+        predicted = set(self.sample.pred_label.tolist()) if predicted else set()
         outcomes = {label: self.outcome(label) for label in predicted}
         outcomes |= dict.fromkeys(set(self.present or ()) - predicted, 'missed')
         scores = self.sample.pred_score.tolist() if 'pred_score' in self.sample else None
@@ -89,8 +80,3 @@ class Wording:
             return torch.zeros(0, 4)
         boxes = torch.as_tensor(self.sample.gt_boxes)
         return boxes if label is None else boxes[torch.as_tensor(self.sample.gt_box_labels) == label]
-
-    def describe(self, label: int, outcome: str) -> ShownClass:
-        """A predicted or true class."""
-        caption = self.caption(label, self.sample.get('pred_score'))
-        return ShownClass(label, outcome, self.name(label), caption, self.true_boxes(label))

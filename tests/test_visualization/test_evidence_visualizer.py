@@ -37,20 +37,20 @@ def visualizer():
 
 
 def test_outcomes_are_ordered_by_score():
-    assert list(Wording(make_sample()).outcomes().items()) == [(1, 'wrong'), (0, 'correct'), (2, 'missed')]
-    assert Wording(make_sample(), draw_gt=False).outcomes() == {1: 'predicted', 0: 'predicted'}
+    assert list(Wording(make_sample()).outcomes.items()) == [(1, 'wrong'), (0, 'correct'), (2, 'missed')]
+    assert Wording(make_sample(), draw_gt=False).outcomes == {1: 'predicted', 0: 'predicted'}
     sample = make_sample()
     sample.set_field(torch.tensor([1]), 'gt_label_ignore')
-    assert Wording(sample).outcomes()[1] == 'ignored'
+    assert Wording(sample).outcomes[1] == 'ignored'
     difficult = make_sample()
     difficult.set_field([1], 'gt_label_difficult', field_type='metainfo')
-    assert Wording(difficult).outcomes()[1] == 'ignored'
+    assert Wording(difficult).outcomes[1] == 'ignored'
 
 
 def test_targets_are_a_truth_as_labels_are():
     sample = make_sample().set_gt_score(torch.tensor([1.0, -1.0, 1.0]))
     del sample.gt_label
-    assert Wording(sample).outcomes() == {1: 'ignored', 0: 'correct', 2: 'missed'}
+    assert Wording(sample).outcomes == {1: 'ignored', 0: 'correct', 2: 'missed'}
     assert sample_panels(sample, CLASSES)[0].title == 'truth: cat, bird'
 
 
@@ -181,13 +181,13 @@ def test_small_pictures_keep_hard_edges():
 
 def test_overlay_is_grey_where_cold_and_coloured_where_hot():
     picture = np.full((8, 8, 3), (30, 60, 90), np.uint8)
-    heat = np.zeros((2, 2))
-    heat[0, 1] = 0.3
-    drawn = overlay(picture, heat, 'nearest', strength=1.0)
+    heat = np.zeros((8, 8))
+    heat[:4, 4:] = 0.3
+    drawn = overlay(picture, heat, gamma=1)
     assert (drawn[4:] == 60).all() and (drawn[:4, :4] == 60).all()
-    top = np.round(np.array(matplotlib.colormaps['inferno'](1.0)[:3]) * 255)
+    top = np.round(0.85 * np.array(matplotlib.colormaps['inferno'](1.0)[:3]) * 255 + 0.15 * 60)
     assert (drawn[:4, 4:] == top).all()
-    assert (overlay(picture, np.zeros((2, 2))) == 60).all()
+    assert (overlay(picture, np.zeros((2, 2)), gamma=1) == 60).all()
 
 
 def test_drawing_changes_where_a_map_is_hot(visualizer):
