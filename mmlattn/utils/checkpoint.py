@@ -49,11 +49,7 @@ class BrokenFileError(UserError):
 
 
 def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
-    """Read a checkpoint without running anything it holds.
-
-    Args:
-        file (str | BytesIO): Path or bytes of a file that ``torch.save`` wrote.
-        map_location: As in ``torch.load``.
+    """Read a checkpoint, the path or bytes of a file that ``torch.save`` wrote, without running anything it holds.
 
     Raises:
         UserError: If the file asks for more than weights and mmengine's log history.
@@ -90,12 +86,8 @@ class SafeLoader:
         self.run_dir = None if run_dir is None else osp.realpath(run_dir)
 
     def load(self, filename: str, map_location: Any = None) -> Any:
-        """Read a checkpoint.
-
-        Args:
-            filename (str): Path, URL (kept in torch's hub cache), ``s3://``, or the name that torchvision, OpenMMLab
-                or MMClassification gave to weights.
-            map_location: As in ``torch.load``.
+        """Read a checkpoint from a path, a URL (kept in torch's hub cache), ``s3://``, or the name that torchvision,
+        OpenMMLab or MMClassification gave to weights.
 
         Raises:
             UserError: If it is not there, is refused, or comes from somewhere else.
@@ -117,9 +109,6 @@ class SafeLoader:
         prefix = 'backbone.'
         return {'state_dict': {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}}
 
-    def _trusts(self, file: str | BytesIO) -> bool:
-        return self.trust or (isinstance(file, str) and osp.dirname(osp.realpath(file)) == self.run_dir)
-
     def _read(self, file: str | BytesIO, name: str, map_location: Any) -> Any:
         try:
             return _without_config(load_weights_only(file, map_location))
@@ -129,7 +118,8 @@ class SafeLoader:
                 f'{name}{where} {error}: it is cut off, damaged or no checkpoint. Delete it and fetch it again'
             ) from error
         except UserError as error:
-            if not self._trusts(file):
+            of_this_run = isinstance(file, str) and osp.dirname(osp.realpath(file)) == self.run_dir
+            if not (self.trust or of_this_run):
                 raise UserError(
                     f'refused to open {name}: it {error}, and opening more than weights can run any code. '
                     'If you know who made it, add --trust-checkpoint. To continue your own training, resume it in '

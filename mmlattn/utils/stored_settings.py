@@ -40,11 +40,7 @@ class StoredSettings(nn.Module):
     """
 
     def store_settings(self, **settings) -> None:
-        """Store all settings; call again when one changes.
-
-        Args:
-            **settings: What json can hold: names, numbers, booleans, None, and lists and dicts of them.
-        """
+        """Store all settings, anything that json can hold; call again when one changes."""
         code = encode_settings(**settings)
         self._settings = decode_settings(code)
         if hasattr(self, BUFFER):
@@ -65,16 +61,14 @@ class StoredSettings(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_settings(self, stored: dict, key: str) -> None:
-        for name, value in self._settings.items():
-            if stored.get(name, value) != value:
-                raise UserError(
-                    f'these weights were trained with {name}={stored[name]!r}, this network has {name}={value!r}. '
-                    f'Set {name} in its config to the stored value, or delete "{key}" from the state dict to use the '
-                    'weights otherwise'
-                )
-        if unknown := stored.keys() - self._settings.keys():
+        for name, value in stored.items():
+            if name not in self._settings:
+                here = 'which this network does not have: a newer mmlattn may'
+            elif (ours := self._settings[name]) != value:
+                here = f'this network has {name}={ours!r}. Set {name} in its config to the stored value'
+            else:
+                continue
             raise UserError(
-                f'these weights were trained with {", ".join(f"{n}={stored[n]!r}" for n in sorted(unknown))}, which '
-                f'this network does not have: a newer mmlattn may, or delete "{key}" from the state dict to use the '
-                'weights otherwise'
+                f'these weights were trained with {name}={value!r}, {here}, or delete "{key}" from the state dict to '
+                'use the weights otherwise'
             )

@@ -195,20 +195,14 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
         return tuple(outs)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """For learning rates that decay by layer: a transition, attention module or unit is a layer.
+        """Depth of a parameter's layer, 0 for the stem, and the number of layers, all that follows counted as one.
 
-        Args:
-            param_name (str): Name of a parameter.
-            prefix (str): What precedes the backbone's own names.
-
-        Returns:
-            tuple[int, int]: Depth of the layer, 0 for the stem, and their number, all that follows counted as one.
+        For learning rates that decay by layer; a transition, attention module or unit is a layer. ``prefix`` precedes
+        the backbone's own names.
         """
         stages = [(name, stage) for name, stage in self.named_children() if name.startswith('stage')]
-        layers = [
-            'stem',
-            *(f'{name}.{layer}' for name, stage in stages for layer, _ in stage.named_children()),
-        ]
+        layers = ['stem']
+        layers += [f'{name}.{layer}' for name, stage in stages for layer, _ in stage.named_children()]
         name = param_name.removeprefix(prefix)
         depth = next((i for i, layer in enumerate(layers) if name.startswith(f'{layer}.')), len(layers))
         return depth, len(layers) + 1

@@ -91,8 +91,6 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         self.mask_init = mask_init
         norm = partial(make_norm, norm_cfg)
         unit = make_unit(unit, norm)
-        # A list, so that they are not children a second time.
-        self._attended: list[AttendedStage] = []
         depths = dict(stages) if isinstance(stages, Mapping) else dict.fromkeys(stages, 1)
         for name, depth in depths.items():
             blocks = self._blocks(name, pre)
@@ -105,7 +103,6 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
             parent, _, child = name.rpartition('.')
             stage = AttendedStage(blocks, mask=mask, pre=pre, learning=learning)
             setattr(self.backbone.get_submodule(parent), child, stage)
-            self._attended.append(stage)
         self.store_settings(learning=learning, attention=attention)
 
     def _blocks(self, name: str, pre: int) -> nn.Sequential:
@@ -169,8 +166,8 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         return shapes['trunk'][1]
 
     def masks(self) -> list[SoftMask]:
-        """The masks that the wrapper added, in the order of ``stages``."""
-        return [stage.mask for stage in self._attended]
+        """The masks that the wrapper added, in network order."""
+        return [stage.mask for stage in self.modules() if isinstance(stage, AttendedStage)]
 
     def init_weights(self) -> None:
         """The backbone by its own ``init_cfg``, then the masks."""
@@ -194,9 +191,7 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter and the number of layers, as the backbone counts them; a mask is as deep as the
-        last block of its stage.
-        """
+        """Depth of a parameter and number of layers as the backbone counts; a mask is in its stage's last."""
         name = param_name
         if name.startswith(prefix):
             # mmpretrain's ResNet knows its stages by names that begin with 'backbone.' and by no others.
