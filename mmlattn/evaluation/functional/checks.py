@@ -22,12 +22,12 @@ def check_targets(targets) -> np.ndarray:
     return whole
 
 
-def check_scores(scores, targets) -> tuple[np.ndarray, np.ndarray]:
+def check_scores(scores, targets, name: str = 'scores') -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays, targets as int8; raises ``UserError`` unless they are (N, C) and the scores finite."""
     scores, targets = as_array(scores), check_targets(targets)
     if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
         raise UserError(
-            f'scores and targets must both be (N, C) with N and C of at least 1, got {scores.shape} and '
+            f'{name} and targets must both be (N, C) with N and C of at least 1, got {scores.shape} and '
             f'{targets.shape}'
         )
     if not np.isfinite(scores).all():

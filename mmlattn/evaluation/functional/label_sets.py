@@ -17,45 +17,28 @@ neither; :func:`label_set_report` takes them out.
 ``CP CR CF1 OP OR OF1 macro_F1`` are those of ``multi_label.py``, and mean_length / gt_length = OR / OP.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
 
-from .checks import check_targets
+from .checks import check_scores
 from .multi_label import class_rates, label_counts, precision_recall_f1
 
 
-@dataclass
-class LabelSetResult:
+class LabelSetResult(NamedTuple):
     """What :func:`label_set_report` finds.
 
-    Attributes:
-        shares: ``CP CR CF1 OP OR OF1 macro_F1 exact sample_F1 cooccurrence_error impossible_pairs``, fractions.
-        lengths: ``length_error length_abs_error mean_length gt_length``, in labels.
-        per_class: (C,) arrays ``precision recall F1 positives predicted``.
+    ``shares`` are ``CP CR CF1 OP OR OF1 macro_F1 exact sample_F1 cooccurrence_error impossible_pairs`` as fractions,
+    the last two NaN if there is no pair; ``lengths`` ``length_error length_abs_error mean_length gt_length`` in
+    labels; ``per_class`` the (C,) arrays of :func:`class_rates`.
     """
 
     shares: dict[str, float]
     lengths: dict[str, float]
     per_class: dict[str, np.ndarray]
-
-
-def set_agreement(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
-    """``exact`` and ``sample_F1``."""
-    hits, sizes = (predicted & present).sum(axis=1), predicted.sum(axis=1) + present.sum(axis=1)
-    f1 = np.where(sizes, 2 * hits / np.maximum(sizes, 1), 1)
-    return dict(exact=float((predicted == present).all(axis=1).mean()), sample_F1=float(f1.mean()))
-
-
-def set_lengths(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
-    """``length_error``, ``length_abs_error``, ``mean_length`` and ``gt_length``."""
-    lengths, true = predicted.sum(axis=1), present.sum(axis=1)
-    error = lengths - true
-    values = dict(length_error=error, length_abs_error=abs(error), mean_length=lengths, gt_length=true)
-    return {name: float(value.mean()) for name, value in values.items()}
 
 
 def cooccurrence(sets: np.ndarray) -> np.ndarray:
@@ -65,27 +48,28 @@ def cooccurrence(sets: np.ndarray) -> np.ndarray:
     return (counted.T @ counted)[np.triu_indices(sets.shape[1], 1)].astype(float)
 
 
-def pair_fidelity(predicted: np.ndarray, present: np.ndarray) -> dict[str, float]:
-    """``cooccurrence_error`` and ``impossible_pairs``; NaN if there is no pair."""
-    ours, true = cooccurrence(predicted), cooccurrence(present)
-    with np.errstate(invalid='ignore'):
-        return dict(
-            cooccurrence_error=float(abs(ours - true).sum() / (ours + true).sum()),
-            impossible_pairs=float(ours[true == 0].sum() / ours.sum()),
-        )
-
-
 def label_set_report(predicted, targets) -> LabelSetResult:
     """Everything about predicted sets (N, C) bool; targets (N, C) are 1 present, 0 absent and -1 ignored."""
-    predicted, targets = as_array(predicted), check_targets(targets)
-    shaped = predicted.ndim == 2 and predicted.shape == targets.shape and predicted.size
-    if predicted.dtype != bool or not shaped:
-        raise UserError(
-            'predicted and targets must both be (N, C) with N and C of at least 1, predicted bool, got '
-            f'{predicted.dtype} {predicted.shape} and {targets.shape}'
-        )
+    predicted = as_array(predicted)
+    if predicted.dtype != bool:
+        raise UserError(f'predicted must be bool, got {predicted.dtype}')
+    predicted, targets = check_scores(predicted, targets, 'predicted')
     counts = label_counts(predicted, targets)
     predicted, present = predicted & (targets >= 0), targets == 1
-    shares = precision_recall_f1(counts) | set_agreement(predicted, present)
-    shares |= pair_fidelity(predicted, present)
-    return LabelSetResult(shares, set_lengths(predicted, present), class_rates(counts))
+    ours, true = predicted.sum(axis=1), present.sum(axis=1)
+    f1 = np.where(ours + true, 2 * (predicted & present).sum(axis=1) / np.maximum(ours + true, 1), 1)
+    our_pairs, true_pairs = cooccurrence(predicted), cooccurrence(present)
+    with np.errstate(invalid='ignore'):
+        shares = dict(
+            exact=(predicted == present).all(axis=1).mean(),
+            sample_F1=f1.mean(),
+            cooccurrence_error=abs(our_pairs - true_pairs).sum() / (our_pairs + true_pairs).sum(),
+            impossible_pairs=our_pairs[true_pairs == 0].sum() / our_pairs.sum(),
+        )
+    error = ours - true
+    lengths = dict(length_error=error, length_abs_error=abs(error), mean_length=ours, gt_length=true)
+    return LabelSetResult(
+        precision_recall_f1(counts) | {name: float(share) for name, share in shares.items()},
+        {name: float(values.mean()) for name, values in lengths.items()},
+        class_rates(counts),
+    )

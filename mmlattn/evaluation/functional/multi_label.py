@@ -18,7 +18,7 @@ The codes people compare with differ in the corners; :data:`CONVENTIONS` names t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -73,21 +73,16 @@ class LabelCounts(NamedTuple):
     positives: np.ndarray
 
 
-@dataclass
-class MultiLabelResult:
+class MultiLabelResult(NamedTuple):
     """Everything one report holds.
 
-    Attributes:
-        summary: One number for each name: ``mAP``, ``CP CR CF1 OP OR OF1 macro_F1`` at the threshold, the
-            same with ``_top<k>`` (the k best of each image, whatever their score) and ``_top<k>_thr`` (those
-            of them that also reach the threshold).
-        per_class: (C,) arrays ``AP`` and those of :func:`class_rates`, at the threshold.
-        absent: (K,) indices of classes without a positive.
+    ``summary`` has one number for each name: ``mAP``, ``CP CR CF1 OP OR OF1 macro_F1`` at the threshold, the same
+    with ``_top<k>`` (the k best of each image, whatever their score) and ``_top<k>_thr`` (those of them that also
+    reach the threshold). ``per_class`` has (C,) arrays ``AP`` and those of :func:`class_rates`, at the threshold.
     """
 
     summary: dict[str, float]
     per_class: dict[str, np.ndarray]
-    absent: np.ndarray = field(repr=False)
 
 
 def average_precision(scores, targets, tied_scores: str = 'together') -> np.ndarray:
@@ -151,7 +146,7 @@ def precision_recall_f1(counts: LabelCounts, convention: Convention = Convention
     f1 = 2 * hits / np.maximum(predicted + positives, 1)
     present = np.ones(len(hits), bool) if convention.absent_as_zero else positives > 0
     op_denominator = np.maximum(predicted, 1) if convention.silent_in_op else predicted
-    cp, cr, macro_f1 = (_mean(values[present]) for values in (precision, recall, f1))
+    cp, cr, macro_f1 = (mean_defined(values[present]) for values in (precision, recall, f1))
     op = hits.sum() / max(op_denominator.sum(), 1)
     or_ = hits.sum() / max(positives.sum(), 1) if present.any() else np.nan
     cf1 = macro_f1 if convention.cf1_is_macro_f1 else _harmonic_mean(cp, cr)
@@ -188,15 +183,14 @@ def multi_label_report(
     ap = average_precision(scores, targets, rules.tied_scores)
     at_threshold = selection_mask(torch.from_numpy(scores), threshold).numpy()
     counts = label_counts(at_threshold, targets, rules.ignored_as_negative)
-    absent = counts.positives == 0
-    summary = dict(mAP=float(np.nan_to_num(ap).mean() if rules.absent_as_zero else _mean(ap[~absent])))
+    summary = dict(mAP=mean_defined(np.nan_to_num(ap) if rules.absent_as_zero else ap))
     summary |= precision_recall_f1(counts, rules)
     for k in topk:
         best = _best_labels(torch.from_numpy(scores), k, rules.tied_scores).numpy()
         for suffix, selected in ((f'_top{k}', best), (f'_top{k}_thr', best & at_threshold)):
             block = precision_recall_f1(label_counts(selected, targets, rules.ignored_as_negative), rules)
             summary |= {name + suffix: value for name, value in block.items()}
-    return MultiLabelResult(summary, dict(AP=ap) | class_rates(counts), np.flatnonzero(absent))
+    return MultiLabelResult(summary, dict(AP=ap) | class_rates(counts))
 
 
 def _best_labels(scores: torch.Tensor, k: int, tied_scores: str) -> torch.Tensor:
@@ -206,8 +200,10 @@ def _best_labels(scores: torch.Tensor, k: int, tied_scores: str) -> torch.Tensor
     return torch.zeros_like(scores, dtype=torch.bool).scatter(1, best, True)
 
 
-def _mean(values: np.ndarray) -> float:
-    return values.mean() if len(values) else np.nan
+def mean_defined(values: np.ndarray) -> float:
+    """Mean of the values that are numbers, NaN without any."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else np.nan
 
 
 def _harmonic_mean(a: float, b: float) -> float:

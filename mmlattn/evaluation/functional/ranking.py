@@ -14,7 +14,7 @@ import numpy as np
 from mmlattn.utils.arguments import check_whole
 
 from .checks import check_scores
-from .multi_label import CONVENTIONS, average_precision
+from .multi_label import CONVENTIONS, average_precision, mean_defined
 
 
 def named_labels(scores: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
@@ -77,11 +77,6 @@ def mean_ap_at(scores, targets, ks: Sequence[int], convention: str = 'mmlattn') 
     rules, means = CONVENTIONS[convention], {}
     for k in ks:
         by_class = class_ap_at(scores, targets, k, rules.tied_scores)
-        means[f'mAP{k}_sample'] = _mean_defined(sample_ap_at(scores, targets, k))
-        means[f'mAP{k}_class'] = _mean_defined(np.nan_to_num(by_class) if rules.absent_as_zero else by_class)
+        means[f'mAP{k}_sample'] = mean_defined(sample_ap_at(scores, targets, k))
+        means[f'mAP{k}_class'] = mean_defined(np.nan_to_num(by_class) if rules.absent_as_zero else by_class)
     return means
-
-
-def _mean_defined(values: np.ndarray) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else np.nan

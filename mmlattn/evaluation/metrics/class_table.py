@@ -34,8 +34,14 @@ class TableMetric(BaseMetric):
         self.per_class, self.out_file = per_class, out_file
 
     def class_names(self, num_classes: int) -> Sequence[str]:
-        """Those of the data set; numbers without."""
-        return (self.dataset_meta or {}).get('classes') or [str(c) for c in range(num_classes)]
+        """Those of the data set, numbers without; raises ``UserError`` if it has not as many as the model scores."""
+        names = (self.dataset_meta or {}).get('classes') or [str(c) for c in range(num_classes)]
+        if len(names) != num_classes:
+            raise UserError(
+                f'the model scores {num_classes} classes but the data set has {len(names)}: set num_classes of '
+                'model.head and of data_preprocessor to the number of classes'
+            )
+        return names
 
     def publish(self, per_class: Mapping[str, np.ndarray], metrics: Mapping[str, float]) -> None:
         """Log and write columns (C,) of fractions and whole numbers, as asked for."""

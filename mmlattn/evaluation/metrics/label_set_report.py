@@ -9,7 +9,6 @@ from mmlattn.evaluation.functional.checks import check_results
 from mmlattn.evaluation.functional.label_sets import label_set_report
 from mmlattn.registry import METRICS
 from mmlattn.structures.labels import check_sets, label_matrix, listed_labels
-from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 
 from .class_table import TableMetric
@@ -21,32 +20,16 @@ class LabelSetReport(TableMetric):
 
     Each data sample needs ``pred_label`` (n,), indices in any order, maybe none, and a ground truth as
     ``mmlattn/structures/labels.py`` reads it. Ignored labels count neither for nor against. One result is kept for
-    each sample, so that evaluation on several processes is exact. Under the prefix ``label-set/``, shares in percent:
-
-    * ``CP CR CF1 OP OR OF1 macro_F1``: precision, recall and F1, per class and overall.
-    * ``exact``: images whose set is exactly right; ``sample_F1``: mean F1 of an image, 100 if both sets are empty.
-    * ``length_error``, ``length_abs_error``: mean of predicted less true number of labels, and of its size;
-      ``mean_length``, ``gt_length``: mean predicted and true number. Numbers of labels, not percent.
-    * ``duplicates``: images whose ``pred_label`` names a label twice; it counts once in all other numbers.
-    * ``cooccurrence_error``: pairs of labels, predicted and true ones together, without a counterpart on the other
-      side; 0 if every pair is predicted as often as it is true, 100 if no pair is ever both.
-    * ``impossible_pairs``: predicted pairs of labels that no evaluated image has together.
-
-    The last two are NaN where there is no pair to be a share of. Formulas and sources stand in
-    ``mmlattn/evaluation/functional/label_sets.py``.
+    each sample, so that evaluation on several processes is exact. Values stand under the prefix ``label-set/``,
+    shares in percent; ``docs/metrics.md`` says what each means, and formulas and sources stand in
+    ``mmlattn/evaluation/functional/label_sets.py``. The number of classes is that of the data set's ``classes`` or
+    else of ``pred_score``.
 
     Args:
-        num_classes (int, optional): C. By default that of the data set's ``classes`` or else of ``pred_score``.
         **kwargs: ``per_class`` and ``out_file`` of :class:`TableMetric`, and those of mmengine's ``BaseMetric``.
     """
 
     default_prefix = 'label-set'
-
-    def __init__(self, num_classes: int | None = None, **kwargs) -> None:
-        super().__init__(**kwargs)
-        if num_classes is not None:
-            check_whole('num_classes', num_classes, 1)
-        self.num_classes = num_classes
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep of each sample the set (C,) bool, the targets (C,) int8, and whether a label is named twice."""
@@ -77,16 +60,6 @@ class LabelSetReport(TableMetric):
 
     def _count_classes(self, sample: Mapping) -> int:
         names, scores = (self.dataset_meta or {}).get('classes'), sample.get('pred_score')
-        counts = {
-            'num_classes of LabelSetReport': self.num_classes,
-            'the classes of the data set': len(names) if names else None,
-            'pred_score of the model': None if scores is None else len(scores),
-        }
-        counts = {source: count for source, count in counts.items() if count is not None}
-        if len(set(counts.values())) != 1:
-            got = ', '.join(f'{source} {count}' for source, count in counts.items()) or 'nothing says one'
-            raise UserError(
-                f'there must be one number of classes, got: {got}. Set num_classes of model.head and of '
-                'data_preprocessor to the number of classes, and num_classes here only if nothing else tells it'
-            )
-        return next(iter(counts.values()))
+        if not names and scores is None:
+            raise UserError('nothing says how many classes there are: neither the data set nor a pred_score')
+        return len(self.class_names(len(names if scores is None else scores)))

@@ -9,6 +9,7 @@ from mmengine.evaluator import BaseMetric
 
 from mmlattn.evaluation.functional.checks import check_results
 from mmlattn.evaluation.functional.localization import Seen, inside_any, region_overlaps, seen_in
+from mmlattn.evaluation.functional.multi_label import mean_defined
 from mmlattn.registry import METRICS
 from mmlattn.structures.evidence import EVIDENCE_KINDS, read_places
 from mmlattn.structures.frames import check_frame, true_boxes
@@ -24,17 +25,10 @@ class LocalizationMetric(BaseMetric):
 
     A pair is an image and a class of its ``gt_label`` with at least one box; a true positive is a pair whose class is
     also in ``pred_label``, the model's own decision. Subclasses say in :meth:`judge` what the right place is, and in
-    ``reference`` what hits are read against. In percent:
+    ``reference`` what hits are read against. ``docs/metrics.md`` says what each value means; shares are in percent.
 
-    * ``true_positives``: hits among true positives; ``present``: hits among all pairs;
-      ``present_class_mean``: the latter for each class, then averaged, as in the papers.
-    * ``true_positives_<reference>``, ``present_<reference>``: what the reference would score on the same pairs.
-    * ``true_positive_pairs``, ``present_pairs``: how many pairs there are; a share of none is NaN.
-
-    Boxes without an area, also those clipped to nothing at the border of the image, are no targets. Boxes of crowds
-    are targets where their class is in ``gt_label`` (``crowd='label'``, or another object shows it), those of
-    difficult objects if the data set keeps them (``mmlattn.VOCBox(difficult_boxes=True)``). A map that is all zero (a
-    class the decoder never emitted) and a region without an area (it lay outside the picture) miss.
+    Boxes without an area, also those clipped to nothing at the border of the image, are no targets. A map that is all
+    zero (a class the decoder never emitted) and a region without an area (it lay outside the picture) miss.
 
     Each data sample needs ``attention_maps``, or ``regions`` and ``region_scores``; and ``pred_label``, ``gt_label``,
     ``gt_boxes`` and ``gt_box_labels``. Boxes are in the frame of the original image and evidence in that of the
@@ -78,18 +72,14 @@ class LocalizationMetric(BaseMetric):
         true_positive = predicted > 0
         by_class = np.array([hit[label == c].mean() for c in np.unique(label)])
         return {
-            'true_positives': _percent(hit[true_positive]),
-            'present': _percent(hit),
-            'present_class_mean': _percent(by_class),
-            f'true_positives_{self.reference}': _percent(reference[true_positive]),
-            f'present_{self.reference}': _percent(reference),
+            'true_positives': 100 * mean_defined(hit[true_positive]),
+            'present': 100 * mean_defined(hit),
+            'present_class_mean': 100 * mean_defined(by_class),
+            f'true_positives_{self.reference}': 100 * mean_defined(reference[true_positive]),
+            f'present_{self.reference}': 100 * mean_defined(reference),
             'true_positive_pairs': int(true_positive.sum()),
             'present_pairs': len(hit),
         }
-
-
-def _percent(values: np.ndarray) -> float:
-    return float(100 * values.mean()) if len(values) else float('nan')
 
 
 @METRICS.register_module()

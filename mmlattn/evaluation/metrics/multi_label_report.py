@@ -23,11 +23,8 @@ from .class_table import TableMetric
 class MultiLabelReport(TableMetric):
     """mAP, and per-class and overall precision, recall and F1 at a threshold and at top-k, in one pass.
 
-    In percent, under the prefix ``multi-label/``: ``mAP CP CR CF1 OP OR OF1 macro_F1``; all but mAP again with
-    ``_top3`` (the three best labels of each image, whatever their score) and ``_top3_thr`` (those of them that also
-    reach the threshold, which is what CSRA's and ML-GCN's code call "top-3"); and ``absent_classes``, the number of
-    classes without a positive, which stay out of every mean over classes. Definitions, sources and the conventions of
-    other codes stand in ``mmlattn/evaluation/functional/multi_label.py``.
+    In percent, under the prefix ``multi-label/``; ``docs/metrics.md`` says what each value means. Definitions,
+    sources and the conventions of other codes stand in ``mmlattn/evaluation/functional/multi_label.py``.
 
     Each data sample needs ``pred_score`` (C,) and a ground truth as ``mmlattn/structures/labels.py`` reads it. To
     reach the metric, ``gt_label_ignore`` or VOC's ``gt_label_difficult`` must be among ``meta_keys`` or
@@ -77,17 +74,13 @@ class MultiLabelReport(TableMetric):
         check_results(results)
         scores, targets = (np.stack(column) for column in zip(*results, strict=True))
         classes = self.class_names(scores.shape[1])
-        if len(classes) != scores.shape[1]:
-            raise UserError(
-                f'the model scores {scores.shape[1]} classes but the data set has {len(classes)}: set num_classes '
-                'of model.head and of data_preprocessor to the number of classes'
-            )
         result = multi_label_report(scores, targets, self.threshold, self.topk, self.convention)
         shares = result.summary | mean_ap_at(scores, targets, self.map_at, self.convention)
         metrics = {name: 100 * value for name, value in shares.items()}
-        metrics['absent_classes'] = len(result.absent)
-        if len(result.absent):
-            names = ', '.join(classes[c] for c in result.absent[:10]) + ', ...' * (len(result.absent) > 10)
-            print_log(f'{len(result.absent)} of {len(classes)} classes have no positive: {names}', 'current')
+        absent = np.flatnonzero(result.per_class['positives'] == 0)
+        metrics['absent_classes'] = len(absent)
+        if len(absent):
+            names = ', '.join(classes[c] for c in absent[:10]) + ', ...' * (len(absent) > 10)
+            print_log(f'{len(absent)} of {len(classes)} classes have no positive: {names}', 'current')
         self.publish(result.per_class, metrics)
         return metrics

@@ -23,18 +23,9 @@ class RegionQuality(BaseMetric):
 
     Each data sample needs the evidence of looks that zoom in, which ``RACNN(with_evidence=True)`` tells (``regions``
     (K, 4) with ``region_names``), ``pred_label``, ``gt_label``, and ``gt_boxes`` (n, 4) with ``gt_box_labels`` (n,),
-    as :class:`mmlattn.CUBBox` has them. In percent, under the prefix ``regions/``, for ``scale_2``, ``scale_3`` and
-    so on, each on the pictures that it looked at, and for the references ``whole_picture`` and ``centre_half``, a
-    centred box of half the side, on all:
-
-    * ``..._iou``: mean intersection over union with the box that the region fits best.
-    * ``..._pcp``: pictures where it is 0.5 or more (percentage of correct parts).
-    * ``..._covered``: mean share of the true box inside the region; ``..._contained``: pictures where it is 0.9 or
-      more. Of several boxes it is the one most inside.
-    * ``..._side``: mean of the region's width and height as shares of the picture's.
-
-    Then ``scale_2_pictures`` ..., ``pictures`` (those with a box) and ``boxes_left_out``. Read every value against
-    the references: a region of the whole picture covers everything, and objects tend to be in the middle.
+    as :class:`mmlattn.CUBBox` has them. In percent, under the prefix ``regions/``, for each finer scale on the
+    pictures that it looked at, and on all for the references ``whole_picture`` and ``centre_half``, a centred box of
+    half the side. ``docs/metrics.md`` says what each value means.
 
     Args:
         center_crop (bool): Whether the test pipeline ends with ``CenterCrop`` after a resize, as for CUB: true boxes

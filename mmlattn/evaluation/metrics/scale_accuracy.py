@@ -19,14 +19,7 @@ class ScaleAccuracy(BaseMetric):
 
     Each data sample needs ``pred_score`` (C,), ``gt_label`` (one class), and the evidence of K looks that zoom in,
     which ``RACNN(with_evidence=True)`` tells: ``region_scores`` (K, C), and ``fused_scores`` (K - 1, C) if K is above
-    1. Values in percent, under the prefix ``scales/``:
-
-    * ``output``: of ``pred_score``, on all pictures.
-    * ``scale_1``, ``scale_2`` ... and ``scale_1+2``, ``scale_1+2+3`` ...: of one scale, and of the first ones
-      together, each on the pictures that its last scale looked at. Where inference stops early these are the hard
-      ones, so compare scales with each other on predictions without ``exit_above``.
-    * ``gain``: on all pictures, what the scales that looked say together, less scale 1.
-    * ``scale_2_pictures`` ...: how many pictures it looked at; ``mean_scales``: how many scales looked at a picture.
+    1. Values stand in percent under the prefix ``scales/``; ``docs/metrics.md`` says what each means.
 
     Args:
         topk (Sequence[int]): Numbers of classes that may be named; those above 1 add ``_top5`` and the like to the
