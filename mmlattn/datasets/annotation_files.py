@@ -4,19 +4,23 @@ Whatever is wrong is a ``UserError`` that names the file, the entry and what to 
 """
 
 import json
+import logging
 import os
 import reprlib
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from mmengine.fileio import LocalBackend, get, get_file_backend
+from mmengine.logging import print_log
 
 from mmlattn.utils.errors import UserError
+
+from .lookalikes import explain_missing, similar_name
 
 
 def refuse(ann_file: str, entry: str, problem: str) -> NoReturn:
@@ -24,32 +28,67 @@ def refuse(ann_file: str, entry: str, problem: str) -> NoReturn:
     raise UserError(f'{ann_file}: {entry}: {problem}')
 
 
+def warn(ann_file: str, problem: str) -> None:
+    """Log what is odd in an annotation file, but may be meant."""
+    print_log(f'{ann_file}: {problem}', 'current', logging.WARNING)
+
+
+def some(names: Collection[object], most: int = 10) -> str:
+    """The names, or the first of many, with commas."""
+    more = f', ... ({len(names)} in all)' if len(names) > most else ''
+    return ', '.join(map(str, list(names)[:most])) + more
+
+
 def read_bytes(path: str, mend: str) -> bytes:
-    """The content of a file; ``mend`` says what to do where there is no such file."""
+    """The content of a file; ``mend`` says what to do where there is no such file, nor one much like it."""
     try:
         return get(path)
-    except FileNotFoundError as error:
-        raise UserError(f'{path}: no such file: {mend}') from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f'{path or repr(path)}: no such file: {explain_missing(path) or mend}') from error
+    except OSError as error:
+        reason = explain_missing(path) or error.strerror or error
+        raise UserError(f'{path}: can not be read: {reason}') from error
 
 
 def read_text(path: str, mend: str) -> str:
     """The text of a file in UTF-8, with or without a byte order mark; ``mend`` as for :func:`read_bytes`."""
+    content = read_bytes(path, mend)
     try:
-        return read_bytes(path, mend).decode('utf-8-sig')
+        return content.decode('utf-8-sig')
     except UnicodeDecodeError as error:
-        raise UserError(f'{path}: not text in UTF-8 ({error}): unpack it again') from error
+        raise UserError(
+            f'{path}: {not_utf8(content, error)}: save it as UTF-8, or unpack it again'
+        ) from error
 
 
-def numbered_lines(path: str, text: str) -> dict[str, int]:
+def not_utf8(content: bytes, error: UnicodeDecodeError) -> str:
+    """Where a file stops being UTF-8."""
+    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
+        return 'not text in UTF-8 but in UTF-16'
+    line = content.count(b'\n', 0, error.start) + 1
+    return f'not text in UTF-8, line {line} ({error})'
+
+
+def numbered_lines(path: str, text: str, skip_blank: bool = False) -> dict[str, int]:
     """The lines of a list, none blank and none twice, without spaces around; with their numbers, counted from 1."""
     numbers: dict[str, int] = {}
     for number, line in enumerate(map(str.strip, text.rstrip().splitlines()), start=1):
+        if not line and skip_blank:
+            continue
         if not line:
             refuse(path, f'line {number}', 'is blank, expected a picture: unpack it again')
         if line in numbers:
             refuse(path, f'line {number}', f'{line} is already in line {numbers[line]}: unpack it again')
         numbers[line] = number
     return numbers
+
+
+def read_class_list(
+    path: str, mend: str = 'write the path of a list of class names, one a line'
+) -> tuple[str, ...]:
+    """Class names, one a line; blank lines and blanks around a name do not count."""
+    lines = map(str.strip, read_text(path, mend).splitlines())
+    return check_classes([line for line in lines if line], path)
 
 
 def load_json(ann_file: str, sections: Mapping[str, type]) -> dict:
@@ -101,21 +140,30 @@ def json_entries(
 def check_classes(
     classes: Sequence[str], ann_file: str, known: Iterable[str] | None = None
 ) -> tuple[str, ...]:
-    """See that class names are a list of different strings, and all of them ``known`` unless that is None."""
+    """See that class names are a list of different strings, and all of them ``known`` unless that is None.
+
+    Blanks around a name do not count.
+    """
     if isinstance(classes, str) or not isinstance(classes, Sequence):
-        raise UserError(f'{ann_file}: classes must be a list of names, got {classes!r}')
-    names = tuple(classes)
-    wrong = [name for name in names if not isinstance(name, str)]
-    if wrong or not names:
-        raise UserError(f'{ann_file}: class names must be strings, at least one, got {wrong or names}')
+        file = ', and there is no such file' if isinstance(classes, str) else ''
+        raise UserError(f'{ann_file}: classes must be a list of names, got {classes!r}{file}')
+    wrong = [name for name in classes if not isinstance(name, str)]
+    if wrong or not classes:
+        raise UserError(
+            f'{ann_file}: class names must be strings, at least one, got {wrong or tuple(classes)}'
+        )
+    names = tuple(map(str.strip, classes))
+    if '' in names:
+        raise UserError(f'{ann_file}: class {names.index("")} (counted from 0) has a blank name')
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f'{ann_file}: classes named twice: {", ".join(twice)}')
     unknown = [] if known is None else sorted(set(names) - set(known))
     if unknown:
+        meant = similar_name(unknown[0], known)
         raise UserError(
-            f'{ann_file}: no category is called {", ".join(unknown)}: metainfo.classes (or classes) may name '
-            f'{", ".join(sorted(known))}'
+            f'{ann_file}: no category is called {", ".join(unknown)}: {f"did you mean {meant}? " if meant else ""}'
+            f'metainfo.classes (or classes) may name {", ".join(sorted(known))}'
         )
     return names
 
@@ -139,9 +187,24 @@ def check_images(items: Sequence[dict], ann_file: str) -> None:
     missing = missing_images(item['img_path'] for item in items)
     if missing:
         raise UserError(
-            f'{ann_file}: {len(missing)} of {len(items)} images are missing, first {missing[0]}: set data_root and '
-            'data_prefix of the data set to the folder with the pictures, or finish the download'
+            f'{ann_file}: {len(missing)} of {len(items)} images are missing, first {missing[0]}: '
+            f'{why_missing(missing)}'
         )
+
+
+_FIND_PICTURES = (
+    'set data_root and data_prefix of the data set to the folder with the pictures, or finish the download'
+)
+
+
+def why_missing(paths: Sequence[str], mend: str = _FIND_PICTURES) -> str:
+    """What is wrong with the first missing pictures, or else ``mend``."""
+    for path in paths[:20]:
+        reason = explain_missing(path)
+        if reason:
+            return reason if path == paths[0] else f'for {path} {reason}'
+    folder = os.path.dirname(paths[0])
+    return mend if os.path.isdir(folder or '.') else f'there is no folder {folder}: {mend}'
 
 
 def missing_images(paths: Iterable[str]) -> list[str]:
@@ -155,7 +218,13 @@ def missing_images(paths: Iterable[str]) -> list[str]:
     for folder, files in folders.items():
         if folder and not isinstance(get_file_backend(folder, enable_singleton=True), LocalBackend):
             continue
-        there = {entry.name for entry in os.scandir(folder or '.')} if Path(folder).is_dir() else set()
+        there = set()
+        if Path(folder).is_dir():
+            try:
+                # Asking what an entry is costs nothing unless it is a link, which may lead nowhere.
+                there = {entry.name for entry in os.scandir(folder or '.') if entry.is_file()}
+            except PermissionError as error:
+                raise UserError(f'{folder}: can not be listed: {error.strerror}') from error
         missing += [path for name, path in files if name not in there]
     return missing
 
@@ -169,6 +238,20 @@ def keep_labelled(items: list[dict], filter_empty: bool, ann_file: str, settings
             'change these, or take another file'
         )
     return kept
+
+
+def check_labels(items: Sequence[dict], classes: Sequence[str], ann_file: str, training: bool) -> None:
+    """See that there is any label to learn from in training, and log which classes have none."""
+    labels = [np.atleast_1d(item['gt_label']) for item in items]
+    counts = np.bincount(np.concatenate(labels).astype(int), minlength=len(classes))
+    if training and not counts.any():
+        raise UserError(
+            f'{ann_file}: none of its {len(items)} images has a label of the classes {some(classes)}, so there is '
+            'nothing to learn: set metainfo.classes to the names in use (or test_mode=True if this is no training)'
+        )
+    absent = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if absent:
+        warn(ann_file, f'{len(absent)} of the {len(classes)} classes never occur as a label: {some(absent)}')
 
 
 def relative_boxes(xyxy: Sequence, width: float, height: float) -> np.ndarray:

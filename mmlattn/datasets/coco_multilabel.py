@@ -16,6 +16,7 @@ from mmlattn.utils.errors import UserError
 from .annotation_files import (
     check_classes,
     check_images,
+    check_labels,
     is_number,
     is_whole,
     json_entries,
@@ -23,10 +24,11 @@ from .annotation_files import (
     load_json,
     relative_boxes,
 )  # fmt: skip
+from .checked_settings import CheckedSettings
 
 
 @DATASETS.register_module()
-class COCOMultiLabel(MultiLabelDataset):
+class COCOMultiLabel(CheckedSettings, MultiLabelDataset):
     """Label sets of images from a COCO ``instances`` json, of 2014, 2017 or one's own.
 
     The json is read without pycocotools, and checked as a whole. Each item has
@@ -46,11 +48,12 @@ class COCOMultiLabel(MultiLabelDataset):
         filter_empty (bool): Whether to leave out images without any label, as the CSRA and ML-GCN codes do, after
             ``crowd`` and the choice of classes. Defaults to False.
         metainfo (dict, optional): ``classes`` selects and orders categories by name; annotations of others are left
-            out. Defaults to all categories of the json, ordered by id.
+            out. Defaults to all categories of the json, ordered by id. Blanks around a name do not count.
         **kwargs: Of mmpretrain's ``BaseDataset``. ``indices`` count after ``filter_empty``.
 
     Raises:
-        UserError: Naming the entry and what to mend, for whatever is wrong in the json, and for missing pictures.
+        UserError: Naming the entry and what to mend, for whatever is wrong in the json, for missing pictures,
+            and in training for data without any label.
     """
 
     def __init__(
@@ -71,7 +74,9 @@ class COCOMultiLabel(MultiLabelDataset):
         items = [self._item(image, annotations[image_id]) for image_id, image in images.items()]
         check_images(items, self.ann_file)
         settings = f'classes={reprlib.repr(self.CLASSES)}, crowd={self.crowd!r}'
-        return keep_labelled(items, self.filter_empty, self.ann_file, settings)
+        kept = keep_labelled(items, self.filter_empty, self.ann_file, settings)
+        check_labels(kept, self.CLASSES, self.ann_file, training=not self.test_mode)
+        return kept
 
     def _read_categories(self, categories: list) -> dict[int, int | None]:
         """Class index of each category id, None for a category that is not selected; sets ``classes``."""
@@ -84,6 +89,9 @@ class COCOMultiLabel(MultiLabelDataset):
                 reject(f'id {category_id} is there twice')
             if not isinstance(name, str):
                 reject(f'name must be a string, got {name!r}')
+            if not name.strip():
+                reject('name is blank')
+            name = name.strip()
             if name in ids:
                 reject(f'the name {name!r} is there twice')
             ids[name] = category_id

@@ -5,11 +5,13 @@ from mmpretrain.datasets import CUB
 from mmlattn.registry import DATASETS
 from mmlattn.utils.arguments import check_choice
 
+from .annotation_files import check_classes
+from .checked_settings import CheckedSettings
 from .cub_layout import add_relative_box, read_pictures, split_items
 
 
 @DATASETS.register_module()
-class CUBBox(CUB):
+class CUBBox(CheckedSettings, CUB):
     """mmpretrain's ``CUB`` with boxes, whose text files are checked while loading.
 
     Each item has ``img_path``, ``gt_label`` (0 to 199), ``width`` and ``height`` of the picture, ``gt_boxes`` (1, 4)
@@ -32,10 +34,11 @@ class CUBBox(CUB):
 
     def load_data_list(self) -> list[dict]:
         """Read and check the text files; returns an item for each picture of the split, in the order of the files."""
+        self._metainfo['classes'] = check_classes(self.CLASSES, self.ann_file)
         count = len(self.CLASSES)
         labels = {number: number - 1 for number in range(1, count + 1)}
         pictures = read_pictures(self.data_root, labels, f'1 to {count}', with_boxes=True)
-        return split_items(pictures, self.split, labels, self.ann_file)
+        return split_items(pictures, self.split, labels, self.CLASSES, self.ann_file)
 
     def get_data_info(self, idx: int) -> dict:
         """One item, before the pipeline."""

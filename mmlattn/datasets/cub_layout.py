@@ -8,7 +8,7 @@ Whatever is wrong with a file is a ``UserError`` that names file, line and what 
 """
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from typing import NoReturn
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from mmlattn.utils.errors import UserError
 
-from .annotation_files import check_images, read_text, refuse, relative_boxes
+from .annotation_files import check_images, check_labels, read_text, refuse, relative_boxes
 
 
 class Table:
@@ -103,9 +103,16 @@ def read_pictures(
 
 
 def split_items(
-    pictures: list[tuple[int, bool, dict]], split: str, labels: Mapping[int, int], ann_file: str
+    pictures: list[tuple[int, bool, dict]],
+    split: str,
+    labels: Mapping[int, int],
+    classes: Sequence[str],
+    ann_file: str,
 ) -> list[dict]:
-    """The items of a split with ``gt_label``, from ``labels`` by class id; messages name ``ann_file``."""
+    """The items of a split with ``gt_label``, from ``labels`` by class id; messages name ``ann_file``.
+
+    ``classes`` are the names of the labels.
+    """
     items = [
         dict(item, gt_label=labels[class_id])
         for class_id, in_train, item in pictures
@@ -116,6 +123,7 @@ def split_items(
             f'{ann_file}: none of its {len(pictures)} images is in split {split!r}: unpack the data again'
         )
     check_images(items, ann_file)
+    check_labels(items, classes, f'{ann_file}, split {split!r}', training=split == 'train')
     return items
 
 

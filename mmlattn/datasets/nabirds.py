@@ -6,11 +6,12 @@ from mmlattn.registry import DATASETS
 from mmlattn.utils.arguments import check_choice
 
 from .annotation_files import set_classes
+from .checked_settings import CheckedSettings
 from .cub_layout import Table, add_relative_box, read_pictures, split_items
 
 
 @DATASETS.register_module()
-class NABirds(BaseDataset):
+class NABirds(CheckedSettings, BaseDataset):
     """NABirds, whose text files are checked while loading.
 
     Each item has ``img_path`` and ``gt_label``, and with boxes the same fields as :class:`mmlattn.CUBBox`. The files
@@ -45,7 +46,7 @@ class NABirds(BaseDataset):
         labels = {class_id: label for label, class_id in enumerate(class_ids)}
         classes = tuple(names[class_id] for class_id in class_ids)
         set_classes(self._metainfo, classes, table.path, 'names')
-        return split_items(pictures, self.split, labels, self.ann_file)
+        return split_items(pictures, self.split, labels, classes, self.ann_file)
 
     def get_data_info(self, idx: int) -> dict:
         """One item, before the pipeline."""

@@ -12,12 +12,13 @@ from mmlattn.registry import DATASETS
 from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
-from .annotation_files import missing_images, set_classes
+from .annotation_files import check_labels, missing_images, set_classes, why_missing
+from .checked_settings import CheckedSettings
 from .nus_wide_layout import COUNTS, draw_150k, find_rows, read_concepts, read_labels, read_pictures
 
 
 @DATASETS.register_module()
-class NUSWide(MultiLabelDataset):
+class NUSWide(CheckedSettings, MultiLabelDataset):
     """NUS-WIDE, whose text files are checked while loading.
 
     Each item has ``img_path``, ``img_id`` (the name in ``Imagelist.txt``, with forward slashes) and ``gt_label``
@@ -88,7 +89,9 @@ class NUSWide(MultiLabelDataset):
             for row in self._rows(pictures, labels.any(1)).tolist()
         ]
         gone = set(self._missing([item['img_path'] for item in items]))
-        return [item for item in items if item['img_path'] not in gone]
+        kept = [item for item in items if item['img_path'] not in gone]
+        check_labels(kept, concepts, self.ann_file, training=not self.test_mode)
+        return kept
 
     def _rows(self, pictures: dict[str, int], has_label: np.ndarray) -> np.ndarray:
         """Rows of the split in the list of all pictures, those missing included."""
@@ -107,9 +110,10 @@ class NUSWide(MultiLabelDataset):
         if gone and (self.missing == 'error' or len(gone) == len(paths)):
             more = ', ...' if len(gone) > 3 else ''
             mend = "or leave them out with missing='skip'" if len(gone) < len(paths) else 'or unpack them'
+            mend = why_missing(gone, f'set data_root and data_prefix to the folder with the pictures, {mend}')
             raise UserError(
                 f'{self.ann_file}: {len(gone)} of {len(paths)} pictures of {which}, are missing: '
-                f'{", ".join(gone[:3])}{more}: set data_root and data_prefix to the folder with the pictures, {mend}'
+                f'{", ".join(gone[:3])}{more}: {mend}'
             )
         published, found = COUNTS[self.protocol][self.split], len(paths) - len(gone)
         print_log(

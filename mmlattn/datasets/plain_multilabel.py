@@ -9,16 +9,18 @@ from mmlattn.registry import DATASETS
 from .annotation_files import (
     check_classes,
     check_images,
+    check_labels,
     is_whole,
     json_entries,
     load_json,
     refuse,
     set_classes,
 )
+from .checked_settings import CheckedSettings, check_class_key
 
 
 @DATASETS.register_module()
-class PlainMultiLabel(MultiLabelDataset):
+class PlainMultiLabel(CheckedSettings, MultiLabelDataset):
     """mmpretrain's ``MultiLabelDataset`` whose annotation file is checked while loading.
 
     .. code-block:: none
@@ -39,13 +41,15 @@ class PlainMultiLabel(MultiLabelDataset):
 
     Raises:
         UserError: Naming the entry and what to mend, for whatever is wrong in the json (one-hot vectors are
-            recognised with three classes or more), and for missing pictures.
+            recognised with three classes or more), for missing pictures, and in training
+            for data without any label.
     """
 
     def load_data_list(self) -> list[dict]:
         """Read and check the annotation file; returns the items of mmpretrain's ``MultiLabelDataset``."""
         content = load_json(self.ann_file, dict(metainfo=dict, data_list=list))
         written = content['metainfo']
+        check_class_key(written, f'{self.ann_file}: metainfo')
         named = [info['classes'] for info in (written, self._metainfo) if info.get('classes') is not None]
         if not named:
             missing = 'classes is missing: list the names in the order of the indices'
@@ -72,6 +76,7 @@ class PlainMultiLabel(MultiLabelDataset):
                 reject(f'{path} has the labels {both} both in gt_label and in gt_label_ignore')
         items = [self.parse_data_info(item) for item in content['data_list']]
         check_images(items, self.ann_file)
+        check_labels(items, self.CLASSES, self.ann_file, training=not self.test_mode)
         return items
 
 

@@ -12,13 +12,14 @@ from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
 from .annotation_files import check_images, read_bytes, refuse, relative_boxes, set_classes
+from .checked_settings import CheckedSettings
 from .voc_xml import box_corners, picture_size, read_xml
 
 _AGAIN = 'unpack lists.tar again'
 
 
 @DATASETS.register_module()
-class StanfordDogs(BaseDataset):
+class StanfordDogs(CheckedSettings, BaseDataset):
     """Stanford Dogs, whose lists (and annotations, if read) are checked while loading.
 
     Each item has ``img_path`` and ``gt_label``; with boxes also the ``width`` and ``height`` that the annotation

@@ -1,8 +1,11 @@
 """PASCAL VOC's label sets, with the boxes kept for localisation checks."""
 
 import reprlib
+from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
+from mmengine.fileio import LocalBackend
 from mmpretrain.datasets import VOC
 
 from mmlattn.registry import DATASETS
@@ -11,17 +14,24 @@ from mmlattn.utils.errors import UserError
 from .annotation_files import (
     check_classes,
     check_images,
+    check_labels,
     keep_labelled,
     numbered_lines,
     read_text,
     refuse,
     relative_boxes,
-)  # fmt: skip
+    warn,
+)
+from .checked_settings import CheckedSettings
+from .voc_names import ObjectNames
 from .voc_xml import box_corners, picture_size, read_xml
+
+# What pictures may be called, in small letters.
+_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 @DATASETS.register_module()
-class VOCBox(VOC):
+class VOCBox(CheckedSettings, VOC):
     """mmpretrain's ``VOC`` with boxes, whose annotation files are checked while loading.
 
     Each item has
@@ -31,7 +41,10 @@ class VOCBox(VOC):
     * ``gt_label_difficult``, likewise of difficult objects; a class may be in both;
     * ``gt_boxes`` (K, 4) float32 xyxy in [0, 1] of the original image, and ``gt_box_labels`` (K,) int64.
 
-    An object without ``difficult`` is not difficult; objects of other names than the classes are passed over.
+    An object without ``difficult`` is not difficult. The classes are those of ``metainfo.classes``; if there are
+    none, VOC's 20, or if the xml has other names than those, all names in the folder of annotations, sorted. Blanks
+    around a name do not count. Objects of other names than the classes are left out, and logged. A picture is called
+    as its xml, with the extension .jpg or else that of another picture format.
     VOC counts pixels from 1 and its boxes include the last one, so ``xmin = 1, xmax = width`` is the whole width.
 
     Args:
@@ -44,7 +57,8 @@ class VOCBox(VOC):
         **kwargs: As of ``VOC``; ``indices`` count after ``filter_empty``.
 
     Raises:
-        UserError: Naming the file and what to mend, for whatever is wrong in it, and for missing pictures.
+        UserError: Naming the file and what to mend, for whatever is wrong in it, for missing pictures, for names that
+            differ from a class in spelling only, and in training for data without any label.
     """
 
     def __init__(
@@ -53,7 +67,10 @@ class VOCBox(VOC):
         if kwargs.get('filter_cfg'):
             raise UserError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
         self.difficult_boxes, self.filter_empty = difficult_boxes, filter_empty
-        super().__init__(data_root, *args, **kwargs)
+        try:
+            super().__init__(data_root, *args, **kwargs)
+        except AssertionError as error:  # of split and data_prefix
+            raise UserError(' '.join(str(error).split())) from error
 
     def load_data_list(self) -> list[dict]:
         """Read and check the list of images and the annotation of each; returns an item for each, in its order."""
@@ -61,54 +78,98 @@ class VOCBox(VOC):
             raise UserError(
                 "VOCBox reads annotations: give data_prefix=dict(img_path='JPEGImages', ann_path='Annotations')"
             )
-        self._metainfo['classes'] = check_classes(self.CLASSES, self.image_set_path)
-        items = [self._item(image_id) for image_id in self._read_ids()]
-        check_images(items, self.image_set_path)
-        settings = f'classes={reprlib.repr(self.CLASSES)}'
-        return keep_labelled(items, self.filter_empty, self.image_set_path, settings)
+        path = self.image_set_path
+        wanted = check_classes(self.CLASSES, path) if self.classes_from_config else None
+        names, pictures = ObjectNames(), {}
+        items = [self._read_item(image_id, wanted, names, pictures) for image_id in self._read_ids()]
+        classes = self._metainfo['classes'] = wanted or self._find_classes(names, items)
+        check_images(items, path)
+        index = self.class_to_idx
+        items = [_item(item, item.pop('objects'), index) for item in items]
+        names.check(classes, path, training=not self.test_mode)
+        settings = f'classes={reprlib.repr(classes)}'
+        kept = keep_labelled(items, self.filter_empty, path, settings)
+        check_labels(kept, classes, path, training=not self.test_mode)
+        return kept
 
     def _read_ids(self) -> list[str]:
         path = self.image_set_path
         text = read_text(path, 'set data_root and split (or image_set_path) of the data set')
-        ids = numbered_lines(path, text)
+        ids = numbered_lines(path, text, skip_blank=True)
         for line, number in ids.items():
             if len(line.split()) > 1:
                 refuse(path, f'line {number}', f'must hold the id of one image, got {line!r}')
         return list(ids)
 
-    def _item(self, image_id: str) -> dict:
+    def _read_item(
+        self, image_id: str, wanted: Collection[str] | None, names: ObjectNames, pictures: dict[str, dict]
+    ) -> dict:
+        """The item of an image without labels; ``objects`` of the names wanted are (name, is difficult, corners)."""
         path = self.backend.join_path(self.ann_prefix, f'{image_id}.xml')
         root = read_xml(path)
         width, height = picture_size(root, path)
-        index = self.class_to_idx
-        present, difficult, boxes, box_labels = set(), set(), [], []
+        objects = []
         for number, entry in enumerate(root.findall('object'), start=1):
-            name = entry.findtext('name')
-            if name is None:
+            name = entry.findtext('name', '').strip()
+            if not name:
                 refuse(path, f'object {number}', 'name is missing')
-            label = index.get(name)
-            if label is None:
-                continue
             where = f'object {number} ({name})'
+            names.add(name, path, where)
+            if wanted is not None and name not in wanted:
+                continue
             text = entry.findtext('difficult', '0').strip()
             if text not in ('0', '1'):
                 refuse(path, where, f'difficult must be 0 or 1, got {text!r}')
-            (present if text == '0' else difficult).add(label)
-            if self.difficult_boxes or text == '0':
-                left, top, right, bottom = box_corners(entry, path, where)
-                # Edges between the pixels, counted from 0.
-                boxes.append((left - 1, top - 1, right, bottom))
-                box_labels.append(label)
+            has_box = self.difficult_boxes or text == '0'
+            objects.append((name, text == '1', box_corners(entry, path, where) if has_box else None))
         return dict(
-            img_path=self.backend.join_path(self.img_prefix, f'{image_id}.jpg'),
+            img_path=self._picture(image_id, pictures),
             img_id=image_id,
             width=int(width),
             height=int(height),
-            gt_label=sorted(present),
-            gt_label_difficult=sorted(difficult),
-            gt_boxes=relative_boxes(boxes, width, height),
-            gt_box_labels=np.array(box_labels, np.int64),
+            objects=objects,
         )
+
+    def _picture(self, image_id: str, pictures: dict[str, dict[str, list[str]]]) -> str:
+        """The path of a picture; ``pictures`` keeps what is in a folder, by the name without extension."""
+        path = self.backend.join_path(self.img_prefix, f'{image_id}.jpg')
+        if not isinstance(self.backend, LocalBackend):
+            return path
+        folder, stem = Path(path).parent, Path(path).name.removesuffix('.jpg')
+        if str(folder) not in pictures:
+            there = pictures[str(folder)] = {}
+            for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if file.suffix.lower() in _EXTENSIONS:
+                    there.setdefault(file.stem, []).append(file.name)
+        found = pictures[str(folder)].get(stem, [])
+        if f'{stem}.jpg' in found or not found:
+            return path
+        if len(found) > 1:
+            refuse(
+                self.image_set_path, image_id, f'may be any of {", ".join(found)} in {folder}: leave only one'
+            )
+        return str(folder / found[0])
+
+    def _find_classes(self, names: ObjectNames, items: list[dict]) -> tuple[str, ...]:
+        """VOC's 20 classes, or all names in the folder of annotations if the objects have others than those."""
+        if names.counts.keys() <= set(self.CLASSES):
+            return tuple(self.CLASSES)
+        # Those of other splits too: the classes of all splits are the same.
+        if isinstance(self.backend, LocalBackend):
+            read = {item['img_id'] for item in items}
+            for path in sorted(Path(self.ann_prefix).rglob('*.xml')):
+                if path.relative_to(self.ann_prefix).with_suffix('').as_posix() not in read:
+                    for number, entry in enumerate(read_xml(str(path)).findall('object'), start=1):
+                        name = entry.findtext('name', '').strip()
+                        if name:
+                            names.add(name, str(path), f'object {number} ({name})')
+        classes = names.classes()
+        warn(
+            self.image_set_path,
+            f"objects have other names than VOC's 20 classes, so the {len(classes)} names in {self.ann_prefix} are "
+            f'the classes: {", ".join(classes)}; metainfo=dict(classes=[...]) selects others',
+        )
+        return classes
 
     def extra_repr(self) -> list[str]:
         """Lines on the policies, for ``repr``."""
@@ -117,3 +178,18 @@ class VOCBox(VOC):
             f'Boxes of difficult objects: \t{self.difficult_boxes}',
             f'Empty images left out: \t{self.filter_empty}',
         ]
+
+
+def _item(item: dict, objects: list[tuple], index: dict[str, int]) -> dict:
+    """An item with labels and boxes."""
+    present = {index[name] for name, difficult, _ in objects if not difficult}
+    difficult = {index[name] for name, difficult, _ in objects if difficult}
+    boxed = [(index[name], corners) for name, _, corners in objects if corners is not None]
+    # Edges between the pixels, counted from 0.
+    boxes = [(left - 1, top - 1, right, bottom) for _, (left, top, right, bottom) in boxed]
+    return item | dict(
+        gt_label=sorted(present),
+        gt_label_difficult=sorted(difficult),
+        gt_boxes=relative_boxes(boxes, item['width'], item['height']),
+        gt_box_labels=np.array([label for label, _ in boxed], np.int64),
+    )

@@ -4,23 +4,49 @@ Whatever is wrong with a file is a ``UserError`` that names file, entry and what
 """
 
 import math
+import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from mmlattn.utils.errors import UserError
 
-from .annotation_files import read_bytes, refuse
+from .annotation_files import not_utf8, read_bytes, refuse
 
 
 def read_xml(path: str) -> ElementTree.Element:
     """Read the annotation of a picture."""
     mend = 'finish the download (VOC has a test set with annotations and one without), or set data_root'
+    content = read_bytes(path, mend)
     try:
-        return ElementTree.fromstring(read_bytes(path, mend))
+        return ElementTree.fromstring(_decoded(content, path))
     except ElementTree.ParseError as error:
         raise UserError(
             f'{path}: not valid xml ({error}): the file is damaged or only partly downloaded'
         ) from error
+
+
+def _decoded(content: bytes, path: str) -> str | bytes:
+    """The text of an xml in the encoding that it declares, which may be one that the parser does not know."""
+    declared = re.match(
+        rb'(\xef\xbb\xbf)?\s*<\?xml[^>]*\bencoding\s*=\s*["\']([\w.-]+)["\'][^>]*\?>', content
+    )
+    name = declared[2].decode('ascii', 'replace') if declared else 'utf-8'
+    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
+        # The parser reads UTF-16 with its mark by itself.
+        return content
+    try:
+        text = content.decode('utf-8-sig' if name.casefold() in ('utf-8', 'utf8') else name)
+    except LookupError as error:
+        raise UserError(f'{path}: the encoding {name} is not known: save it as UTF-8') from error
+    except UnicodeDecodeError as error:
+        if declared and name.casefold() not in ('utf-8', 'utf8'):
+            raise UserError(
+                f'{path}: not text in {name}, which it declares ({error}): save it as UTF-8'
+            ) from error
+        raise UserError(
+            f'{path}: {not_utf8(content, error)}: save it as UTF-8, or declare the encoding in the first line'
+        ) from error
+    return text.partition('?>')[2] if declared else text
 
 
 def picture_size(root: ElementTree.Element, path: str) -> tuple[float, float]:

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 from mmpretrain.datasets import VOC
+from mmpretrain.datasets.categories import VOC2007_CATEGORIES
 from PIL import Image
 from torchvision.datasets import VOCDetection
 
@@ -49,6 +50,8 @@ def voc_root(tmp_path_factory):
 
 
 def load(root, **options):
+    if 'classes' not in options:
+        options.setdefault('metainfo', dict(classes=VOC2007_CATEGORIES))
     return VOCBox(str(root), split='test', test_mode=True, **options)
 
 
@@ -91,8 +94,12 @@ def test_filter_and_classes(voc_root):
     assert [item['img_id'] for item in load(voc_root, filter_empty=True)] == ['000012', '000005']
     few = load(voc_root, filter_empty=True, metainfo=dict(classes=('dog', 'cat')))
     assert [item['gt_label'] for item in few] == [[0]] and few[0]['gt_label_difficult'] == [0]
-    with pytest.raises(UserError, match=r'none of its 3 images is left with classes=\(.cow.,\)'):
+    with pytest.raises(
+        UserError, match=r'no object is of the classes cow: all are called dog \(2\), aeroplane'
+    ):
         load(voc_root, filter_empty=True, classes=['cow'])
+    with pytest.raises(UserError, match=r'none of its 3 images is left with classes=\(.sofa.,\)'):
+        load(voc_root, filter_empty=True, classes=['sofa'])  # difficult where it occurs
     with pytest.raises(ValueError, match='use filter_empty=True'):
         load(voc_root, filter_cfg=dict(a=1))
     assert 'Boxes of difficult objects' in repr(few)

@@ -39,6 +39,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def labels_of(item: dict) -> np.ndarray:
+    """The class indices of a picture, (n,) int64; mmpretrain's VOC says None where there are no annotations."""
+    labels = item.get('gt_label')
+    return np.array([] if labels is None else labels, np.int64).reshape(-1)
+
+
 def describe(name: str, dataset: BaseDataset, console: Console) -> list[dict]:
     """Print what a data set holds.
 
@@ -46,7 +52,7 @@ def describe(name: str, dataset: BaseDataset, console: Console) -> list[dict]:
         list[dict]: Its items, before the pipeline.
     """
     items = [dataset.get_data_info(i) for i in range(len(dataset))]
-    labels = [np.atleast_1d(item.get('gt_label', [])).astype(int) for item in items]
+    labels = [labels_of(item) for item in items]
     ignored = [set(item.get('gt_label_ignore') or item.get('gt_label_difficult') or []) for item in items]
     boxes = Counter(c for item in items for c in item.get('gt_box_labels', np.array([])).tolist())
     images = Counter(c for row in labels for c in set(row.tolist()))
@@ -142,6 +148,8 @@ def main() -> None:
             problems.append(f'{name}: {" ".join(str(error).split())}')
             continue
         items = describe(name, dataset, console)
+        if not any(len(labels_of(item)) for item in items):
+            problems.append(f'{name}: no picture has a label: set metainfo.classes to the names in use')
         if dataset.metainfo.get('classes'):
             classes[name] = tuple(dataset.metainfo['classes'])
             problems += class_count_problems(cfg, name, len(classes[name]))
