@@ -124,7 +124,7 @@ class ResidualAttentionNet(StoredSettings, BaseBackbone):
         plan = _make_plan(
             arch, self.arch_settings, self.arch_defaults, ptr=ptr, modules=modules, mask_depths=mask_depths
         )
-        self.channels, self.strides = plan['channels'], plan['strides']
+        self.channels = plan['channels']
         self.out_indices = _stage_indices(out_indices, len(self.channels))
         self.mask_init = mask_init
         self.norm_eval = norm_eval

@@ -14,7 +14,8 @@ last one: some ports add the encoder feature in every step and T at the end, hav
 interpolation as a summand. ``skip='port'`` does as they do, for the weights trained so.
 
 Shapes: x, T and M have (B, C, h, w). Arguments that recur: ``unit`` makes a residual unit from C_in to C channels,
-``norm`` a normalisation layer for a number of channels, and ``depth`` is n.
+``norm`` a normalisation layer for a number of channels, ``channels`` is C, and ``depth`` is n; the paper's rule is to
+pool until 7x7 at an input of 224.
 """
 
 import torch.nn.functional as F
@@ -131,14 +132,10 @@ class MaskHead(nn.Module):
 
 
 class SoftMask(nn.Module):
-    """M(x), the soft mask for a trunk T(x).
+    """M(x), the soft mask for a trunk T(x); arguments that recur are explained at the top of this file.
 
     Args:
-        channels (int): C.
-        depth (int): Poolings of the encoder; the paper's rule is until 7x7 at an input of 224.
         r (int): Units between one pooling and the next.
-        unit (Unit): What the branch is made of.
-        norm (Norm): Normalisation of the head.
         preactivation (bool): Whether the units leave their output unnormalised.
         attention (str): Key of ``MASK_ACTIVATIONS``.
         structure (str): ``'encdec'``, or ``'conv'`` for three units without any sampling.
