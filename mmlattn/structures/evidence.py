@@ -148,12 +148,6 @@ def read_places(sample: Any, evidence: str = 'auto') -> dict[str, np.ndarray]:
             'regions, such as mmlattn.STLSTMHead'
         )
     places = {field: as_array(sample.get(field)) for field in PLACES[found[0]]}
-    _check_places(sample, places)
-    _check_finite(sample, places)
-    return places
-
-
-def _check_places(sample: Any, places: Mapping[str, np.ndarray]) -> None:
     sizes = {field: values.shape for field, values in places.items()}
     classes = sizes['region_scores'][-1] if 'regions' in sizes else sizes['attention_maps'][0]
     if 'pred_score' in sample:
@@ -167,28 +161,25 @@ def _check_places(sample: Any, places: Mapping[str, np.ndarray]) -> None:
     else:
         cells = (*sizes['attention_maps'][1:], 1, 1)[:2]
         expected = dict(attention_maps=(classes, *(max(side, 1) for side in cells)))
-    _check_sizes(
-        sample,
-        sizes,
-        expected,
+    reason = (
         f'for the {classes} classes of its scores and labels: set model.head.num_classes to the number of classes of '
-        'the data set, and give every region its row of scores',
+        'the data set, and give every region its row of scores'
     )
+    return _check_read(sample, places, expected, reason)
 
 
-def _check_sizes(sample: Any, sizes: Mapping[str, tuple], expected: Mapping[str, tuple], reason: str) -> None:
+def _check_read(
+    sample: Any, found: dict[str, np.ndarray], expected: Mapping[str, tuple], reason: str
+) -> dict[str, np.ndarray]:
+    """What was found, if it has the sizes expected and is finite."""
+    name, sizes = sample.get('img_path', 'a sample'), {field: values.shape for field, values in found.items()}
     if sizes != expected:
         got, wanted = (', '.join(f'{field} {size}' for field, size in x.items()) for x in (sizes, expected))
-        name = sample.get('img_path', 'a sample')
         raise UserError(f'{name} has {got or "no scores"}, expected {wanted} {reason}')
-
-
-def _check_finite(sample: Any, values: Mapping[str, np.ndarray]) -> None:
-    for field, array in values.items():
-        if not np.isfinite(array).all():
-            raise UserError(
-                f'the {field} of {sample.get("img_path", "a sample")} hold NaN or infinity: has the model diverged?'
-            )
+    for field, values in found.items():
+        if not np.isfinite(values).all():
+            raise UserError(f'the {field} of {name} hold NaN or infinity: has the model diverged?')
+    return found
 
 
 def read_scale_scores(sample: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -200,9 +191,7 @@ def read_scale_scores(sample: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if looks == 1:
         # There is nothing to be said together.
         found.setdefault('fused_scores', np.empty((0, classes)))
-    sizes = {field: scores.shape for field, scores in found.items()}
-    _check_sizes(sample, sizes, expected, f'for {looks} looks: use the predictions of one model')
-    _check_finite(sample, found)
+    _check_read(sample, found, expected, f'for {looks} looks: use the predictions of one model')
     return tuple(found[field] for field in fields)
 
 
@@ -214,10 +203,5 @@ def read_scale_regions(sample: Any) -> np.ndarray:
             'set model.with_evidence=True (--cfg-options model.with_evidence=True)'
         )
     regions = as_array(sample.get('regions'))
-    if regions.ndim != 2 or regions.shape[1] != 4 or not len(regions):
-        raise UserError(
-            f'the regions of {sample.get("img_path", "a sample")} must be (K, 4) with K of at least 1, got '
-            f'{regions.shape}'
-        )
-    _check_finite(sample, dict(regions=regions))
-    return regions
+    expected = dict(regions=(max(len(regions), 1), 4))
+    return _check_read(sample, dict(regions=regions), expected, 'for the scales that it looked at')['regions']

@@ -142,7 +142,7 @@ def known_label_tensors(
     present = torch.stack([label_mask(m.present, num_classes) for m in merged])
     absent = torch.stack([label_mask(m.absent, num_classes) for m in merged])
     count = torch.tensor([-1 if m.count is None else m.count for m in merged])
-    return present, absent, *rules.tensors(num_classes)[2:], count
+    return present, absent, *rules.tensors(num_classes), count
 
 
 def _read_sample(sample: DataSample, num_classes: int) -> LabelRules:

@@ -62,18 +62,17 @@ class LabelRules:
         """The labels that are there: those known, and what they need."""
         return set(self.present).union(*(self.needs.get(label, ()) for label in self.present))
 
-    def tensors(self, num_classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The rules but for the count, bool: ``present`` and ``absent`` (C,), ``exclusive`` and ``parents`` (C, C).
+    def tensors(self, num_classes: int) -> tuple[Tensor, Tensor]:
+        """``exclusive`` and ``parents``, (C, C) bool.
 
         ``exclusive`` is symmetric: pairs of which at most one is there. Row c of ``parents`` is all labels c needs.
         """
-        present, absent = label_mask(self.present, num_classes), label_mask(self.absent, num_classes)
         exclusive, parents = torch.zeros(2, num_classes, num_classes, dtype=torch.bool)
         for members in (label_mask(group, num_classes) for group in self.exclusive):
             exclusive |= members[:, None] & members
         for child, needed in self.needs.items():
             parents[child] = label_mask(needed, num_classes)
-        return present, absent, exclusive.fill_diagonal_(False), parents
+        return exclusive.fill_diagonal_(False), parents
 
 
 def label_mask(labels: Iterable[int], num_classes: int) -> Tensor:

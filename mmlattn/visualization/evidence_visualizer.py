@@ -67,23 +67,10 @@ class EvidenceVisualizer(UniversalVisualizer):
     ) -> np.ndarray:
         """Draw one sample; mmpretrain's ``VisualizationHook`` and inferencer call this.
 
-        Args:
-            image (np.ndarray): Shape (H, W, 3), uint8, RGB; or (H, W, 1), grey.
-            data_sample (DataSample): Prediction, ground truth and evidence, whatever of them there is.
-            classes (Sequence[str], optional): Class names; those of the data set by default.
-            draw_gt (bool): Whether to draw the ground truth.
-            draw_pred (bool): Whether to draw the prediction and its evidence.
-            draw_score (bool): Whether captions give scores.
-            resize (int, optional): Side of the cells instead of ``cell_size``.
-            rescale_factor (float, optional): Cells this many times the picture's longer side, instead.
-            text_cfg (dict, optional): More arguments of matplotlib's ``Text`` for the captions.
-            show (bool): Whether to open a window, for ``wait_time`` seconds; 0 is for ever.
-            out_file (str, optional): File to write; without one the drawing goes to the storage backends.
-            name (str): Its name there.
-            step (int): Its step there.
-
-        Returns:
-            np.ndarray: The drawing, (H', W', 3), uint8, RGB.
+        Arguments are those of ``UniversalVisualizer``, but ``image`` (uint8) is RGB (H, W, 3) or grey (H, W, 1),
+        ``resize`` is the side of the cells instead of ``cell_size``, ``rescale_factor`` says it in longer sides of
+        the picture, and ``draw_pred`` takes in the evidence. Without an ``out_file`` the drawing goes to the storage
+        backends. It is returned, (H', W', 3), uint8, RGB.
         """
         if resize is None and rescale_factor is not None:
             resize = round(max(image.shape[:2]) * rescale_factor)

@@ -15,6 +15,7 @@ from mmlattn.structures import (
     read_label_rules,
     set_known_labels,
 )
+from mmlattn.structures.label_rules import label_mask
 from mmlattn.utils.errors import UserError
 
 CLASSES = ('person', 'cat', 'dog', 'dining table', 'fork', 'spoon')
@@ -84,7 +85,8 @@ def test_tensors_say_what_the_rules_say():
     rules = LabelRules(
         present=(0,), absent=(5, 1), exclusive=((1, 2), (2, 3, 5)), parents={4: (3,), 3: (0,), 5: (4,)}
     )
-    present, absent, exclusive, parents = rules.tensors(6)
+    exclusive, parents = rules.tensors(6)
+    present, absent = label_mask(rules.present, 6), label_mask(rules.absent, 6)
     assert present.tolist() == [i in (0,) for i in range(6)] and absent.tolist() == [
         i in (1, 5) for i in range(6)
     ]
