@@ -270,7 +270,7 @@ def _check_found(log_probs: Tensor, data_samples: Sequence[DataSample]) -> None:
 
 
 def _build_decoder(cfg: str | Mapping, num_classes: int, in_channels: int) -> nn.Module:
-    settings = dict(type=cfg) if isinstance(cfg, str) else dict(cfg)
+    settings = dict(cfg) if isinstance(cfg, Mapping) else dict(type=cfg)
     kind = settings.pop('type', None)
     if not isinstance(kind, str):
         raise UserError(f"decoder needs a type, 'joint' or 'attention', got {cfg!r}")

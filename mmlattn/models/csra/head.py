@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from mmpretrain.models.heads import MultiLabelClsHead
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from mmlattn.models.layers.feature_layout import to_feature_map
 from mmlattn.registry import MODELS
-from mmlattn.structures import select_labels, set_attention_maps
+from mmlattn.structures import label_matrix, select_labels, set_attention_maps
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
@@ -80,6 +81,8 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         check_whole('num_extra_tokens', num_extra_tokens, 0)
         check_choice('loss_reduction', loss_reduction, ('sum_classes', 'mean'))
         check_number('lam', lam)
+        if topk is not None:
+            check_whole('topk', topk, 1)
         temperatures = _resolve_temperatures(num_heads, temperatures)
         self.num_classes = num_classes
         self.in_channels = in_channels
@@ -173,10 +176,10 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         return logits if self.bias is None else logits + self.bias
 
     def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs) -> dict:
-        losses = super()._get_loss(cls_score, data_samples, **kwargs)
-        if self.loss_reduction == 'mean':
-            losses['loss'] = losses['loss'] / self.num_classes
-        return losses
+        # A class that a data set ignores counts as absent.
+        target = label_matrix(data_samples, self.num_classes).clamp(min=0)
+        loss = self.loss_module(cls_score, target, avg_factor=len(cls_score), **kwargs)
+        return dict(loss=loss / self.num_classes if self.loss_reduction == 'mean' else loss)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         to_packed(state_dict, prefix, self)
@@ -196,9 +199,10 @@ def _resolve_temperatures(num_heads: int | None, temperatures: Sequence[float] |
                 f'{num_heads}; for another number give temperatures=[...]'
             )
         return listed[num_heads]
+    numbers = isinstance(temperatures, Sequence) and all(isinstance(t, Real) and t >= 0 for t in temperatures)
+    if not numbers or not temperatures:
+        raise UserError(f'temperatures must be a non-empty list of numbers >= 0, got {temperatures!r}')
     temperatures = tuple(pooling.MAX_TEMPERATURE if t == math.inf else t for t in temperatures)
-    if not temperatures or any(math.isnan(t) or t < 0 for t in temperatures):
-        raise UserError(f'temperatures must be a non-empty list of numbers >= 0, got {list(temperatures)}')
     if num_heads not in (None, len(temperatures)):
         raise UserError(f'num_heads={num_heads} but {len(temperatures)} temperatures were given')
     return temperatures

@@ -121,8 +121,7 @@ def build_localizers(localizer: Mapping | Sequence | str, heads: Sequence[ClsHea
     Raises:
         UserError: If there are not as many configs as heads, or one is none.
     """
-    one = isinstance(localizer, (str, Mapping))
-    configs = [localizer] * len(heads) if one else list(localizer or ())
+    configs = list(localizer) if isinstance(localizer, (list, tuple)) else [localizer] * len(heads)
     if len(configs) != len(heads):
         raise UserError(
             f'localizer must be one config, or one for each scale but the finest, {len(heads)}, got {len(configs)}'

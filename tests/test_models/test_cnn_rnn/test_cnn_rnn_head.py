@@ -401,6 +401,7 @@ def test_rank_and_settings_travel_with_the_weights():
         (dict(label_freq=['abc']), 'label_freq must be 4 numbers'),
         (dict(decoder='gru'), 'gru'),
         (dict(decoder=dict(cell='lstm')), 'decoder needs a type'),
+        (dict(decoder=3), "decoder needs a type, 'joint' or 'attention', got 3"),
         (dict(test_cfg=dict(beams=3)), 'test_cfg has beams; it takes beam, min_len'),
         (dict(test_cfg=dict(min_len=5)), 'min_len <= max_len <= num_classes'),
         (dict(test_cfg=dict(score='mean')), 'test_cfg.score must be one of'),

@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 
 from mmlattn.models import CSRAHead
 from mmlattn.structures import attention_peaks
+from mmlattn.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -166,6 +167,9 @@ def test_pooled_features_are_refused_in_words():
         (dict(num_heads=2, temperatures=[1]), 'num_heads=2 but 1'),
         (dict(temperatures=[]), 'non-empty'),
         (dict(temperatures=[-1]), '>= 0'),
+        (dict(temperatures=['sharp']), "got \\['sharp'\\]"),
+        (dict(temperatures=3), 'non-empty list of numbers >= 0, got 3'),
+        (dict(num_heads=1, topk=0), 'topk must be a whole number of 1 or more'),
         (dict(num_heads=1, lam=float('nan')), 'finite'),
         (dict(num_heads=1, loss_reduction='sum'), 'sum_classes'),
         (dict(num_heads=1, num_classes=0), 'num_classes must be a whole number of 1 or more'),
@@ -175,6 +179,21 @@ def test_pooled_features_are_refused_in_words():
 def test_impossible_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         CSRAHead(**{'num_classes': 3, 'in_channels': 8, **kwargs})
+
+
+def test_labels_that_do_not_fit_are_refused_in_words():
+    head, x = CSRAHead(3, 8, 1), (torch.randn(1, 8, 2, 2),)
+    for sample, words in (
+        (DataSample().set_gt_label([7]), r'gt_label holds \[7\]'),
+        (DataSample(), 'gt_label'),
+        (DataSample().set_gt_score(torch.zeros(4)), r'gt_score must be \(3,\)'),
+    ):
+        with pytest.raises(UserError, match=words):
+            head.loss(x, [sample])
+    ignored = DataSample(metainfo=dict(gt_label_difficult=[2])).set_gt_label([0])
+    assert torch.equal(
+        head.loss(x, [ignored])['loss'], head.loss(x, [DataSample().set_gt_label([0])])['loss']
+    )
 
 
 @pytest.mark.slow

@@ -403,6 +403,7 @@ def test_layer_depths_are_those_of_the_networks():
         (dict(fusion=dict(type='mmlattn.ScaleFusionHead', num_classes=7)), 'fusion.num_classes=7'),
         (dict(fusion=dict(type='mmlattn.ScaleFusionHead', in_channels=[16])), 'for each of 3 scales'),
         (dict(shared='False'), 'shared must be True or False'),
+        (dict(localizer=3), "a localizer must be 'activation' or a config such as .* got 3"),
         (dict(localizer=[None, None]), "a localizer must be 'activation' or a config such as .* got None"),
         (dict(shared=True, scales=[{}, {}, {}]), 'needs shared=False'),
         (dict(scales=[{}]), 'for each of num_scales=3'),
