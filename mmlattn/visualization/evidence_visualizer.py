@@ -99,16 +99,15 @@ class EvidenceVisualizer(UniversalVisualizer):
         text_cfg: dict | None = None,
         **panel_options: bool,
     ) -> np.ndarray:
-        """Draw many samples on one sheet, (H', W', 3), uint8, RGB, with one legend.
+        """Draw many samples on one sheet with one legend; arguments not named here are those of :meth:`visualize_cls`.
 
         Args:
-            images (Sequence[np.ndarray]): As for :meth:`visualize_cls`; sizes may differ.
+            images (Sequence[np.ndarray]): Sizes may differ.
             data_samples (Sequence[DataSample]): One for each image.
             classes (Sequence[str], optional): Class names; those of the data set by default.
             title (str): Heading of the sheet.
             columns (int): Samples side by side.
             cell_size (int, optional): Overrides the visualizer's.
-            text_cfg (dict, optional): As for :meth:`visualize_cls`.
             **panel_options (bool): ``draw_gt``, ``draw_pred``, ``draw_score``.
         """
         if not images or len(images) != len(data_samples):

@@ -15,15 +15,9 @@ HEAT_COLORS = 'inferno'
 
 @dataclass(frozen=True)
 class SheetLayout:
-    """A sheet of blocks; each block is one row of square cells under captions.
+    """A sheet of ``blocks``, side by side in ``columns``; each is one row of square ``cells`` under captions.
 
-    Attributes:
-        cells: Cells in a block.
-        blocks: Blocks on the sheet.
-        columns: Blocks side by side.
-        cell: Side of a cell.
-        heading: Height kept free above the blocks.
-        legend: Height kept free below the blocks.
+    ``cell`` is the side of a cell; ``heading`` and ``legend`` are heights kept free above and below the blocks.
     """
 
     cells: int

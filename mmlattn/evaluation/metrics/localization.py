@@ -37,16 +37,16 @@ class LocalizationMetric(BaseMetric):
     Args:
         evidence (str): ``'attention_maps'``, ``'regions'``, or ``'auto'``: the one that the samples carry; samples
             with both are then refused.
-        threshold (float): For boxes of attention maps, see ``map_box``.
         **kwargs: Of mmengine's ``BaseMetric``.
     """
 
     reference: str
+    threshold = 0.2
 
-    def __init__(self, evidence: str = 'auto', threshold: float = 0.2, **kwargs) -> None:
+    def __init__(self, evidence: str = 'auto', **kwargs) -> None:
         super().__init__(**kwargs)
         check_choice('evidence', evidence, EVIDENCE_KINDS)
-        self.evidence, self.threshold = evidence, threshold
+        self.evidence = evidence
 
     @abstractmethod
     def judge(self, seen: Seen, label: int, boxes: np.ndarray) -> tuple[bool, float]:
@@ -133,11 +133,11 @@ class CorLoc(LocalizationMetric):
     reference = 'whole_picture'
 
     def __init__(self, iou: float = 0.5, threshold: float = 0.2, **kwargs) -> None:
-        super().__init__(threshold=threshold, **kwargs)
+        super().__init__(**kwargs)
         for name, value in dict(iou=iou, threshold=threshold).items():
             if not 0 < value <= 1:
                 raise UserError(f'{name} must be above 0 and at most 1, got {value}')
-        self.iou = iou
+        self.iou, self.threshold = iou, threshold
 
     def judge(self, seen: Seen, label: int, boxes: np.ndarray) -> tuple[bool, float]:
         """Whether the box fits, and whether the whole picture would."""
