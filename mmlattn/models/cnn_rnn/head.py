@@ -8,7 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmlattn.models.layers.feature_layout import to_feature_map
+from mmlattn.models.layers.feature_layout import last_output, to_feature_map
 from mmlattn.registry import MODELS
 from mmlattn.structures import (
     check_sets,
@@ -134,7 +134,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """What the decoder reads of a backbone's outputs: (B, D), or (B, D, h, w) if it looks at a map."""
-        x = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        x = last_output(feats)
         if x.dim() == 2 and not self.decoder.reads_map:
             if x.shape[1] != self.in_channels:
                 raise UserError(

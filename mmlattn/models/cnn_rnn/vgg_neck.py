@@ -4,6 +4,7 @@ import torch
 from mmengine.model import Sequential
 from torch import Tensor, nn
 
+from mmlattn.models.layers.feature_layout import last_output
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_number, check_whole
 from mmlattn.utils.errors import UserError
@@ -59,7 +60,7 @@ class VGGFCNeck(Sequential):
 
     def forward(self, feats: tuple[Tensor] | Tensor) -> tuple[Tensor]:
         """The last of a backbone's outputs, (B, D, h, w), to a tuple of one (B, embed_dims)."""
-        x = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        x = last_output(feats)
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise UserError(
                 f'VGGFCNeck with in_channels={self.in_channels} reads a map (B, {self.in_channels}, h, w), got '

@@ -9,7 +9,7 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mmlattn.models.layers.feature_layout import to_feature_map
+from mmlattn.models.layers.feature_layout import last_output, to_feature_map
 from mmlattn.registry import MODELS
 from mmlattn.structures import label_matrix, select_labels, set_attention_maps
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
@@ -119,8 +119,7 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """The last feature map, as (B, D, h, w)."""
-        x = feats[-1] if isinstance(feats, (tuple, list)) else feats
-        return to_feature_map(x, self.in_channels, self.num_extra_tokens, self.token_grid)
+        return to_feature_map(last_output(feats), self.in_channels, self.num_extra_tokens, self.token_grid)
 
     def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """Logits of shape (B, C), float32 also under autocast."""

@@ -1,10 +1,16 @@
 """The outputs of CNN and transformer backbones in one layout, (B, D, h, w)."""
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from mmlattn.utils.errors import UserError
+
+
+def last_output(feats: Sequence[Tensor] | Tensor) -> Tensor:
+    """What heads and necks read: the last of a backbone's outputs, or its only one."""
+    return feats[-1] if isinstance(feats, (tuple, list)) else feats
 
 
 def to_feature_map(

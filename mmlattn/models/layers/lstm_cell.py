@@ -45,7 +45,7 @@ class LSTMCell(nn.Module):
         nn.init.zeros_(self.input.bias)
 
     def start(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """H = c = 0 for a batch of inputs ``x``, shape (B, in_dims)."""
+        """The state before the first of inputs like ``x`` (B, in_dims): h = c = 0."""
         zeros = x.new_zeros(x.shape[0], self.hidden.in_features)
         return zeros, zeros
 

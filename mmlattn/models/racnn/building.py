@@ -9,6 +9,7 @@ from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 
+from mmlattn.models.layers.feature_layout import last_output
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_whole
 from mmlattn.utils.errors import UserError
@@ -89,14 +90,14 @@ class ScaleNetworks(BaseClassifier):
         net = self.net(scale)
         maps = net.extract_feat(picture, stage='backbone')
         feats = net.neck(maps) if net.with_neck else maps
-        pooled, width = _last(feats), getattr(net.head, 'in_channels', None)
+        pooled, width = last_output(feats), getattr(net.head, 'in_channels', None)
         flat = isinstance(pooled, Tensor) and pooled.dim() == 2
         if flat and isinstance(width, int) and pooled.shape[1] != width:
             raise UserError(
                 f'head.in_channels={width}, but backbone and neck give features of width {pooled.shape[1]}: set one '
                 'to the other, and in_channels of the localizer if its config has it'
             )
-        return _last(maps), feats
+        return last_output(maps), feats
 
     def localizers_learn(self) -> bool:
         """Whether any localizer has parameters."""
@@ -146,10 +147,6 @@ class ScaleNetworks(BaseClassifier):
                 for scale in range(len(self.nets)):
                     state_dict[f'{prefix}nets.{scale}.{key[len(prefix) :]}'] = value
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def _last(outputs: Sequence[Tensor] | Tensor) -> Tensor:
-    return outputs[-1] if isinstance(outputs, (tuple, list)) else outputs
 
 
 def _build_nets(

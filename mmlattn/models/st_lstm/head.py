@@ -9,7 +9,7 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mmlattn.models.layers.feature_layout import to_feature_map
+from mmlattn.models.layers.feature_layout import last_output, to_feature_map
 from mmlattn.models.layers.score_fusion import SCORE_FUSIONS, fuse_scores, fusion_weights
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 from mmlattn.registry import MODELS
@@ -106,7 +106,7 @@ class STLSTMHead(MultiLabelClsHead):
                     f'out_dims={feats.step_feats.shape[-1]}: set one to the other'
                 )
             return feats.step_feats
-        x = _last(feats)
+        x = last_output(feats)
         if x.dim() == 4:
             return to_feature_map(x, self.in_channels).flatten(2).transpose(1, 2)
         if x.dim() not in (2, 3) or x.shape[-1] != self.in_channels:
@@ -200,8 +200,8 @@ class STLSTMHead(MultiLabelClsHead):
                 whole = regions.new_tensor((0.0, 0.0, 1.0, 1.0)).expand(len(regions), 1, 4)
                 regions = torch.cat((whole, regions), dim=1)
             set_regions(predictions, regions, self._region_scores(scores.to(regions.dtype)))
-        elif _last(feats).dim() == 4:
-            grid = to_feature_map(_last(feats), self.in_channels).shape[-2:]
+        elif last_output(feats).dim() == 4:
+            grid = to_feature_map(last_output(feats), self.in_channels).shape[-2:]
             weights = fusion_weights(scores, self.fuse)
             set_attention_maps(predictions, weights.transpose(1, 2).unflatten(-1, grid))
         else:
@@ -282,10 +282,6 @@ class RegionConstraintWrapper(BaseModule):
         if self.with_evidence if with_evidence is None else with_evidence:
             set_regions(predictions, theta_to_boxes(_check_regions(feats).theta))
         return predictions
-
-
-def _last(feats: tuple[Tensor] | Tensor) -> Tensor:
-    return feats[-1] if isinstance(feats, (tuple, list)) else feats
 
 
 def _check_regions(feats: STLSTMOutput) -> STLSTMOutput:

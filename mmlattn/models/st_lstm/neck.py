@@ -23,7 +23,7 @@ from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmlattn.models.layers.feature_layout import to_feature_map
+from mmlattn.models.layers.feature_layout import last_output, to_feature_map
 from mmlattn.models.layers.lstm_cell import LSTMCell
 from mmlattn.models.layers.precision import widen
 from mmlattn.models.layers.spatial_transformer import sample_regions
@@ -232,7 +232,7 @@ class STLSTM(StoredSettings, BaseModule):
 
     def read_map(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """The feature map in which regions lie, (B, C, h, w): the last of the backbone's outputs."""
-        return to_feature_map(feats[-1] if isinstance(feats, (tuple, list)) else feats, self.in_channels)
+        return to_feature_map(last_output(feats), self.in_channels)
 
     def init_weights(self) -> None:
         """Initialise by ``init_cfg``, then the LSTM, W_zm as ``loc_init`` says, and W_fx from VGG."""
