@@ -3,7 +3,7 @@
 import os
 import reprlib
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Mapping
 
 import numpy as np
 from mmengine.fileio import join_path
@@ -24,6 +24,7 @@ from .annotation_files import (
     load_json,
     relative_boxes,
 )  # fmt: skip
+from .box_conventions import check_boxes
 from .checked_settings import CheckedSettings
 
 
@@ -122,12 +123,13 @@ class COCOMultiLabel(CheckedSettings, MultiLabelDataset):
         return by_id
 
     def _read_annotations(
-        self, annotations: list, images: Container, labels: dict[int, int | None]
+        self, annotations: list, images: Mapping, labels: dict[int, int | None]
     ) -> dict[int | str, list[tuple[int, bool, list | None]]]:
         """(class index, is crowd, box) of each annotation of a selected class, by image id."""
-        by_image, ids = defaultdict(list), set()
+        by_image, ids, boxed = defaultdict(list), set(), []
         keys = ('image_id', 'category_id')
-        for annotation, reject in json_entries(self.ann_file, 'annotations', annotations, keys):
+        entries = json_entries(self.ann_file, 'annotations', annotations, keys)
+        for number, (annotation, reject) in enumerate(entries):
             image_id, category_id = (annotation[key] for key in keys)
             annotation_id, crowd, box = (annotation.get(key) for key in ('id', 'iscrowd', 'bbox'))
             if not is_whole(category_id):
@@ -150,6 +152,15 @@ class COCOMultiLabel(CheckedSettings, MultiLabelDataset):
             label = labels[category_id]
             if label is not None and not (crowd and self.crowd == 'drop'):
                 by_image[image_id].append((label, bool(crowd), box))
+                if box is not None:
+                    boxed.append((number, box, images[image_id]))
+        check_boxes(
+            self.ann_file,
+            [box for _, box, _ in boxed],
+            [(image['width'], image['height']) for _, _, image in boxed],
+            'x, y, width, height',
+            lambda index: (self.ann_file, f'annotations[{boxed[index][0]}]'),
+        )
         return by_image
 
     def _item(self, image: dict, annotations: list[tuple[int, bool, list | None]]) -> dict:

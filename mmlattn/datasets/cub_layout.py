@@ -2,13 +2,16 @@
 
 The boxes are in pixels but no file says how large a picture is. So :func:`add_relative_box` reads the size from the
 header of the picture when an item is asked for, where training reads the same file next: no wait at the start, and
-every worker process looks at its own pictures only.
+every worker process looks at its own pictures only. A few dozen are looked at while loading, to see what the numbers
+of a box mean.
 
 Whatever is wrong with a file is a ``UserError`` that names file, line and what to mend.
 """
 
 import math
+import os
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
@@ -18,7 +21,11 @@ from PIL import Image
 
 from mmlattn.utils.errors import UserError
 
-from .annotation_files import check_images, check_labels, read_text, refuse, relative_boxes
+from .annotation_files import check_images, check_labels, read_text, refuse, relative_boxes, warn
+from .box_conventions import check_boxes, reaches_beyond
+
+# Data sets whose first box that reaches beyond its picture was logged.
+_SAID: set[str] = set()
 
 
 class Table:
@@ -123,8 +130,35 @@ def split_items(
             f'{ann_file}: none of its {len(pictures)} images is in split {split!r}: unpack the data again'
         )
     check_images(items, ann_file)
+    _check_some_boxes(items)
     check_labels(items, classes, f'{ann_file}, split {split!r}', training=split == 'train')
     return items
+
+
+def _check_some_boxes(items: list[dict]) -> None:
+    """See in a few dozen pictures whether the boxes are in the layout expected."""
+    some = [item for item in items[:: math.ceil(len(items) / 50)] if 'pixel_box' in item]
+    sizes = {}
+    for number, item in enumerate(some):
+        # A picture that can not be read is found out when it is asked for.
+        with suppress(UserError):
+            sizes[number] = _picture_size(item['img_path'])
+    boxes = np.array([some[number]['pixel_box'] for number in sizes], float).reshape(-1, 4)
+    boxes[:, 2:] -= boxes[:, :2]
+    paths = [(some[number]['img_path'], 'bounding_boxes.txt') for number in sizes]
+    layout = 'x, y, width, height'
+    check_boxes('', boxes, list(sizes.values()), layout, paths.__getitem__, only_layout=True)
+
+
+def _picture_size(path: str) -> tuple[int, int]:
+    """Width and height of a picture."""
+    backend = get_file_backend(path, enable_singleton=True)
+    try:
+        # PIL reads no more than the header.
+        with backend.get_local_path(path) as local, Image.open(local) as picture:
+            return picture.size
+    except OSError as error:
+        raise UserError(f'{path}: no picture that can be opened ({error}): unpack it again') from error
 
 
 def add_relative_box(item: dict) -> dict:
@@ -136,18 +170,17 @@ def add_relative_box(item: dict) -> dict:
     if 'pixel_box' not in item:
         return item
     path, box = item['img_path'], item.pop('pixel_box')
-    backend = get_file_backend(path, enable_singleton=True)
-    try:
-        # PIL reads no more than the header.
-        with backend.get_local_path(path) as local, Image.open(local) as picture:
-            width, height = picture.size
-    except OSError as error:
-        raise UserError(f'{path}: no picture that can be opened ({error}): unpack it again') from error
+    width, height = _picture_size(path)
     boxes = relative_boxes([box], width, height)
     if (boxes[:, 2:] <= boxes[:, :2]).any():
         raise UserError(
             f'{path}: is {width} x {height} pixels but its box runs from {list(box[:2])} to {list(box[2:])}: '
             'picture and box are not of the same download'
         )
+    root = os.path.dirname(os.path.dirname(path))
+    if reaches_beyond(box, (width, height)) and root not in _SAID:
+        _SAID.add(root)
+        runs = f'its box runs from {list(box[:2])} to {list(box[2:])}, beyond the {width} x {height} pixels'
+        warn(path, f'{runs} of the picture, and is cut off there; no other picture of {root} is named')
     labels = np.array([item['gt_label']], np.int64)
     return item | dict(width=width, height=height, gt_boxes=boxes, gt_box_labels=labels)

@@ -12,6 +12,7 @@ from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
 from .annotation_files import check_images, read_bytes, refuse, relative_boxes, set_classes
+from .box_conventions import check_boxes
 from .checked_settings import CheckedSettings
 from .voc_xml import box_corners, picture_size, read_xml
 
@@ -57,8 +58,15 @@ class StanfordDogs(CheckedSettings, BaseDataset):
         ]
         check_images(items, self.ann_file)
         if self.with_boxes:
+            numbers, sizes, places = [], [], []
             for item, name in zip(items, annotations, strict=True):
-                item.update(_boxes(join_path(self.data_root, 'Annotation', name), item['gt_label']))
+                path = join_path(self.data_root, 'Annotation', name)
+                corners, fields = _boxes(path, item['gt_label'])
+                item.update(fields)
+                numbers += corners
+                sizes += [(item['width'], item['height'])] * len(corners)
+                places += [(path, f'object {number}') for number in range(1, len(corners) + 1)]
+            check_boxes(self.ann_file, numbers, sizes, 'xmin, ymin, xmax, ymax', places.__getitem__)
         return items
 
     def extra_repr(self) -> list[str]:
@@ -118,8 +126,8 @@ def _class_names(files: list[str], numbers: list[int], path: str) -> tuple[str, 
     return tuple(folders[number].partition('-')[2] or folders[number] for number in sorted(folders))
 
 
-def _boxes(path: str, label: int) -> dict:
-    """Size and boxes in an annotation."""
+def _boxes(path: str, label: int) -> tuple[list[tuple], dict]:
+    """Corners as they stand in an annotation, and the fields of the item that come from it."""
     root = read_xml(path)
     mend = 'mend the file, or set with_boxes=False'
     try:
@@ -135,4 +143,4 @@ def _boxes(path: str, label: int) -> dict:
             f'{mend}'
         )
     labels = np.full(len(boxes), label, np.int64)
-    return dict(width=int(width), height=int(height), gt_boxes=boxes, gt_box_labels=labels)
+    return corners, dict(width=int(width), height=int(height), gt_boxes=boxes, gt_box_labels=labels)

@@ -22,6 +22,7 @@ from .annotation_files import (
     relative_boxes,
     warn,
 )
+from .box_conventions import check_boxes
 from .checked_settings import CheckedSettings
 from .voc_names import ObjectNames
 from .voc_xml import box_corners, picture_size, read_xml
@@ -84,6 +85,7 @@ class VOCBox(CheckedSettings, VOC):
         items = [self._read_item(image_id, wanted, names, pictures) for image_id in self._read_ids()]
         classes = self._metainfo['classes'] = wanted or self._find_classes(names, items)
         check_images(items, path)
+        self._check_boxes(items)
         index = self.class_to_idx
         items = [_item(item, item.pop('objects'), index) for item in items]
         names.check(classes, path, training=not self.test_mode)
@@ -104,7 +106,10 @@ class VOCBox(CheckedSettings, VOC):
     def _read_item(
         self, image_id: str, wanted: Collection[str] | None, names: ObjectNames, pictures: dict[str, dict]
     ) -> dict:
-        """The item of an image without labels; ``objects`` of the names wanted are (name, is difficult, corners)."""
+        """The item of an image without labels; ``objects`` are (name, is difficult, corners, place in the xml).
+
+        ``pictures`` keeps what the folders hold.
+        """
         path = self.backend.join_path(self.ann_prefix, f'{image_id}.xml')
         root = read_xml(path)
         width, height = picture_size(root, path)
@@ -121,7 +126,8 @@ class VOCBox(CheckedSettings, VOC):
             if text not in ('0', '1'):
                 refuse(path, where, f'difficult must be 0 or 1, got {text!r}')
             has_box = self.difficult_boxes or text == '0'
-            objects.append((name, text == '1', box_corners(entry, path, where) if has_box else None))
+            corners = box_corners(entry, path, where) if has_box else None
+            objects.append((name, text == '1', corners, where))
         return dict(
             img_path=self._picture(image_id, pictures),
             img_id=image_id,
@@ -129,6 +135,22 @@ class VOCBox(CheckedSettings, VOC):
             height=int(height),
             objects=objects,
         )
+
+    def _check_boxes(self, items: list[dict]) -> None:
+        boxed = [
+            (item, corners, where)
+            for item in items
+            for _, _, corners, where in item['objects']
+            if corners is not None
+        ]
+
+        def place(index: int) -> tuple[str, str]:
+            item, _, where = boxed[index]
+            return self.backend.join_path(self.ann_prefix, f'{item["img_id"]}.xml'), where
+
+        sizes = [(item['width'], item['height']) for item, _, _ in boxed]
+        numbers = [corners for _, corners, _ in boxed]
+        check_boxes(self.image_set_path, numbers, sizes, 'xmin, ymin, xmax, ymax', place)
 
     def _picture(self, image_id: str, pictures: dict[str, dict[str, list[str]]]) -> str:
         """The path of a picture; ``pictures`` keeps what is in a folder, by the name without extension."""
@@ -182,9 +204,9 @@ class VOCBox(CheckedSettings, VOC):
 
 def _item(item: dict, objects: list[tuple], index: dict[str, int]) -> dict:
     """An item with labels and boxes."""
-    present = {index[name] for name, difficult, _ in objects if not difficult}
-    difficult = {index[name] for name, difficult, _ in objects if difficult}
-    boxed = [(index[name], corners) for name, _, corners in objects if corners is not None]
+    present = {index[name] for name, difficult, *_ in objects if not difficult}
+    difficult = {index[name] for name, difficult, *_ in objects if difficult}
+    boxed = [(index[name], corners) for name, _, corners, _ in objects if corners is not None]
     # Edges between the pixels, counted from 0.
     boxes = [(left - 1, top - 1, right, bottom) for _, (left, top, right, bottom) in boxed]
     return item | dict(

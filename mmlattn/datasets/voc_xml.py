@@ -62,7 +62,7 @@ def box_corners(entry: ElementTree.Element, path: str, where: str) -> tuple[floa
     left, top, right, bottom = _numbers(entry, path, where, 'bndbox', ('xmin', 'ymin', 'xmax', 'ymax'))
     if left > right or top > bottom:
         runs = f'runs from {left:g}, {top:g} to {right:g}, {bottom:g}'
-        refuse(path, where, f'the box {runs}: min and max are swapped')
+        refuse(path, where, f'the box (xmin, ymin, xmax, ymax) {runs}: min and max are swapped')
     return left, top, right, bottom
 
 
