@@ -86,6 +86,8 @@ EXAMPLES = {
     'RegionDiagnosticsHook': dict(),
     'SafeCheckpointHook': dict(),
     'CollectDirHook': dict(),
+    'ShareBuffersHook': dict(),
+    'StopSignalHook': dict(),
     'LabelFrequencyHook': dict(),
     'LabelConstraintsHook': dict(file='none.json'),
     'RACNNPhaseHook': dict(),
@@ -95,7 +97,7 @@ EXAMPLES = {
     'EvidenceVisualizationHook': dict(),
 }
 # Loops are built around a whole Runner; the tests of the tools do that.
-BUILT_BY_RUNNER = {'StreamTrainLoop'}
+BUILT_BY_RUNNER = {'ResumableEpochLoop', 'StreamTrainLoop'}
 
 
 def test_every_registered_class_has_an_example():

@@ -173,17 +173,20 @@ def differing(a: dict, b: dict) -> list[str]:
     return [name for name in a if not torch.equal(a[name], b[name])]
 
 
-def train_in_two_processes(config, work_dir):
-    """As torch's launcher starts them; forked, which saves the imports (test_dist.py has dist_train.sh itself)."""
+def train_in_two_processes(config, work_dir, *flags, expected=0):
+    """As torch's launcher starts them; forked, which saves the imports (test_dist.py has dist_train.sh itself).
+
+    ``flags`` are more of the tool's; both processes end with the status ``expected``.
+    """
     torch.multiprocessing.start_processes(
-        _train_one_rank, (config, work_dir, free_port()), 2, start_method='fork'
+        _train_one_rank, (config, work_dir, free_port(), flags, expected), 2, start_method='fork'
     )
 
 
-def _train_one_rank(rank, config, work_dir, port):
+def _train_one_rank(rank, config, work_dir, port, flags, expected):
     ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
     os.environ.update({key: str(value) for key, value in ranks.items()})
     folder = work_dir.parent / f'rank{rank}'
-    folder.mkdir()
-    done = run_tool('train.py', config, '--launcher', 'pytorch', '--work-dir', work_dir, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    folder.mkdir(exist_ok=True)
+    done = run_tool('train.py', config, '--launcher', 'pytorch', '--work-dir', work_dir, *flags, cwd=folder)
+    assert done.returncode == expected, done.stderr

@@ -13,7 +13,7 @@ from mmlattn.utils.launch.config import (
 )
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmlattn.utils.launch.flags import add_common_arguments
-from mmlattn.utils.launch.resume import newest_checkpoint
+from mmlattn.utils.launch.resume import naming_what_is_kept, newest_checkpoint
 
 LOADERS = ['train_dataloader', 'val_dataloader', 'test_dataloader']
 
@@ -95,7 +95,7 @@ def main() -> None:
     from mmlattn.utils.launch.runner import build_runner, process_group, run
 
     use_safe_loading(trust=args.trust_checkpoint, run_dir=cfg.work_dir if cfg.get('resume') else None)
-    with process_group(cfg), explain_missing_data(cfg, ('train', 'val')):
+    with naming_what_is_kept(cfg.work_dir), process_group(cfg), explain_missing_data(cfg, ('train', 'val')):
         run(build_runner(cfg, 'train_loop', 'val_loop'), 'train')
 
 

@@ -9,10 +9,18 @@ from .hooks.label_frequency import LabelFrequencyHook
 from .hooks.racnn_phase import RACNNPhaseHook
 from .hooks.region_diagnostics import RegionDiagnosticsHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
-from .reproducibility import ReproducibilityHook, SeededDataset, StreamSampler, StreamTrainLoop
+from .hooks.share_buffers import ShareBuffersHook
+from .hooks.stop_signal import StopSignalHook
+from .reproducibility import (
+    ReproducibilityHook,
+    ResumableEpochLoop,
+    SeededDataset,
+    StreamSampler,
+    StreamTrainLoop,
+)
 
 __all__ = [
     'ClassNamesHook', 'CollectDirHook', 'CompleteWeightsHook', 'EvidenceVisualizationHook', 'LabelConstraintsHook',
-    'LabelFrequencyHook', 'RACNNPhaseHook', 'RegionDiagnosticsHook', 'ReproducibilityHook',
-    'SafeCheckpointHook', 'SeededDataset', 'StreamSampler', 'StreamTrainLoop',
+    'LabelFrequencyHook', 'RACNNPhaseHook', 'RegionDiagnosticsHook', 'ReproducibilityHook', 'ResumableEpochLoop',
+    'SafeCheckpointHook', 'SeededDataset', 'ShareBuffersHook', 'StopSignalHook', 'StreamSampler', 'StreamTrainLoop',
 ]  # fmt: skip

@@ -1,7 +1,6 @@
 """RA-CNN trained in phases: what learns when, through power cuts and in two processes."""
 
 import itertools
-import os
 import re
 import signal
 from copy import deepcopy
@@ -17,7 +16,7 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from tiny_run import differing, final_state, free_port, run_tool, write_tiny_run
+from tiny_run import differing, final_state, run_tool, train_in_two_processes, write_tiny_run
 
 from mmlattn.engine import RACNNPhaseHook
 from mmlattn.engine.hooks.racnn_phase import RunningLoss
@@ -256,28 +255,12 @@ def test_a_complete_schedule_trains_no_more(config, tmp_path, by_iteration):
     assert rest == [] and 'complete already' in log
 
 
-def train_one_rank(rank, config, work_dir, port):
-    """As torch's launcher starts it."""
-    ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-    os.environ.update({key: str(value) for key, value in ranks.items()})
-    folder = work_dir.parent / f'rank{rank}'
-    folder.mkdir()
-    options = [
-        'find_unused_parameters=True',
-        'optim_wrapper.accumulative_counts=2',
-        'train_dataloader.batch_size=3',
-    ]
-    arguments = ('--launcher', 'pytorch', '--work-dir', work_dir, '--cfg-options', *options)
-    done = run_tool('train.py', config, *arguments, cwd=folder)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.dist
 def test_two_processes_stay_in_step(config, tmp_path):
     """Through all switches, with gradients gathered over two steps."""
     work_dir = tmp_path / 'run'
-    arguments = (config, work_dir, free_port())
-    torch.multiprocessing.start_processes(train_one_rank, arguments, 2, start_method='fork')
+    gathered = ('optim_wrapper.accumulative_counts=2', 'train_dataloader.batch_size=3')
+    train_in_two_processes(config, work_dir, '--cfg-options', 'find_unused_parameters=True', *gathered)
     (first, steps, stored), (second, other, stored_too) = (
         torch.load(work_dir / f'watched{rank}.pth', weights_only=True) for rank in range(2)
     )
@@ -290,6 +273,21 @@ def test_two_processes_stay_in_step(config, tmp_path):
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
         assert value.isfinite().all(), name
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+def test_two_processes_killed_and_resumed_equal_uninterrupted(config, tmp_path):
+    """Killed while networks train and while they rest, where attention proposals learn from their statistics."""
+    options = ('--cfg-options', 'find_unused_parameters=True', 'train_dataloader.batch_size=3')
+    train_in_two_processes(config, tmp_path / 'whole', *options)
+    for iteration in (3, 7, 11, 15):
+        killer = config.with_name(f'both_killed{iteration}.py')
+        hooks = f"custom_hooks = [*_base_.custom_hooks, dict(type='KillHook', iteration={iteration})]"
+        killer.write_text(f"_base_ = ['racnn.py']\n{hooks}")
+        train_in_two_processes(killer, tmp_path / 'run', '--resume', *options, expected=-signal.SIGKILL)
+    train_in_two_processes(config, tmp_path / 'run', '--resume', *options)
+    compare(tmp_path / 'whole' / 'epoch_10.pth', tmp_path / 'run' / 'epoch_10.pth')
 
 
 def test_average_of_the_loss():
@@ -380,7 +378,7 @@ def test_the_parameterless_localizer_trains_without_its_phases(config, tmp_path)
 
 
 def test_a_checkpoint_of_another_schedule_is_refused_on_resume():
-    stored, resuming = {}, SimpleNamespace(_resume=True)
+    stored, resuming = {}, SimpleNamespace(_resume=True, cfg=Config())
     RACNNPhaseHook(**STEPS).before_save_checkpoint(None, stored)
     for options, message in {
         'lengths': (
@@ -393,6 +391,21 @@ def test_a_checkpoint_of_another_schedule_is_refused_on_resume():
             RACNNPhaseHook(**options).after_load_checkpoint(resuming, stored)
     with pytest.raises(UserError, match='not trained with RACNNPhaseHook'):
         RACNNPhaseHook().after_load_checkpoint(resuming, {})
+
+
+@pytest.mark.parametrize('loading_first', [False, True])
+def test_the_schedule_stands_where_it_stood_in_whatever_order_a_runner_calls(loading_first):
+    """``FlexibleRunner`` of mmengine loads before ``before_run``."""
+    runner, stored = SimpleNamespace(_resume=True, cfg=Config(dict(phases=dict(warmup=1)))), {}
+    saving = RACNNPhaseHook(**STEPS)
+    saving.before_run(runner)
+    assert saving.schedule.advance(lambda: 1.0)
+    saving.before_save_checkpoint(runner, stored)
+    hook = RACNNPhaseHook(**STEPS)
+    calls = [hook.before_run, lambda runner: hook.after_load_checkpoint(runner, stored)]
+    for call in reversed(calls) if loading_first else calls:
+        call(runner)
+    assert hook.schedule.stage == saving.schedule.stage != RACNNPhaseHook(**STEPS).schedule.stage
 
 
 def test_weights_of_another_run_begin_the_schedule_anew(config, tmp_path, by_iteration):

@@ -5,17 +5,20 @@ Persistent workers, the default of the tools, are tested with those in ``test_to
 
 import gc
 import itertools
+import signal
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from tiny_run import BY_ITERATION, differing, final_state, write_tiny_run
+from tiny_run import BY_ITERATION, differing, final_state, train_in_two_processes, write_tiny_run
 
 from mmlattn.engine.reproducibility import SeededDataset
-from mmlattn.utils.checkpoint import use_safe_loading
+from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
 from mmlattn.utils.launch.config import make_reproducible
 
 _names = itertools.count()
@@ -127,12 +130,99 @@ def test_sampler_that_would_repeat_augmentation_is_refused(config, tmp_path, opt
         train(config, tmp_path, options)
 
 
-def test_checkpoint_inside_an_epoch_warns(config, tmp_path):
+@pytest.mark.parametrize('workers', [0, 2])
+def test_resumed_inside_an_epoch_equals_uninterrupted(config, tmp_path, workers):
+    """In the middle of one, before its last step and at its end, whose hooks come first then."""
+    options = {
+        'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=1),
+        'train_cfg.max_epochs': 2,
+        'train_dataloader.num_workers': workers,
+        'train_dataloader.persistent_workers': workers > 0,
+    }
+    log = train(config, tmp_path / 'whole', options)
+    expected = final_state(tmp_path / 'whole' / 'iter_6.pth')
+    for iteration in (1, 2, 3):
+        resume = dict(resume=True, load_from=str(tmp_path / 'whole' / f'iter_{iteration}.pth'))
+        log = train(config, tmp_path / str(iteration), {**options, **resume})
+        assert 'starts again' not in log
+        assert differing(expected, final_state(tmp_path / str(iteration) / 'iter_6.pth')) == []
+
+
+def test_checkpoint_inside_an_epoch_of_another_length_warns(config, tmp_path):
     options = {'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=2)}
     train(config, tmp_path / 'whole', {**options, 'train_cfg.max_epochs': 1})
     resume = dict(resume=True, load_from=str(tmp_path / 'whole' / 'iter_2.pth'))
-    log = train(config, tmp_path / 'rest', {**options, 'train_cfg.max_epochs': 1, **resume})
-    assert 'starts the epoch again' in log
+    log = train(config, tmp_path / 'rest', {**options, 'train_dataloader.batch_size': 11, **resume})
+    assert 'the epoch starts again' in log
+
+
+@pytest.mark.parametrize('unit', ['epoch', 'iter'])
+def test_resumed_between_gathered_gradients_equals_uninterrupted(config, tmp_path, unit):
+    """Two steps make an update, and each checkpoint lies after three."""
+    first, last, options = (
+        ('epoch_1.pth', 'epoch_3.pth', {}) if unit == 'epoch' else ('iter_3.pth', 'iter_9.pth', BY_ITERATION)
+    )
+    options = options | {'optim_wrapper.accumulative_counts': 2}
+    assert resumed_difference(config, tmp_path, options, first, last) == []
+    gathered = load_weights_only(str(tmp_path / 'whole' / first))['gathered_gradients']
+    assert gathered.keys() == dict(build(config, tmp_path, options).model.named_parameters()).keys()
+    assert 'gathered_gradients' not in load_weights_only(str(tmp_path / 'whole' / last))
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+def test_two_processes_resumed_between_gathered_gradients(config, tmp_path):
+    """Each has gathered its own when the checkpoint is saved."""
+    options = ('--cfg-options', 'optim_wrapper.accumulative_counts=2', 'train_dataloader.batch_size=2')
+    train_in_two_processes(config, tmp_path / 'whole', *options)
+    killer = config.with_name('killed.py')
+    killer.write_text(
+        "_base_ = ['tiny.py']\ncustom_hooks = [*_base_.custom_hooks, dict(type='KillHook', iteration=4)]"
+    )
+    train_in_two_processes(killer, tmp_path / 'run', *options, expected=-signal.SIGKILL)
+    gathered = load_weights_only(str(tmp_path / 'run' / 'epoch_1.pth'))['gathered_gradients']
+    assert any(gradient.any() for gradient in gathered.values())
+    train_in_two_processes(config, tmp_path / 'run', '--resume', *options)
+    whole, resumed = (final_state(tmp_path / folder / 'epoch_3.pth') for folder in ('whole', 'run'))
+    assert differing(whole, resumed) == []
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+def test_two_processes_under_the_other_runner(config, tmp_path):
+    """``FlexibleRunner`` of mmengine, with its own order of events and its own wrapper of the model."""
+    flexible = config.with_name('flexible.py')
+    flexible.write_text("_base_ = ['tiny.py']\nrunner_type = 'FlexibleRunner'\ncustom_hooks = []\n")
+    killer = config.with_name('flexible_killed.py')
+    killer.write_text("_base_ = ['flexible.py']\ncustom_hooks = [dict(type='KillHook', iteration=3)]")
+    train_in_two_processes(flexible, tmp_path / 'whole')
+    train_in_two_processes(killer, tmp_path / 'run', expected=-signal.SIGKILL)
+    train_in_two_processes(flexible, tmp_path / 'run', '--resume')
+    whole, resumed = (final_state(tmp_path / folder / 'epoch_3.pth') for folder in ('whole', 'run'))
+    assert differing(whole, resumed) == []
+
+
+class PlateauHook(Hook):
+    """Weights that depend on each validation."""
+
+    def after_val_epoch(self, runner, metrics=None):
+        for parameter in runner.model.parameters():
+            parameter.data.mul_(1 + 0.001 * metrics['accuracy/top1'])
+
+
+HOOKS.register_module(module=PlateauHook)
+
+
+@pytest.mark.parametrize('unit', ['epoch', 'iter'])
+def test_a_validation_that_was_not_saved_is_done_again(config, tmp_path, unit):
+    """Checkpoints are saved before the validation of their step, on which the rest of the training may depend."""
+    options = {'custom_hooks': [dict(type='PlateauHook')], 'train_cfg.val_interval': 1}
+    if unit == 'iter':
+        options |= {**BY_ITERATION, 'custom_hooks': [dict(type='PlateauHook')]}
+        options['train_cfg'] = {**BY_ITERATION['train_cfg'], 'val_interval': 3}
+        del options['train_cfg.val_interval']
+    first, last = ('epoch_1.pth', 'epoch_3.pth') if unit == 'epoch' else ('iter_3.pth', 'iter_9.pth')
+    assert resumed_difference(config, tmp_path, options, first, last) == []
 
 
 def test_making_reproducible_twice_changes_nothing(config):

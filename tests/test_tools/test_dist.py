@@ -1,8 +1,11 @@
 """Several processes on CPU, over gloo."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -91,3 +94,30 @@ def test_the_launcher_openmim_uses(trained, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.count('error: could not reach the weights') == 1
+
+
+@pytest.mark.parametrize(('number', 'status'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_script_ends_all_with_its_status(tmp_path, number, status):
+    """As a cluster or Ctrl-C sends it, to every process of the group, in the middle of training."""
+    config = write_tiny_run(tmp_path)
+    command = ['bash', TOOLS / 'dist_train.sh', config, '2', '--work-dir', tmp_path / 'run']
+    long = ('--cfg-options', 'train_cfg.max_epochs=5000', 'train_cfg.val_interval=5000')
+    environment = tool_environment(PORT=free_port())
+    with (tmp_path / 'log.txt').open('w') as log:
+        process = subprocess.Popen(
+            [*command, *long], cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            deadline = time.monotonic() + 200
+            while not (tmp_path / 'run' / 'epoch_2.pth').exists() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            os.killpg(process.pid, number)
+            assert process.wait(40) == status, (tmp_path / 'log.txt').read_text()[-3000:]
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    text = (tmp_path / 'log.txt').read_text()
+    assert 'Traceback' not in text, text[-3000:]
+    expected = 'interrupted.pth is saved' if number == signal.SIGTERM else 'is kept, go on with --resume'
+    assert text.count(expected) == 1
+    assert (tmp_path / 'run' / 'interrupted.pth').exists() == (number == signal.SIGTERM)

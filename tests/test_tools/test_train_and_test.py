@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,7 +174,6 @@ BAD_CALLS = {
     'resume': (['train.py', '{config}', '--resume', 'none.pth'], ['there is no checkpoint none.pth']),
     'scale': (['train.py', '{config}', '--auto-scale-lr'], ['base_batch_size']),
     'launcher': (['test.py', '{config}', 'none.pth', '--launcher', 'slurm'], ['SLURM_PROCID', 'slurm_*.sh']),
-    'own config': (['test.py', '{config}', 'none.pth', '--work-dir', '{folder}'], ['tiny.py itself', '--work-dir']),
     'test': (['test.py', '{config}', 'none.pth'], ['there is no checkpoint none.pth']),
 }  # fmt: skip
 if not torch.cuda.is_available():
@@ -219,6 +219,71 @@ def test_traceback_for_those_who_ask(config, tmp_path, monkeypatch):
     monkeypatch.setenv('MMLATTN_TRACEBACK', '1')
     done = run_tool('train.py', config, '--cfg-options', 'model.head.in_channels=33', cwd=tmp_path)
     assert done.returncode == 1 and 'Traceback' in done.stderr
+
+
+@pytest.mark.slow
+def test_the_config_in_the_working_directory_is_used_and_kept(config, trained, tmp_path):
+    """A run's dump tests and resumes that run; what a user wrote there stays as it is, byte for byte."""
+    work_dir = tmp_path / 'run'
+    shutil.copytree(trained, work_dir)
+    dumped, (last, earlier) = work_dir / 'tiny.py', (work_dir / f'epoch_{n}.pth' for n in (3, 2))
+    expected = final_state(last)
+    text = dumped.read_text()
+    args = [dumped, last, '--work-dir', work_dir, '--out', 'm.json', '--out-item', 'metrics']
+    done = run_tool('test.py', *args, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert dumped.read_text() == text
+    last.unlink()
+    (work_dir / 'last_checkpoint').write_text(str(earlier))
+    done = run_tool('train.py', dumped, '--work-dir', work_dir, '--resume', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert differing(expected, final_state(last)) == []
+    assert dumped.read_text() == text
+    # Another training of the name: its dump is found under that name, and the earlier one beside it.
+    done = run_tool(
+        'train.py', config, '--work-dir', work_dir, '--cfg-options', 'train_cfg.max_epochs=1', cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'max_epochs=1' in dumped.read_text()
+    others = [path.read_text() for path in work_dir.glob('tiny_*.py')]
+    assert text in others and len(others) == 3
+
+
+@pytest.mark.slow
+def test_a_config_written_by_hand_and_its_base_stay(config, tmp_path):
+    base, own = tmp_path / 'tiny.py', tmp_path / 'sub' / 'tiny.py'
+    base.write_text('# mine\n' + config.read_text())
+    own.parent.mkdir()
+    own.write_text("_base_ = '../tiny.py'  # mine, too\ntrain_cfg = dict(max_epochs=1)\n")
+    before = base.read_text(), own.read_text()
+    for path in (base, own):
+        done = run_tool(
+            'train.py', path, '--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_epochs=1', cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        assert (base.read_text(), own.read_text()) == before
+    assert len([*tmp_path.glob('tiny_*.py')]) == 2
+
+
+@pytest.mark.parametrize(
+    ('environment', 'asked'),
+    [
+        (dict(GPUS='1'), ['gpu:1', '1', '1']),
+        (dict(GPUS='16'), ['gpu:8', '16', '8']),
+        (dict(), ['gpu:8', '8', '8']),
+        (dict(GPUS='8', GPUS_PER_NODE='4'), ['gpu:4', '8', '4']),
+    ],
+)
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_slurm_is_asked_for_no_more_than_wanted(tmp_path, tool, environment, asked):
+    (tmp_path / 'srun').write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    (tmp_path / 'srun').chmod(0o755)
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    done = run_script(f'slurm_{tool}.sh', 'p', 'j', 'c.py', 'w', cwd=tmp_path, PATH=path, **environment)
+    flags = dict(
+        line.split('=', 1) for line in done.stdout.splitlines() if line.startswith('--') and '=' in line
+    )
+    assert [flags[name] for name in ('--gres', '--ntasks', '--ntasks-per-node')] == asked
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])

@@ -13,6 +13,7 @@ from mmlattn.utils.errors import UserError
 from mmlattn.utils.weights import without_wrapper
 
 from .racnn_schedule import PhaseEnd, PhaseSchedule
+from .share_buffers import share_buffers
 
 UNITS = {True: 'epochs', False: 'iterations'}
 PHASES = ('cls', 'pretrain_apn', 'apn')
@@ -53,9 +54,12 @@ class RACNNPhaseHook(Hook):
         self.by_epoch, self.unit = by_epoch, UNITS[by_epoch]
         self._arguments, self.schedule = schedule, PhaseSchedule(**schedule)
         self._loss = RunningLoss(beta)
+        self._restored = False
 
     def before_run(self, runner) -> None:
-        """Take ``phases`` from the config."""
+        """Take ``phases`` from the config, unless a checkpoint was loaded before, as ``FlexibleRunner`` does."""
+        if self._restored:
+            return
         phases = runner.cfg.get('phases', {})
         try:
             self.schedule = PhaseSchedule(**{**self._arguments, **phases})
@@ -76,7 +80,7 @@ class RACNNPhaseHook(Hook):
             f'{self.schedule.units} done.'
         )
         self._warn_of_short_loop(runner)
-        without_wrapper(runner.model).set_phase(self.schedule.stage.phase)
+        self._begin_stage(runner)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
@@ -103,11 +107,16 @@ class RACNNPhaseHook(Hook):
             + (f'next is {following}.' if following else 'the RA-CNN schedule is complete, training ends.')
         )
         if following:
-            without_wrapper(runner.model).set_phase(following.phase)
+            self._begin_stage(runner)
             return
         # Stopping alone would skip the last validation and checkpoint.
         runner.train_loop.stop_training = True
         setattr(runner.train_loop, '_max_epochs' if self.by_epoch else '_max_iters', done)
+
+    def _begin_stage(self, runner) -> None:
+        without_wrapper(runner.model).set_phase(self.schedule.stage.phase)
+        # Resting networks work with their running statistics, of which checkpoints hold the first process's only.
+        share_buffers(runner.model)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Store where the training stands."""
@@ -119,6 +128,7 @@ class RACNNPhaseHook(Hook):
         """Take it up again, on resume only."""
         if not runner._resume:
             return
+        self.before_run(runner)
         state = checkpoint.get('racnn_phase')
         try:
             if state is None:
@@ -133,6 +143,7 @@ class RACNNPhaseHook(Hook):
                 'and resume=False (leave out --resume)'
             ) from error
         self._loss.restore(state['ema'], state['steps'])
+        self._restored = True
 
     def _check_model(self, model) -> None:
         inner = without_wrapper(model)

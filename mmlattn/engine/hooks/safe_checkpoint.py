@@ -3,11 +3,17 @@
 import os
 from pathlib import Path
 
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from mmlattn.engine.reproducibility.accumulation import average_gradients
 from mmlattn.registry import HOOKS
+
+from .share_buffers import share_buffers
+
+INTERRUPTED = 'interrupted.pth'
 
 
 @register_backend('mmlattn_whole')
@@ -54,12 +60,38 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend = get_file_backend(self.out_dir, backend_args=self.backend_args)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        _agree(runner)
         with _RemovesLast(self):
             super()._save_checkpoint_with_step(runner, step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        _agree(runner)
         with _RemovesLast(self):
             super()._save_best_checkpoint(runner, metrics)
+
+    def save_interrupted(self, runner: Runner, steps: int) -> str:
+        """Save ``interrupted.pth``, wherever in the training the run is, over the one of an earlier interruption.
+
+        Args:
+            runner (Runner): The runner.
+            steps (int): Iterations that are done.
+
+        Returns:
+            str: Path of the file.
+        """
+        _agree(runner)
+        path = self.file_backend.join_path(self.out_dir, INTERRUPTED)
+        runner.save_checkpoint(
+            self.out_dir,
+            INTERRUPTED,
+            self.file_client_args,
+            meta=dict(epoch=runner.epoch, iter=steps),
+            by_epoch=False,
+            backend_args=self.backend_args,
+        )
+        if is_main_process():
+            Path(runner.work_dir, 'last_checkpoint').write_text(path)
+        return path
 
     def _forget_foreign_files(self, runner: Runner) -> None:
         """Drop what a resumed checkpoint names for removal outside of this run's own folder."""
@@ -75,6 +107,12 @@ class SafeCheckpointHook(CheckpointHook):
         """The checkpoints that the run names as its last and its best."""
         best = getattr(self, 'best_ckpt_path_dict', {}).values()
         return {str(path) for path in (self.last_ckpt, getattr(self, 'best_ckpt_path', None), *best) if path}
+
+
+def _agree(runner: Runner) -> None:
+    """Let all processes go on with what a resume would give them, which is what the first one saves."""
+    share_buffers(runner.model)
+    average_gradients(runner)
 
 
 def _lies_in(path: object, folder: Path) -> bool:

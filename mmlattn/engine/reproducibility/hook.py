@@ -8,9 +8,11 @@ from torch.utils.data import DataLoader, Sampler
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
 
+from .accumulation import gathered_gradients, restore_gradients
+from .epoch_loop import ResumableEpochLoop
 from .seeded_dataset import SeededDataset
 from .seeding import STEP, seed_process
-from .stream import StreamSampler
+from .stream import StreamSampler, StreamTrainLoop
 
 
 @HOOKS.register_module()
@@ -54,9 +56,36 @@ class ReproducibilityHook(Hook):
         if self._dataset is not None:
             self._dataset.set_epoch(runner.epoch)
 
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        """Note that this validation is done, before anyone saves its outcome."""
+        loop = runner._train_loop
+        if isinstance(loop, (ResumableEpochLoop, StreamTrainLoop)):
+            loop.validated = _position(loop)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Store up to where the run has validated, and the gradients that wait for an update."""
+        checkpoint['validated'] = getattr(runner.train_loop, 'validated', None)
+        gradients = gathered_gradients(runner)
+        if gradients:
+            checkpoint['gathered_gradients'] = {name: value.cpu() for name, value in gradients.items()}
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Take these up again. Of a run that did not store it, the last validation is taken for done."""
+        loop = runner._train_loop
+        if not runner._resume:
+            return
+        restore_gradients(runner, checkpoint.get('gathered_gradients', {}))
+        if isinstance(loop, (ResumableEpochLoop, StreamTrainLoop)):
+            unit = 'iter' if isinstance(loop, StreamTrainLoop) else 'epoch'
+            loop.validated = checkpoint.get('validated', checkpoint['meta'][unit])
+
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Seed this step."""
         seed_process(self._seed, STEP, runner.iter, get_rank())
+
+
+def _position(loop) -> int:
+    return loop.iter if isinstance(loop, StreamTrainLoop) else loop.epoch
 
 
 def _configured_seed(cfg: dict) -> int | None:
@@ -89,9 +118,11 @@ def _check_sampler(runner, sampler: Sampler) -> None:
 
 def _warn_inside_epoch(runner) -> None:
     steps = len(runner.train_dataloader)
-    if isinstance(runner.train_loop, EpochBasedTrainLoop) and runner.iter != runner.epoch * steps:
+    loop, done = runner.train_loop, runner.iter - runner.epoch * steps
+    goes_on = isinstance(loop, ResumableEpochLoop) and loop.steps_done() == done
+    if isinstance(loop, EpochBasedTrainLoop) and done and not goes_on:
         runner.logger.warning(
-            f'Resumed at iteration {runner.iter}, which does not begin epoch {runner.epoch + 1} of '
-            f'{steps} iterations each: an epoch-based loop starts the epoch again, so this run will differ from '
-            'an uninterrupted one. Save checkpoints by epoch, or train with an iteration-based loop.'
+            f'Resumed at iteration {runner.iter}, which does not lie in epoch {runner.epoch + 1} of '
+            f'{steps} iterations each, or not in a mmlattn.ResumableEpochLoop: the epoch starts again, so this run '
+            'will differ from an uninterrupted one.'
         )

@@ -53,25 +53,35 @@ class StreamTrainLoop(IterBasedTrainLoop):
     """mmengine's iteration-based loop, whose data stream goes on where it stopped.
 
     The loop of mmengine 0.10.7 starts its workers before a resume is known, and then loads and drops every batch used
-    before. Here the sampler skips them unloaded, on every version. Takes the parent's arguments.
+    before. Here the sampler skips them unloaded, on every version. A validation that a kill prevented is made up for:
+    ``validated`` is the iteration after which it last validated. Takes the parent's arguments.
     """
+
+    validated: int | None = None
 
     def run(self) -> nn.Module:
         """Launch training."""
         self.runner.call_hook('before_train')
         # As in the parent, the whole training is one epoch to the hooks.
         self.runner.call_hook('before_train_epoch')
+        if self._iter:
+            self._validate_where_due()
         batches = self._remaining_batches()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(batches))
-            self._decide_current_val_interval()
-            due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
-            if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
-                self.runner.val_loop.run()
+            self._validate_where_due()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _validate_where_due(self) -> None:
+        self._decide_current_val_interval()
+        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        if self.runner.val_loop is None or self._iter < self.val_begin or not due:
+            return
+        if self.validated != self._iter:
+            self.runner.val_loop.run()
 
     def _remaining_batches(self) -> Iterator:
         """Iterate the batches not trained on yet."""

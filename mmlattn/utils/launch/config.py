@@ -71,14 +71,9 @@ def merge_common(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('./work_dirs', Path(args.config).stem)
-    dumped = osp.join(cfg.work_dir, osp.basename(args.config))
-    if osp.exists(dumped) and osp.samefile(dumped, args.config):
-        raise UserError(
-            f'the working directory {cfg.work_dir} holds the config {args.config} itself, which the dump of this '
-            'run would overwrite: give another --work-dir'
-        )
     if args.launcher != 'none':
         add_hook(cfg, 'mmlattn.CollectDirHook')
+        add_hook(cfg, 'mmlattn.ShareBuffersHook')
 
 
 def set_dataloader_defaults(cfg: Config, fields: list[str], args: argparse.Namespace, **defaults) -> None:
@@ -130,10 +125,17 @@ def make_reproducible(cfg: Config) -> None:
         if type_name(loader.sampler) in ('InfiniteSampler', 'DefaultSampler'):
             loader.sampler.type = 'mmlattn.StreamSampler'
             loader.sampler.pop('round_up', None)
+    elif type_name(loop) in ('', 'EpochBasedTrainLoop'):
+        loop.pop('by_epoch', None)
+        loop.type = 'mmlattn.ResumableEpochLoop'
 
 
 def keep_checkpoints_safe(cfg: Config) -> None:
-    """Let our hook save checkpoints in the place of mmengine's, which a kill can leave without any."""
+    """Let our hook save checkpoints in the place of mmengine's, which a kill can leave without any.
+
+    At SIGTERM, too.
+    """
+    add_hook(cfg, 'mmlattn.StopSignalHook')
     hooks = cfg.setdefault('default_hooks', ConfigDict())
     hook = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook'))
     if hook is not None and type_name(hook) == 'CheckpointHook':

@@ -21,13 +21,21 @@ def run_tool(main: Callable[[], None]) -> None:
     """
     try:
         main()
+    except KeyboardInterrupt as error:
+        # SIGINT, as of Ctrl-C.
+        _say('interrupted' + ''.join(f'; {part}' for part in error.args))
+        sys.exit(130)
     except UserError as error:
         if os.environ.get('MMLATTN_TRACEBACK'):
             raise
-        # One message per machine, not one per process.
-        if int(os.environ.get('LOCAL_RANK', 0)) == 0:
-            print(f'error: {error}', file=sys.stderr)
+        _say(f'error: {error}', first=getattr(error, 'first_of_all', False))
         sys.exit(1)
+
+
+def _say(message: str, first: bool = False) -> None:
+    """One message per machine, not one per process, unless this process is the first to fail."""
+    if first or int(os.environ.get('LOCAL_RANK', 0)) == 0:
+        print(message, file=sys.stderr)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import os.path as osp
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -21,15 +23,26 @@ def newest_checkpoint(work_dir: str) -> str | None:
         return named
     # A checkpoint folder of its own is known from the pointer alone.
     folders = {Path(work_dir), Path(named).parent} if named else {Path(work_dir)}
-    files = [
-        path for folder in folders for kind in ('epoch', 'iter') for path in folder.glob(f'{kind}_*.pth')
-    ]
+    names = ('epoch_*.pth', 'iter_*.pth', 'interrupted.pth')
+    files = [path for folder in folders for name in names for path in folder.glob(name)]
     for path in sorted(files, key=osp.getmtime, reverse=True):
         if _is_whole(path):
             state = f'{named} is missing or damaged' if named else 'there is no last_checkpoint'
             print(f'resuming from {path}, the newest whole checkpoint: {state}', file=sys.stderr)
             return str(path)
     return None
+
+
+@contextmanager
+def naming_what_is_kept(work_dir: str) -> Iterator[None]:
+    """Let an interruption by SIGINT, as of Ctrl-C, say from which checkpoint the run can go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        found = newest_checkpoint(work_dir)
+        raise KeyboardInterrupt(
+            f'{found} is kept, go on with --resume' if found else f'{work_dir} has no checkpoint yet'
+        ) from None
 
 
 def _is_whole(path: str | Path) -> bool:

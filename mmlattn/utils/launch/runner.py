@@ -1,22 +1,27 @@
 """mmengine's Runner: its processes, and the mistakes of a config explained when it is built and in its first step."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch.distributed
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from mmlattn.utils.errors import UserError
 
+from .config import type_name
+from .dump import keep_other_configs
 from .explain import explain_config, first_line
 from .flags import PLACES
+from .together import ending_together
 
 
 @contextmanager
@@ -26,8 +31,12 @@ def process_group(cfg: Config) -> Iterator[None]:
     mmengine sets up processes for GPUs only, so on CPU both the group and a model wrapper without device ids
     must be there before the Runner. Settings of the user's own ``model_wrapper_cfg`` are kept.
     """
-    if cfg.launcher == 'none' or get_device() != 'cpu':
+    if cfg.launcher == 'none':
         yield
+        return
+    if get_device() != 'cpu':
+        with ending_together():
+            yield
         return
     os.environ.update({name: os.environ[source] for name, source in PLACES[cfg.launcher].items()})
     if cfg.launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
@@ -40,10 +49,16 @@ def process_group(cfg: Config) -> Iterator[None]:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = {**(cfg.get('model_wrapper_cfg') or wrapper), 'device_ids': None}
+    strategy = cfg.get('strategy') or ConfigDict(type='DDPStrategy')
+    if 'runner_type' in cfg and type_name(strategy) == 'DDPStrategy':
+        # FlexibleRunner has its wrapper from there.
+        wrapper = {**(strategy.get('model_wrapper') or cfg.model_wrapper_cfg), 'device_ids': None}
+        cfg.strategy = ConfigDict({**strategy, 'model_wrapper': wrapper})
     seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
     torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=seconds))
     try:
-        yield
+        with ending_together():
+            yield
     finally:
         torch.distributed.destroy_process_group()
 
@@ -54,6 +69,13 @@ def build_runner(cfg: Config, *loops: str) -> Runner:
     Raises:
         UserError: If a setting of the config does not work.
     """
+    # On GPUs the processes have not met yet.
+    if int(os.environ.get(PLACES.get(cfg.get('launcher'), {}).get('RANK', 'RANK'), 0)) == 0:
+        keep_other_configs(cfg, training='train_loop' in loops)
+    if 'runner_type' in cfg:
+        # FlexibleRunner cannot do without them, though it has defaults.
+        cfg.setdefault('env_cfg', ConfigDict())
+        cfg.setdefault('randomness', ConfigDict(seed=None))
     with explain_config():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         for loop in loops:
@@ -86,7 +108,13 @@ def run(runner: Runner, action: str) -> dict[str, float] | torch.nn.Module:
         return getattr(runner, action)()
     except UserError:
         raise
-    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+    except (AssertionError, EOFError, IndexError, OSError, RuntimeError, ValueError) as error:
+        worker = _dead_worker(error)
+        if worker:
+            raise UserError(
+                f'a worker of a data loader is gone: {worker}. Mostly memory runs out: set fewer num_workers or a '
+                'smaller batch_size in its dataloader, or give /dev/shm more room'
+            ) from error
         layer = _failing_layer(runner.model, error)
         if layer is None or steps.mode is None or steps.mode in steps.done:
             raise
@@ -96,14 +124,34 @@ def run(runner: Runner, action: str) -> dict[str, float] | torch.nn.Module:
         ) from error
 
 
+def _dead_worker(error: Exception) -> str | None:
+    """How a worker of a data loader ended without a word of its own, if that is what stands behind an error."""
+    said = re.match(
+        r'DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed by signal|exited unexpectedly)', str(error)
+    )
+    if said:
+        return first_line(error)
+    for place in _places(error):
+        for worker in getattr(place, '_workers', ()) if isinstance(place, _BaseDataLoaderIter) else ():
+            if not worker.is_alive() and worker.exitcode:
+                return f'DataLoader worker (pid {worker.pid}) ended with exit code {worker.exitcode}'
+    return None
+
+
+def _places(error: Exception) -> Iterator[object]:
+    """The objects in whose methods an error arose, the innermost last."""
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace.tb_frame.f_locals.get('self')
+        trace = trace.tb_next
+
+
 def _failing_layer(model: torch.nn.Module, error: Exception) -> str | None:
     """The innermost layer in which an error arose: its name, and its class or, of a single layer, its settings."""
     names = {id(module): name for name, module in model.named_modules()}
-    found, trace = None, error.__traceback__
-    while trace is not None:
-        place = trace.tb_frame.f_locals.get('self')
+    found = None
+    for place in _places(error):
         if names.get(id(place)):
             kind = type(place).__name__ if any(place.children()) else place
             found = f'{names[id(place)]}: {kind}'
-        trace = trace.tb_next
     return found
