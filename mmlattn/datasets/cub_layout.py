@@ -29,7 +29,9 @@ _SAID: set[str] = set()
 
 
 class Table:
-    """A text file ``name`` below ``root`` with one line for each id, read and checked; dashes in ids don't count.
+    """A text file ``name`` below ``root`` with one line for each id, read and checked.
+
+    Dashes in ids do not count, nor do blank lines and blanks at the ends of a line.
 
     ``rows`` holds what follows an id, by id. ``columns`` say what a line holds, for messages; the last one may have
     spaces.
@@ -40,9 +42,11 @@ class Table:
         self.rows: dict[str, list[str]] = {}
         self._lines: dict[str, int] = {}
         mend = 'set data_root of the data set to the unpacked archive, or unpack it again'
-        for number, line in enumerate(read_text(self.path, mend).splitlines(), start=1):
+        for number, line in enumerate(map(str.strip, read_text(self.path, mend).splitlines()), start=1):
+            if not line:
+                continue
             reject = partial(refuse, self.path, f'line {number}')
-            key, *values = line.split(maxsplit=len(columns) - 1) or ['']
+            key, *values = line.split(maxsplit=len(columns) - 1)
             key = key.replace('-', '')
             if len(values) != len(columns) - 1:
                 reject(f'expected {", ".join(columns)}, got {line!r}: the file is damaged, unpack it again')

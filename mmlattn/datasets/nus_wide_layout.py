@@ -3,6 +3,7 @@
 Whatever is wrong with a file is a ``UserError`` that names file and line.
 """
 
+import codecs
 import reprlib
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,7 @@ from mmengine.fileio import exists, join_path
 
 from mmlattn.utils.errors import UserError
 
-from .annotation_files import check_classes, numbered_lines, read_bytes, read_text, refuse
+from .annotation_files import numbered_lines, read_bytes, read_class_list, read_text, refuse
 
 # Pictures of each split when nothing is missing. 'official': as its authors say (github.com/NExTplusplus/NUS-WIDE);
 # 'official_labeled' and 'srn': as the code of multi-order-RNN and SALGL, and of SRN, says.
@@ -34,12 +35,12 @@ def read_concepts(root: str) -> tuple[str, ...]:
             f'{paths[0]}: no such file, nor is {paths[1]}: set data_root to the folder with Flickr, ImageList, '
             'ConceptsList and Groundtruth'
         )
-    return check_classes([line.strip() for line in read_text(path, _MEND).rstrip().splitlines()], path)
+    return read_class_list(path, _MEND)
 
 
-def read_pictures(path: str) -> dict[str, int]:
+def read_pictures(path: str, skip_blank: bool = False) -> dict[str, int]:
     """A list of pictures: the line of each, counted from 1, by its name with forward slashes."""
-    numbers = numbered_lines(path, read_text(path, _MEND).replace('\\', '/'))
+    numbers = numbered_lines(path, read_text(path, _MEND).replace('\\', '/'), skip_blank)
     if not numbers:
         raise UserError(f'{path}: is empty: {_AGAIN}')
     return numbers
@@ -47,7 +48,7 @@ def read_pictures(path: str) -> dict[str, int]:
 
 def find_rows(path: str, pictures: Mapping[str, int]) -> np.ndarray:
     """Where the pictures of a list stand among all ``pictures``; (n,) int64, counted from 0, in its order."""
-    listed = read_pictures(path)
+    listed = read_pictures(path, skip_blank=True)
     for name, number in listed.items():
         if name not in pictures:
             problem = f'{name} is not among the {len(pictures)} pictures of Imagelist.txt'
@@ -79,7 +80,7 @@ def draw_150k(labelled: np.ndarray, split: str) -> np.ndarray:
 
 
 def _read_column(path: str, count: int) -> np.ndarray:
-    lines = read_bytes(path, _MEND).rstrip().splitlines()
+    lines = read_bytes(path, _MEND).removeprefix(codecs.BOM_UTF8).rstrip().splitlines()
     # Millions of lines: only where something else is found is each looked at.
     if not set(lines) <= {b'0', b'1'}:
         lines = [line.strip() for line in lines]

@@ -3,6 +3,7 @@
 Whatever is wrong with a file is a ``UserError`` that names file, entry and what to mend.
 """
 
+import codecs
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +12,10 @@ from xml.etree import ElementTree
 from mmlattn.utils.errors import UserError
 
 from .annotation_files import not_utf8, read_bytes, refuse
+
+_DECLARATION = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*<\?xml[^>]*\bencoding\s*=\s*["\']([A-Za-z0-9._-]+)["\'][^>]*\?>'
+)
 
 
 def read_xml(path: str) -> ElementTree.Element:
@@ -27,22 +32,24 @@ def read_xml(path: str) -> ElementTree.Element:
 
 def _decoded(content: bytes, path: str) -> str | bytes:
     """The text of an xml in the encoding that it declares, which may be one that the parser does not know."""
-    declared = re.match(
-        rb'(\xef\xbb\xbf)?\s*<\?xml[^>]*\bencoding\s*=\s*["\']([\w.-]+)["\'][^>]*\?>', content
-    )
-    name = declared[2].decode('ascii', 'replace') if declared else 'utf-8'
-    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
-        # The parser reads UTF-16 with its mark by itself.
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # The parser reads that by itself.
         return content
+    declared = _DECLARATION.match(content)
+    name = declared[1].decode('ascii') if declared else 'UTF-8'
+    if content.startswith(codecs.BOM_UTF8) or name.upper() in ('UTF-8', 'UTF8'):
+        encoding = 'utf-8-sig'
+    else:
+        # Which holds all of GB2312 and GBK, for which it is often taken.
+        encoding = 'gb18030' if name.upper() in ('GB2312', 'GBK') else name
     try:
-        text = content.decode('utf-8-sig' if name.casefold() in ('utf-8', 'utf8') else name)
+        text = content.decode(encoding)
     except LookupError as error:
         raise UserError(f'{path}: the encoding {name} is not known: save it as UTF-8') from error
-    except UnicodeDecodeError as error:
-        if declared and name.casefold() not in ('utf-8', 'utf8'):
-            raise UserError(
-                f'{path}: not text in {name}, which it declares ({error}): save it as UTF-8'
-            ) from error
+    except UnicodeError as error:
+        if encoding != 'utf-8-sig':
+            problem = f'not text in {name}, which it declares ({error})'
+            raise UserError(f'{path}: {problem}: declare the right encoding, or save it as UTF-8') from error
         raise UserError(
             f'{path}: {not_utf8(content, error)}: save it as UTF-8, or declare the encoding in the first line'
         ) from error
