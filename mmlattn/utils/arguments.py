@@ -19,11 +19,12 @@ def check_whole(name: str, value, least: int) -> None:
         raise UserError(f'{name} must be a whole number of {least} or more, got {value!r}')
 
 
-def check_number(name: str, value, least: float = -math.inf) -> None:
-    """Raises ``UserError`` for anything but a finite number of at least ``least``."""
-    if not isinstance(value, Real) or not math.isfinite(value) or value < least:
+def check_number(name: str, value, least: float = -math.inf, most: float = math.inf) -> None:
+    """Raises ``UserError`` for anything but a finite number from ``least`` to ``most``."""
+    if not isinstance(value, Real) or not math.isfinite(value) or not least <= value <= most:
         bound = '' if least == -math.inf else f' of {least} or more'
-        raise UserError(f'{name} must be a finite number{bound}, got {value!r}')
+        wanted = f'be a finite number{bound}' if most == math.inf else f'lie in [{least}, {most}]'
+        raise UserError(f'{name} must {wanted}, got {value!r}')
 
 
 def complete_options(name: str, given, defaults: Mapping) -> dict:

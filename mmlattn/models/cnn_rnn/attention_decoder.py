@@ -56,7 +56,7 @@ class AttentionDecoder(nn.Module):
         check_whole('embed_dims', embed_dims, 1)
         check_whole('hidden_dims', hidden_dims, 1)
         check_whole('attention_dims', attention_dims, 1)
-        check_number('dropout', dropout, least=0)
+        check_number('dropout', dropout, least=0, most=1)
         self.labels = LabelEmbedding(num_classes, embed_dims)
         self.cell = LSTMCell(embed_dims + in_channels, hidden_dims, cell_out='tanh')
         self.first_state = nn.Linear(in_channels, 2 * hidden_dims)

@@ -70,9 +70,7 @@ class Decoding:
         check_choice('test_cfg.score', self.score, ('marginal', 'first', 'step_max', 'noisy_or'))
         check_choice('test_cfg.set_from', self.set_from, ('path', 'marginal'))
         for name in ('fallback', 'thr'):
-            check_number(f'test_cfg.{name}', getattr(self, name), least=0)
-            if getattr(self, name) > 1:
-                raise UserError(f'test_cfg.{name} must lie in [0, 1], got {getattr(self, name)}')
+            check_number(f'test_cfg.{name}', getattr(self, name), least=0, most=1)
         if self.set_from == 'marginal' and (self.min_len or self.constraints):
             raise UserError(
                 "set_from='marginal' takes labels one by one and keeps to no min_len or constraints: leave them out, "

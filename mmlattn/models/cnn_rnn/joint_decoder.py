@@ -106,7 +106,7 @@ class JointDecoder(nn.Module):
         check_whole('hidden_dims', hidden_dims, 1)
         check_choice('cell', cell, ('lstm', 'paper'))
         check_choice('image_into', image_into, ('joint', 'init', 'input'))
-        check_number('dropout', dropout, least=0)
+        check_number('dropout', dropout, least=0, most=1)
         if cell == 'lstm' and gate_act != 'sigmoid':
             raise UserError(f"gate_act={gate_act!r} is of cell='paper'; the usual LSTM has sigmoids")
         # What the shapes of the weights do not show.

@@ -39,7 +39,7 @@ class VGGFCNeck(Sequential):
     ) -> None:
         check_whole('in_channels', in_channels, 1)
         check_whole('embed_dims', embed_dims, 1)
-        check_number('dropout', dropout, least=0)
+        check_number('dropout', dropout, least=0, most=1)
         super().__init__(
             nn.Linear(in_channels * 7**2, embed_dims),
             nn.ReLU(),

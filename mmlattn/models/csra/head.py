@@ -81,6 +81,8 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         check_whole('num_extra_tokens', num_extra_tokens, 0)
         check_choice('loss_reduction', loss_reduction, ('sum_classes', 'mean'))
         check_number('lam', lam)
+        if thr is not None:
+            check_number('thr', thr, least=0, most=1)
         if topk is not None:
             check_whole('topk', topk, 1)
         temperatures = _resolve_temperatures(num_heads, temperatures)

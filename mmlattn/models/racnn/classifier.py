@@ -91,9 +91,7 @@ class RACNN(ScaleNetworks):
         self.crop, self.resample_from, self.glance = crop_options(crop, glance)
         self.depth, self.fused = _read_output(output, self.num_scales)
         if exit_above is not None:
-            check_number('exit_above', exit_above, least=0)
-            if exit_above > 1:
-                raise UserError(f'exit_above is a probability, in [0, 1], got {exit_above}')
+            check_number('exit_above', exit_above, least=0, most=1)
             if output is not None:
                 raise UserError(f'exit_above={exit_above} decides how many scales speak: set output=None')
         self.exit_above, self.with_evidence = exit_above, with_evidence

@@ -61,7 +61,8 @@ class ResidualUnit(nn.Module, ABC):
         """``channels * part / whole``."""
         if channels < whole or channels % whole:
             raise UserError(
-                f'{type(self).__name__} splits its channels in {whole} parts, got channels={channels}: change it'
+                f'{type(self).__name__} splits its channels in {whole} parts, got channels={channels}: take a '
+                f'multiple of {whole}'
             )
         return channels * part // whole
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmlattn.models.layers.precision import widen
-from mmlattn.utils.arguments import check_number, check_whole
+from mmlattn.utils.arguments import check_whole
 
 from .residual_units import Norm, Unit, stack
 
@@ -109,8 +109,6 @@ class MaskHead(nn.Module):
         self, width: int, channels: int, *, norm: Norm, preactivation: bool, bias: float | None = None
     ) -> None:
         super().__init__()
-        if bias is not None:
-            check_number('bias', bias)
         self.norm1 = norm(width) if preactivation else None
         self.conv1 = nn.Conv2d(width, width, 1, bias=False)
         self.norm2 = norm(width)

@@ -81,6 +81,8 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
             raise UserError(
                 "attention='channel' normalises mask_init='zero' and mask_bias away: leave them out"
             )
+        if mask_bias is not None:
+            check_number('mask_bias', mask_bias)
         check_number('mask_ratio', mask_ratio)
         if not 0 < mask_ratio <= 1:
             raise UserError(f'mask_ratio must be more than 0 and at most 1, got {mask_ratio}')

@@ -81,9 +81,7 @@ class STLSTMHead(MultiLabelClsHead):
         check_number('loc_weight', loc_weight, least=0)
         check_number('aux_step_weight', aux_step_weight, least=0)
         if thr is not None:
-            check_number('thr', thr)
-            if not 0 <= thr <= 1:
-                raise UserError(f'thr must lie in [0, 1], got {thr}')
+            check_number('thr', thr, least=0, most=1)
         if topk is not None:
             check_whole('topk', topk, 1)
         self.num_classes = num_classes

@@ -140,9 +140,7 @@ class STLSTM(StoredSettings, BaseModule):
                 raise UserError(
                     f'region_size={region_size} cannot be pooled by 2: take an even one, or region_pool=None'
                 )
-        check_number('dropout', dropout, least=0)
-        if dropout > 1:
-            raise UserError(f'dropout must be a probability, got {dropout}')
+        check_number('dropout', dropout, least=0, most=1)
         anchor = complete_options('anchor', anchor, ANCHOR)
         self.in_channels = in_channels
         self.num_steps = num_steps

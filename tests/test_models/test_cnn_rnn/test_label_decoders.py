@@ -170,7 +170,7 @@ def test_free_run_feeds_its_own_best_label():
         (dict(image_into='output'), 'image_into must be one of'),
         (dict(gate_act='tanh', cell='paper'), 'gate_act must be one of'),
         (dict(hidden_dims=0), 'hidden_dims must be a whole number'),
-        (dict(dropout=-1), 'dropout must be'),
+        (dict(dropout=-1), r'dropout must lie in \[0, 1\], got -1'),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -169,6 +169,7 @@ def test_pooled_features_are_refused_in_words():
         (dict(temperatures=[-1]), '>= 0'),
         (dict(temperatures=['sharp']), "got \\['sharp'\\]"),
         (dict(temperatures=3), 'non-empty list of numbers >= 0, got 3'),
+        (dict(num_heads=1, thr=2), r'thr must lie in \[0, 1\], got 2'),
         (dict(num_heads=1, topk=0), 'topk must be a whole number of 1 or more'),
         (dict(num_heads=1, lam=float('nan')), 'finite'),
         (dict(num_heads=1, loss_reduction='sum'), 'sum_classes'),

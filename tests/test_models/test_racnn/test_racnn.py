@@ -398,7 +398,7 @@ def test_layer_depths_are_those_of_the_networks():
         (dict(glance=16), "crop=dict\\(resample_from='image'\\)"),
         (dict(output='2+3'), "output must be one of '1', '2', '3', '1\\+2', '1\\+2\\+3'"),
         (dict(output='1', exit_above=0.9), 'set output=None'),
-        (dict(exit_above=90), 'exit_above is a probability'),
+        (dict(exit_above=90), r'exit_above must lie in \[0, 1\], got 90'),
         (dict(fusion='mean'), 'fusion must be a config, or None'),
         (dict(fusion=dict(type='mmlattn.ScaleFusionHead', num_classes=7)), 'fusion.num_classes=7'),
         (dict(fusion=dict(type='mmlattn.ScaleFusionHead', in_channels=[16])), 'for each of 3 scales'),

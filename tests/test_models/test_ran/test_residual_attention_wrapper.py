@@ -157,7 +157,7 @@ def test_a_narrow_mask_costs_about_a_sixth():
         (dict(stages=3), 'at least one stage'),
         (dict(stages=dict(layer3=-1)), 'the depth of a mask must be a whole number of 0 or more, got -1'),
         (dict(pre=1.0), r'pre must be a whole number of 0 or more, got 1\.0'),
-        (dict(mask_bias='a'), "bias must be a finite number, got 'a'"),
+        (dict(mask_bias='a'), "mask_bias must be a finite number, got 'a'"),
         (dict(mask_ratio='a'), "mask_ratio must be a finite number, got 'a'"),
         (dict(attention='channel', mask_bias=1.0), "attention='channel' normalises"),
     ],
