@@ -16,7 +16,7 @@ from mmlattn.utils.errors import UserError
 
 from .layout import SheetLayout, fit_picture, overlay, spotlight, zoom_picture
 from .legend import draw_legend
-from .marks import draw_peak, draw_regions, draw_steps, draw_turn, fit_label
+from .marks import draw_arrow, draw_peak, draw_regions, draw_turn, fit_label
 from .panels import OUTCOME_COLORS, Panel, sample_panels
 
 
@@ -99,7 +99,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         text_cfg: dict | None = None,
         **panel_options: bool,
     ) -> np.ndarray:
-        """Draw many samples on one sheet with one legend; arguments not named here are those of :meth:`visualize_cls`.
+        """Draw many samples on one sheet with one legend; arguments not named are those of :meth:`visualize_cls`.
 
         Args:
             images (Sequence[np.ndarray]): Sizes may differ.
@@ -178,18 +178,21 @@ class EvidenceVisualizer(UniversalVisualizer):
     def _draw_lines(
         self, panel: Panel, corner: tuple[int, int], cell: int, letters: float, text_cfg: dict
     ) -> None:
-        (x, y), spacing, indent = corner, max(cell / 9, 1.2 * letters), 0.0
+        (x, y), spacing, radius = corner, max(cell / 9, 1.2 * letters), 0.54 * letters
         shown, room = panel.lines, int(cell / spacing) - 1
         if len(shown) > room:
             shown = (*shown[: room - 1], (f'and {len(shown) - room + 1} more', 'predicted'))
-        if panel.steps:
-            # Where the last line counts the others, it is no step.
-            steps = min(panel.steps, len(shown) - (len(shown) < len(panel.lines)))
-            colors = [OUTCOME_COLORS[outcome] for _, outcome in shown[:steps]]
-            indent = draw_steps(self.ax_save, colors, x, y + spacing - 0.55 * letters, spacing, letters)
+        # Where the last line counts the others, it is no step.
+        steps = min(panel.steps, len(shown) - (len(shown) < len(panel.lines)))
+        indent = 3 * radius if steps else 0.0
         for row, (text, outcome) in enumerate(shown):
-            place = (x + indent, y + (row + 1) * spacing)
-            self._write(text, *place, outcome, letters, cell - indent, **text_cfg)
+            bottom = y + (row + 1) * spacing
+            middle = bottom - 0.55 * letters
+            if row < steps:
+                draw_turn(self.ax_save, row + 1, OUTCOME_COLORS[outcome], x + radius, middle, radius)
+            if 0 < row < steps:
+                draw_arrow(self.ax_save, x + radius, middle - spacing + radius, middle - radius, letters)
+            self._write(text, x + indent, bottom, outcome, letters, cell - indent, **text_cfg)
 
     def _write(
         self, text: str, x: float, y: float, outcome: str, size: float, width: float | None = None, **style

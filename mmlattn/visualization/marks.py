@@ -135,21 +135,12 @@ def _outline(box: np.ndarray, step: float) -> np.ndarray:
     return np.concatenate([np.stack(np.broadcast_arrays(x, y), axis=-1) for x, y in sides])
 
 
-def draw_steps(ax: Axes, colors: Sequence[str], x: float, y: float, spacing: float, letters: float) -> float:
-    """Draw a column of dots, counted from 1, each with an arrow to the next; return its width, with some space.
-
-    The left edge is at ``x``, the middle of the first dot at ``y``, and ``spacing`` is more than ``letters``.
-    """
-    radius, points = 0.54 * letters, 72 / ax.figure.dpi
-    for row, color in enumerate(colors):
-        middle = y + row * spacing
-        draw_turn(ax, row + 1, color, x + radius, middle, radius)
-        if row:
-            arrow = dict(arrowstyle='-|>', color='#666666', shrinkA=0, shrinkB=0)
-            arrow |= dict(lw=max(letters / 12, 1) * points, mutation_scale=0.6 * letters * points)
-            ends = dict(xy=(x + radius, middle - radius), xytext=(x + radius, middle - spacing + radius))
-            ax.annotate('', **ends, arrowprops=arrow, annotation_clip=False)
-    return 3 * radius
+def draw_arrow(ax: Axes, x: float, start: float, end: float, letters: float) -> None:
+    """Draw an arrow down from (x, start) to (x, end)."""
+    points = 72 / ax.figure.dpi
+    style = dict(arrowstyle='-|>', color='#666666', shrinkA=0, shrinkB=0)
+    style |= dict(lw=max(letters / 12, 1) * points, mutation_scale=0.6 * letters * points)
+    ax.annotate('', xy=(x, end), xytext=(x, start), arrowprops=style, annotation_clip=False)
 
 
 def draw_peak(ax: Axes, x: float, y: float, size: float, edge: float) -> None:
