@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.arguments import check_choice, check_number, check_whole, complete_options
 from mmlattn.utils.errors import UserError
 
 from .alignment import fuse_steps
@@ -84,16 +84,13 @@ class Decoding:
         Raises:
             UserError: For an unknown key or value, or lengths that C labels can't have.
         """
-        if cfg is not None and not isinstance(cfg, Mapping):
-            raise UserError(f'test_cfg must be a dict, got {cfg!r}')
-        settings = dict(cfg or {})
-        if without_search and (useless := sorted(settings.keys() - {'thr'})):
+        settings = complete_options(
+            'test_cfg', cfg or {}, {field.name: field.default for field in fields(cls)}
+        )
+        if without_search and (useless := sorted((cfg or {}).keys() - {'thr'})):
             raise UserError(
                 f"align='multi' has no beam search: of test_cfg it takes thr, got {', '.join(useless)}"
             )
-        names = [field.name for field in fields(cls)]
-        if unknown := sorted(settings.keys() - set(names)):
-            raise UserError(f'test_cfg has {", ".join(unknown)}; it takes {", ".join(names)}')
         decoding = cls(**settings)
         longest = num_classes if decoding.max_len is None else decoding.max_len
         if not decoding.min_len <= longest <= num_classes:

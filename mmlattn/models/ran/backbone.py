@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmlattn.registry import MODELS
-from mmlattn.utils.arguments import check_choice, check_whole, whole_numbers
+from mmlattn.utils.arguments import check_choice, check_whole, complete_options, whole_numbers
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
 from mmlattn.utils.weights import loads_weights
@@ -257,8 +257,7 @@ def _make_plan(arch: str | Mapping, presets: Mapping, defaults: Mapping, **chang
     ``modules``, ``units`` and ``mask_depths`` may be given for the first stages alone and are filled up with 0.
     """
     if isinstance(arch, Mapping):
-        if unknown := arch.keys() - defaults.keys():
-            raise UserError(f'unknown keys in arch: {sorted(unknown)}, it takes {sorted(defaults)}')
+        complete_options('arch', arch, defaults)
         changed = dict(arch)
     else:
         check_choice('arch', str(arch), presets)

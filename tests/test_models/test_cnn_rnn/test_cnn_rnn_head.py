@@ -402,7 +402,10 @@ def test_rank_and_settings_travel_with_the_weights():
         (dict(decoder='gru'), 'gru'),
         (dict(decoder=dict(cell='lstm')), 'decoder needs a type'),
         (dict(decoder=3), "decoder needs a type, 'joint' or 'attention', got 3"),
-        (dict(test_cfg=dict(beams=3)), 'test_cfg has beams; it takes beam, min_len'),
+        (
+            dict(test_cfg=dict(beams=3)),
+            r"test_cfg must be a dict with some of beam, min_len.* got \{'beams': 3\}",
+        ),
         (dict(test_cfg=dict(min_len=5)), 'min_len <= max_len <= num_classes'),
         (dict(test_cfg=dict(score='mean')), 'test_cfg.score must be one of'),
         (dict(test_cfg=dict(thr=2)), r'test_cfg.thr must lie in \[0, 1\]'),

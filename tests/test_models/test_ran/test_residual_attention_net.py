@@ -556,7 +556,10 @@ def test_options_that_keep_the_names_of_weights():
 
 REFUSED = [
     (dict(arch='101'), r"arch must be one of '56', '92', got '101'"),
-    (dict(arch=dict(width=3)), r"unknown keys in arch: \['width'\], it takes \['channels'"),
+    (
+        dict(arch=dict(width=3)),
+        r"arch must be a dict with some of stem_channels, channels.* got \{'width': 3\}",
+    ),
     (dict(arch=dict(channels=(8, 16))), r'has \d entries for the 2 stages of .* which are the default'),
     (
         dict(arch=dict(modules=(1, 1, 1, 1, 1))),
