@@ -173,18 +173,21 @@ def differing(a: dict, b: dict) -> list[str]:
     return [name for name in a if not torch.equal(a[name], b[name])]
 
 
-def train_in_two_processes(config, work_dir, *flags, expected=0):
+def train_in_processes(config, work_dir, *flags, expected=0, processes=2):
     """As torch's launcher starts them; forked, which saves the imports (test_dist.py has dist_train.sh itself).
 
-    ``flags`` are more of the tool's; both processes end with the status ``expected``.
+    ``flags`` are more of the tool's; all processes end with the status ``expected``.
     """
     torch.multiprocessing.start_processes(
-        _train_one_rank, (config, work_dir, free_port(), flags, expected), 2, start_method='fork'
+        _train_one_rank,
+        (config, work_dir, free_port(), flags, expected, processes),
+        processes,
+        start_method='fork',
     )
 
 
-def _train_one_rank(rank, config, work_dir, port, flags, expected):
-    ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+def _train_one_rank(rank, config, work_dir, port, flags, expected, processes):
+    ranks = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
     os.environ.update({key: str(value) for key, value in ranks.items()})
     folder = work_dir.parent / f'rank{rank}'
     folder.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from tiny_run import differing, final_state, run_tool, train_in_two_processes, write_tiny_run
+from tiny_run import differing, final_state, run_tool, train_in_processes, write_tiny_run
 
 from mmlattn.engine import RACNNPhaseHook
 from mmlattn.engine.hooks.racnn_phase import RunningLoss
@@ -260,7 +260,7 @@ def test_two_processes_stay_in_step(config, tmp_path):
     """Through all switches, with gradients gathered over two steps."""
     work_dir = tmp_path / 'run'
     gathered = ('optim_wrapper.accumulative_counts=2', 'train_dataloader.batch_size=3')
-    train_in_two_processes(config, work_dir, '--cfg-options', 'find_unused_parameters=True', *gathered)
+    train_in_processes(config, work_dir, '--cfg-options', 'find_unused_parameters=True', *gathered)
     (first, steps, stored), (second, other, stored_too) = (
         torch.load(work_dir / f'watched{rank}.pth', weights_only=True) for rank in range(2)
     )
@@ -280,13 +280,13 @@ def test_two_processes_stay_in_step(config, tmp_path):
 def test_two_processes_killed_and_resumed_equal_uninterrupted(config, tmp_path):
     """Killed while networks train and while they rest, where attention proposals learn from their statistics."""
     options = ('--cfg-options', 'find_unused_parameters=True', 'train_dataloader.batch_size=3')
-    train_in_two_processes(config, tmp_path / 'whole', *options)
+    train_in_processes(config, tmp_path / 'whole', *options)
     for iteration in (3, 7, 11, 15):
         killer = config.with_name(f'both_killed{iteration}.py')
         hooks = f"custom_hooks = [*_base_.custom_hooks, dict(type='KillHook', iteration={iteration})]"
         killer.write_text(f"_base_ = ['racnn.py']\n{hooks}")
-        train_in_two_processes(killer, tmp_path / 'run', '--resume', *options, expected=-signal.SIGKILL)
-    train_in_two_processes(config, tmp_path / 'run', '--resume', *options)
+        train_in_processes(killer, tmp_path / 'run', '--resume', *options, expected=-signal.SIGKILL)
+    train_in_processes(config, tmp_path / 'run', '--resume', *options)
     compare(tmp_path / 'whole' / 'epoch_10.pth', tmp_path / 'run' / 'epoch_10.pth')
 
 

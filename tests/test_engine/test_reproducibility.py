@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from tiny_run import BY_ITERATION, differing, final_state, train_in_two_processes, write_tiny_run
+from tiny_run import BY_ITERATION, differing, final_state, train_in_processes, write_tiny_run
 
 from mmlattn.engine.reproducibility import SeededDataset
 from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
@@ -174,15 +174,33 @@ def test_resumed_between_gathered_gradients_equals_uninterrupted(config, tmp_pat
 def test_two_processes_resumed_between_gathered_gradients(config, tmp_path):
     """Each has gathered its own when the checkpoint is saved."""
     options = ('--cfg-options', 'optim_wrapper.accumulative_counts=2', 'train_dataloader.batch_size=2')
-    train_in_two_processes(config, tmp_path / 'whole', *options)
+    train_in_processes(config, tmp_path / 'whole', *options)
     killer = config.with_name('killed.py')
     killer.write_text(
         "_base_ = ['tiny.py']\ncustom_hooks = [*_base_.custom_hooks, dict(type='KillHook', iteration=4)]"
     )
-    train_in_two_processes(killer, tmp_path / 'run', *options, expected=-signal.SIGKILL)
+    train_in_processes(killer, tmp_path / 'run', *options, expected=-signal.SIGKILL)
     gathered = load_weights_only(str(tmp_path / 'run' / 'epoch_1.pth'))['gathered_gradients']
     assert any(gradient.any() for gradient in gathered.values())
-    train_in_two_processes(config, tmp_path / 'run', '--resume', *options)
+    train_in_processes(config, tmp_path / 'run', '--resume', *options)
+    whole, resumed = (final_state(tmp_path / folder / 'epoch_3.pth') for folder in ('whole', 'run'))
+    assert differing(whole, resumed) == []
+
+
+@pytest.mark.dist
+@pytest.mark.slow
+def test_three_processes_add_in_the_same_order_after_a_resume(tmp_path):
+    """Of two sums the order makes no difference."""
+    config = write_tiny_run(tmp_path, num_images=26)
+    killer = config.with_name('killed.py')
+    killer.write_text(
+        "_base_ = ['tiny.py']\ncustom_hooks = [*_base_.custom_hooks, dict(type='KillHook', iteration=4)]"
+    )
+    wider = ('model.backbone.base_channels=16', 'model.head.in_channels=128', 'train_dataloader.batch_size=3')
+    options = ('--cfg-options', *wider)
+    train_in_processes(config, tmp_path / 'whole', *options, processes=3)
+    train_in_processes(killer, tmp_path / 'run', *options, processes=3, expected=-signal.SIGKILL)
+    train_in_processes(config, tmp_path / 'run', '--resume', *options, processes=3)
     whole, resumed = (final_state(tmp_path / folder / 'epoch_3.pth') for folder in ('whole', 'run'))
     assert differing(whole, resumed) == []
 
@@ -195,9 +213,9 @@ def test_two_processes_under_the_other_runner(config, tmp_path):
     flexible.write_text("_base_ = ['tiny.py']\nrunner_type = 'FlexibleRunner'\ncustom_hooks = []\n")
     killer = config.with_name('flexible_killed.py')
     killer.write_text("_base_ = ['flexible.py']\ncustom_hooks = [dict(type='KillHook', iteration=3)]")
-    train_in_two_processes(flexible, tmp_path / 'whole')
-    train_in_two_processes(killer, tmp_path / 'run', expected=-signal.SIGKILL)
-    train_in_two_processes(flexible, tmp_path / 'run', '--resume')
+    train_in_processes(flexible, tmp_path / 'whole')
+    train_in_processes(killer, tmp_path / 'run', expected=-signal.SIGKILL)
+    train_in_processes(flexible, tmp_path / 'run', '--resume')
     whole, resumed = (final_state(tmp_path / folder / 'epoch_3.pth') for folder in ('whole', 'run'))
     assert differing(whole, resumed) == []
 

@@ -14,7 +14,7 @@ from tiny_run import (
     differing,
     final_state,
     run_tool,
-    train_in_two_processes,
+    train_in_processes,
     write_tiny_run,
 )
 
@@ -108,10 +108,10 @@ def test_sigterm_finishes_the_step_saves_and_resumes_bit_for_bit(config, tmp_pat
 def test_sigterm_to_one_of_two_processes_stops_both_after_the_same_step(config, tmp_path):
     whole = with_hook(config, 'both_whole', type='SendHook', signal=15, iteration=-1)
     told = with_hook(config, 'both_told', type='SendHook', signal=15, iteration=2, rank=1)
-    train_in_two_processes(whole, tmp_path / 'whole')
-    train_in_two_processes(told, tmp_path / 'run', expected=143)
+    train_in_processes(whole, tmp_path / 'whole')
+    train_in_processes(told, tmp_path / 'run', expected=143)
     assert torch.load(tmp_path / 'run' / 'interrupted.pth', weights_only=False)['meta']['iter'] == 3
-    train_in_two_processes(whole, tmp_path / 'run', '--resume')
+    train_in_processes(whole, tmp_path / 'run', '--resume')
     assert differing(*(final_state(tmp_path / name / 'epoch_3.pth') for name in ('whole', 'run'))) == []
 
 
@@ -132,7 +132,7 @@ def test_ctrl_c_says_in_one_line_what_is_kept(config, tmp_path):
 @pytest.mark.parametrize('rank', [0, 1])
 def test_failure_of_one_process_ends_both_and_is_said_once(config, tmp_path, rank, user_error):
     path = with_hook(config, f'fail{rank}{user_error}', type='FailHook', rank=rank, user_error=user_error)
-    train_in_two_processes(path, tmp_path / 'run', expected=1)
+    train_in_processes(path, tmp_path / 'run', expected=1)
     failed, other = ((tmp_path / f'rank{number}' / 'stderr.txt') for number in (rank, 1 - rank))
     assert f'rank {rank} met something' in failed.read_text().splitlines()[-1]
     assert ('Traceback' in failed.read_text()) == (not user_error)

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 import torch
-from tiny_run import differing, final_state, run_tool, train_in_two_processes
+from tiny_run import differing, final_state, run_tool, train_in_processes
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +103,7 @@ def test_killed_and_resumed_equals_uninterrupted(write_config, tmp_path):
 def test_two_processes_stay_in_step(write_config, tmp_path):
     """Frozen parts and all; a process whose picture has no label goes on with the other."""
     config, work_dir = write_config('ranks', "dict(type='RankStateHook')"), tmp_path / 'run'
-    train_in_two_processes(config, work_dir)
+    train_in_processes(config, work_dir)
     first, second = (torch.load(work_dir / f'rank{rank}.pth', weights_only=True) for rank in range(2))
     assert first.keys() == second.keys()
     for name, value in first.items():

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 import torch
-from tiny_run import differing, final_state, run_tool, train_in_two_processes
+from tiny_run import differing, final_state, run_tool, train_in_processes
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,7 @@ def test_killed_and_resumed_equals_uninterrupted(write_config, tmp_path):
 def test_two_processes_stay_in_step(write_config, tmp_path):
     """A process whose picture has no label goes on with the other."""
     config, work_dir = write_config('ranks', "dict(type='RankStateHook')"), tmp_path / 'run'
-    train_in_two_processes(config, work_dir)
+    train_in_processes(config, work_dir)
     first, second = (torch.load(work_dir / f'rank{rank}.pth', weights_only=True) for rank in range(2))
     saved = torch.load(work_dir / 'epoch_2.pth', weights_only=False)
     learned = [name for name in saved['state_dict'] if name.endswith(('weight', 'bias'))]
