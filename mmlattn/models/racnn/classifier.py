@@ -214,10 +214,7 @@ class RACNN(ScaleNetworks):
         return losses
 
     def predict(
-        self,
-        inputs: Tensor,
-        data_samples: list[DataSample] | None = None,
-        with_evidence: bool | None = None,
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None, with_evidence: bool | None = None
     ) -> list[DataSample]:
         """Write ``pred_score`` (C,), ``pred_label`` (1,) and, if asked for, the evidence to the data samples.
 

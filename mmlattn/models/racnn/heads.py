@@ -32,13 +32,7 @@ class ScaledLinearClsHead(StoredSettings, LinearClsHead):
         **kwargs: As for ``LinearClsHead``; by default the weights start as there from N(0, 0.001).
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        in_channels: int,
-        scale: float = 0.1,
-        **kwargs,
-    ) -> None:
+    def __init__(self, num_classes: int, in_channels: int, scale: float = 0.1, **kwargs) -> None:
         kwargs = dict(loss=LOSS, init_cfg=dict(type='Normal', layer='Linear', std=0.001)) | kwargs
         super().__init__(num_classes, in_channels, **kwargs)
         check_number('scale', scale)
