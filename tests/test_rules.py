@@ -25,6 +25,10 @@ OTHER_ERRORS = {
     # Of __getattr__.
     'mmlattn/__init__.py': {'AttributeError'},
     'mmlattn/engine/reproducibility/seeded_dataset.py': {'AttributeError'},
+    'mmlattn/engine/reproducibility/epoch_loop.py': {'AttributeError'},
+    # The exit status after SIGTERM, and Ctrl-C with a word on what is kept.
+    'mmlattn/engine/hooks/stop_signal.py': {'SystemExit'},
+    'mmlattn/utils/launch/resume.py': {'KeyboardInterrupt'},
     # Of `import mmlattn`.
     'mmlattn/utils/versions.py': {'ImportError'},
     # As mmengine's parser of --cfg-options raises them, and turned into one line where that is called.

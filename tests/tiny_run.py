@@ -96,7 +96,11 @@ class KillHook(Hook):
 
 @HOOKS.register_module()
 class RankStateHook(Hook):
-    """Write each process's own weights at the end of training."""
+    """Write each process's own weights after the steps of each epoch, and at the end of training."""
+
+    def after_train_epoch(self, runner):
+        """Write, before anything is shared and saved."""
+        torch.save(runner.model.state_dict(), Path(runner.work_dir, f'epoch_of_rank{get_rank()}.pth'))
 
     def after_train(self, runner):
         """Write."""
