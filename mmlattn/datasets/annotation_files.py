@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from mmengine.fileio import LocalBackend, get, get_file_backend
+from mmengine.fileio import get
 from mmengine.logging import print_log
 
 from mmlattn.utils.errors import UserError
 
-from .lookalikes import explain_missing, similar_name
+from .lookalikes import explain_missing, is_local, similar_name
 
 
 def refuse(ann_file: str, entry: str, problem: str) -> NoReturn:
@@ -216,7 +216,7 @@ def missing_images(paths: Iterable[str]) -> list[str]:
         folders[folder].append((name, path))
     missing = []
     for folder, files in folders.items():
-        if folder and not isinstance(get_file_backend(folder, enable_singleton=True), LocalBackend):
+        if folder and not is_local(folder):
             continue
         there = set()
         if Path(folder).is_dir():

@@ -1,7 +1,7 @@
 """Settings that mmpretrain's data sets take without a word and then do not use, or read in another way than meant."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmlattn.utils.errors import UserError
@@ -39,7 +39,8 @@ class CheckedSettings:
         if isinstance(prefix, os.PathLike):
             prefix = dict(img_path=prefix)
         if not isinstance(prefix, Mapping) or 'img_path' not in prefix:
-            folders = list(prefix.values()) if isinstance(prefix, Mapping) else [prefix]
+            folders = prefix.values() if isinstance(prefix, Mapping) else prefix
+            folders = folders if isinstance(folders, Iterable) else ()
             folder = next(
                 (value for value in folders if isinstance(value, str)), 'the folder with the pictures'
             )

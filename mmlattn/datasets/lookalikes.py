@@ -24,11 +24,19 @@ def similar_name(name: str, names: Iterable[str]) -> str | None:
     return same_name(name, names) or next(iter(get_close_matches(name, names, n=1, cutoff=0.8)), None)
 
 
+def is_local(path: str) -> bool:
+    """Whether a path is in the local file system; with a web address anywhere but in front it is, and is wrong."""
+    try:
+        return isinstance(get_file_backend(path, enable_singleton=True), LocalBackend)
+    except (KeyError, ValueError):
+        return True
+
+
 def explain_missing(path: str) -> str | None:
     """What is wrong with the path of a missing file, and what to change; None if nothing like it is there."""
-    if not isinstance(get_file_backend(path, enable_singleton=True), LocalBackend):
+    if not path or not is_local(path) or Path(path).is_file():
         return None
-    if re.search(r'(^|/)(https?|ftp|s3):/', path):
+    if re.search(r'(^|/)\w+://?\w', path):
         return 'it holds a web address: download the pictures, and write the names of the files'
     if re.search(r'(^|/)(~|\$\w+|\$\{\w+\})', path):
         return 'neither ~ nor variables of the shell are replaced here: write the whole path'
@@ -36,8 +44,10 @@ def explain_missing(path: str) -> str | None:
         return 'it is a folder, expected a file'
     if Path(path).is_symlink():
         return f'it is a link to {os.readlink(path)}, which is not there'
-    if '\\' in path and Path(path.replace('\\', '/')).is_file():
-        return f'there is {path.replace(chr(92), "/")}: write / in place of each backslash'
+    if '\\' in path:
+        slashes = path.replace('\\', '/')
+        there = slashes if Path(slashes).is_file() else ''
+        return f'{f"there is {there}" if there else "it has backslashes"}: write / in place of each backslash'
     return _spelt_otherwise(path) or _elsewhere(path)
 
 
@@ -47,6 +57,8 @@ def _spelt_otherwise(path: str) -> str | None:
     while not folder.is_dir() and folder != folder.parent:
         folder, rest = folder.parent, [folder.name, *rest]
     wanted, is_file = rest[0], len(rest) == 1
+    if (folder / wanted).is_file():
+        return f'{folder / wanted} is a file, expected a folder'
     there = sorted(os.listdir(folder)) if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() else []
     for name in there:
         if _plain(name) == _plain(wanted):

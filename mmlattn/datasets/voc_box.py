@@ -101,7 +101,13 @@ class VOCBox(CheckedSettings, VOC):
         for line, number in ids.items():
             if len(line.split()) > 1:
                 refuse(path, f'line {number}', f'must hold the id of one image, got {line!r}')
+            if line.lower().endswith((*_EXTENSIONS, '.xml')) and not self._has_xml(line):
+                mend = 'leave the extension out'
+                refuse(path, f'line {number}', f'must hold the id of an image, got {line!r}: {mend}')
         return list(ids)
+
+    def _has_xml(self, image_id: str) -> bool:
+        return self.backend.exists(self.backend.join_path(self.ann_prefix, f'{image_id}.xml'))
 
     def _read_item(
         self, image_id: str, wanted: Collection[str] | None, names: ObjectNames, pictures: dict[str, dict]

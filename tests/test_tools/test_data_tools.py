@@ -55,6 +55,9 @@ def test_check_dataset_compares_sizes_as_loaded_and_classes_across_splits(repo_r
     with Image.open(turned) as picture:
         picture.resize((60, 40)).save(turned, exif=exif)
     told['width'], told['height'] = 40, 60
+    for annotation in content['annotations']:
+        if annotation['image_id'] == told['id']:
+            annotation['bbox'] = [1, 2, 30, 50]
     assert LoadImageFromFile()(dict(img_path=str(turned)))['img_shape'] == (60, 40)
     content['images'][2]['width'] += 1
     annotations.write_text(json.dumps(content))
@@ -81,6 +84,16 @@ val_dataloader = dict(dataset=dict(
         ("train_dataloader = dict(dataset=dict(type='mmlattn.NoSuchThing'))", 'NoSuchThing'),
         ('model = dict()', 'no data set'),
         (None, 'config.py'),
+        (
+            "train_dataloader = dict(dataset=dict(type='mmlattn.PlainMultiLabel', ann_file='a.json', "
+            "data_prefix=dict(img='train/')))",
+            r"train: data_prefix must have img_path, got .*'train/'.*: write data_prefix=dict\(img_path='train/'\)",
+        ),
+        (
+            "train_dataloader = dict(dataset=dict(type='mmlattn.VOCBox', data_root='x', "
+            "metainfo=dict(CLASSES=['a'])))",
+            'train: metainfo has CLASSES, which is not read',
+        ),
     ],
 )
 def test_check_dataset_says_what_is_wrong_with_a_config(repo_root, tmp_path, text, words):
@@ -90,6 +103,30 @@ def test_check_dataset_says_what_is_wrong_with_a_config(repo_root, tmp_path, tex
     result = run(repo_root, 'check_dataset.py', config)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert re.search(rf'^error: .*{words}', result.stderr, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_check_dataset_on_data_without_labels_or_files(repo_root, make_coco, tmp_path):
+    root = make_coco(tmp_path / 'coco', num_images=3)
+    annotations = root / 'annotations' / 'instances_train2017.json'
+    content = json.loads(annotations.read_text())
+    annotations.write_text(json.dumps(dict(content, annotations=[])))
+    config = tmp_path / 'config.py'
+    config.write_text(
+        CONFIG.format(num_classes=80, root=str(root))
+        + 'val_dataloader = dict(dataset=dict(train_dataloader["dataset"], test_mode=True))'
+    )
+    result = run(repo_root, 'check_dataset.py', config)
+    assert result.returncode == 1 and 'Traceback' not in result.stderr
+    assert re.search(
+        'error: train: .*none of its 3 images has a label of the classes person, bicycle', result.stderr
+    )
+    assert 'error: val: no picture has a label: set metainfo.classes to the names in use' in result.stderr
+    result = run(repo_root, 'check_dataset.py', config, '--images', '--workers', 0)
+    assert (
+        result.returncode == 1
+        and 'error: --workers must be a whole number of 1 or more, got 0' in result.stderr
+    )
 
 
 @pytest.mark.slow

@@ -110,3 +110,15 @@ def test_says_what_it_needs(tmp_path, monkeypatch):
     result = run(tmp_path)
     assert result.returncode == 1
     assert '`apt-get` is not on this machine; needed: Debian or Ubuntu' in result.stderr
+
+
+def test_a_file_in_place_of_the_folder_and_files_still_packed(tmp_path):
+    out = tmp_path / 'data set'
+    out.touch()
+    assert f'error: {out} is a file; choose a folder for --out-dir' in run(tmp_path).stderr
+    out.unlink()
+    out.mkdir()
+    (out / 't10k-labels-idx1-ubyte.gz').write_bytes(gzip.compress(b''))
+    assert (
+        f'error: {out}/t10k-labels-idx1-ubyte.gz is not unpacked yet: gunzip {out}/' in run(tmp_path).stderr
+    )

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_config, run_tool
@@ -76,7 +77,10 @@ def picture_problem(item: dict) -> str | None:
 
     A picture is turned as its EXIF orientation says, which is what ``LoadImageFromFile`` does by default.
     """
-    path = item['img_path']
+    path = item.get('img_path')
+    if path is None:
+        # Of CIFAR and its like, whose pictures are in one file that was read already.
+        return None
     try:
         with Image.open(path) as picture:
             picture.load()
@@ -133,6 +137,7 @@ def class_count_problems(cfg: Config, name: str, num_classes: int) -> list[str]:
 def main() -> None:
     """Check all splits; end with 1 if anything is wrong."""
     args = parse_args()
+    check_whole('--workers', args.workers, 1)
     cfg = read_config(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     console, problems, seen, classes = Console(markup=False), [], [], {}

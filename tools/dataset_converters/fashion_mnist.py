@@ -114,7 +114,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the data set, or say that it is there."""
     args = parse_args()
+    if args.out_dir.exists() and not args.out_dir.is_dir():
+        raise UserError(f'{args.out_dir} is a file; choose a folder for --out-dir')
     files = [args.out_dir / name for name in file_names()]
+    packed = [file for file in files if not file.is_file() and file.with_name(f'{file.name}.gz').is_file()]
+    if packed:
+        raise UserError(f'{packed[0]}.gz is not unpacked yet: gunzip {args.out_dir}/*-ubyte.gz')
     there = all(file.is_file() for file in files)
     if there:
         counts = count_pictures({file.name: file.read_bytes() for file in files}, args.out_dir)
