@@ -34,8 +34,14 @@ def is_local(path: str) -> bool:
 
 def explain_missing(path: str) -> str | None:
     """What is wrong with the path of a missing file, and what to change; None if nothing like it is there."""
-    if not path or not is_local(path) or Path(path).is_file():
-        return None
+    try:
+        return _explain(path) if path and is_local(path) and not Path(path).is_file() else None
+    # A name too long, or a folder that may not be read.
+    except OSError as error:
+        return f'it can not be looked for ({error.strerror}): mend the name'
+
+
+def _explain(path: str) -> str | None:
     if re.search(r'(^|/)\w+://?\w', path):
         return 'it holds a web address: download the pictures, and write the names of the files'
     if re.search(r'(^|/)(~|\$\w+|\$\{\w+\})', path):

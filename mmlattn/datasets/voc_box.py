@@ -1,5 +1,6 @@
 """PASCAL VOC's label sets, with the boxes kept for localisation checks."""
 
+import os
 import reprlib
 from collections.abc import Collection
 from pathlib import Path
@@ -69,7 +70,7 @@ class VOCBox(CheckedSettings, VOC):
             raise UserError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
         self.difficult_boxes, self.filter_empty = difficult_boxes, filter_empty
         try:
-            super().__init__(data_root, *args, **kwargs)
+            super().__init__(os.fspath(data_root), *args, **kwargs)
         except AssertionError as error:  # of split and data_prefix
             raise UserError(' '.join(str(error).split())) from error
 

@@ -63,6 +63,7 @@ CASES = {
     ),
     'home': ('~/a b.jpg', 'neither ~ nor variables of the shell are replaced here: write the whole path'),
     'variable': ('$DATA/a b.jpg', 'neither ~ nor variables of the shell are replaced'),
+    'too long': (400 * 'a' + '.jpg', 'it can not be looked for (File name too long): mend the name'),
     'nothing': (
         'c.jpg',
         'set data_root and data_prefix of the data set to the folder with the pictures, or finish',
