@@ -116,6 +116,15 @@ def test_sigterm_to_one_of_two_processes_stops_both_after_the_same_step(config, 
 
 
 def test_ctrl_c_says_in_one_line_what_is_kept(config, tmp_path):
+    # What starts the tests in the background has them ignore SIGINT, and so their children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _interrupt_and_read(config, tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt_and_read(config, tmp_path):
     for iteration, kept in (
         (1, f'{tmp_path} has no checkpoint yet'),
         (4, f'{tmp_path / "epoch_1.pth"} is kept, go on with --resume'),
