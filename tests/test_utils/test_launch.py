@@ -10,7 +10,7 @@ from mmpretrain.datasets import StanfordCars
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import apply_options, load_config
-from mmlattn.utils.launch.explain import explain_config, explain_missing_data
+from mmlattn.utils.launch.explain import explain_config, explain_missing_data, keeping_interrupts
 from mmlattn.utils.launch.flags import DictAction
 
 
@@ -130,3 +130,16 @@ def test_a_data_set_that_does_not_name_what_it_misses(tmp_path):
     ):
         StanfordCars(str(tmp_path / 'cars'))
     assert 'does not exist' not in str(error.value)
+
+
+def test_an_interrupt_stays_one_while_mmengine_formats_a_config(monkeypatch):
+    """``Config.pretty_text`` turns whatever happens into a ``SyntaxError``."""
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmengine.config.config.FormatCode', interrupt)
+    with pytest.raises(KeyboardInterrupt), keeping_interrupts():
+        Config(dict(a=1)).pretty_text  # noqa: B018
+    with pytest.raises(SyntaxError), keeping_interrupts():
+        raise SyntaxError('of another kind')

@@ -39,6 +39,23 @@ def _say(message: str, first: bool = False) -> None:
 
 
 @contextmanager
+def keeping_interrupts() -> Iterator[None]:
+    """Let Ctrl-C stay what it is where a library catches everything and raises an error of its own.
+
+    mmengine does so while it formats a config, which each saving of a checkpoint does anew.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        raise
+
+
+@contextmanager
 def explain_config(where: str = '') -> Iterator[None]:
     """Whatever a setting makes the building from a config stumble over is for the one who wrote it.
 

@@ -19,7 +19,7 @@ from mmlattn.utils.errors import UserError
 
 from .config import type_name
 from .dump import keep_other_configs
-from .explain import explain_config, first_line
+from .explain import explain_config, first_line, keeping_interrupts
 from .flags import PLACES
 from .together import ending_together
 
@@ -75,6 +75,7 @@ def _keep_order_of_sums(cfg: Config) -> None:
         cfg.setdefault('find_unused_parameters', True)
 
 
+@keeping_interrupts()
 def build_runner(cfg: Config, *loops: str) -> Runner:
     """Build the Runner, or what ``runner_type`` names, and now, not later, ``loops`` with their data and metrics.
 
@@ -108,6 +109,7 @@ class _StepCounter(Hook):
         self.done.add(mode)
 
 
+@keeping_interrupts()
 def run(runner: Runner, action: str) -> dict[str, float] | torch.nn.Module:
     """``runner.train()`` or ``runner.test()``.
 
