@@ -138,7 +138,7 @@ def test_an_interrupt_stays_one_while_mmengine_formats_a_config(monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('mmengine.config.config.FormatCode', interrupt)
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', interrupt)
     with pytest.raises(KeyboardInterrupt), keeping_interrupts():
         Config(dict(a=1)).pretty_text  # noqa: B018
     with pytest.raises(SyntaxError), keeping_interrupts():
