@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch.distributed as dist
+from mmengine.dist import barrier
 
 _FAILED = 'mmlattn/failed'
 _EVERY = 0.5
@@ -26,6 +27,8 @@ def ending_together() -> Iterator[None]:
     threading.Thread(target=_watch, args=(finished,), daemon=True).start()
     try:
         yield
+        # Who keeps the store, mostly the first, would take it away from those that still need it.
+        barrier()
     except Exception as error:
         finished.set()
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
