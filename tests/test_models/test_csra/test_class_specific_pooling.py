@@ -152,11 +152,14 @@ def test_zero_row_scores_zero_and_spares_the_other_classes():
     assert torch.isfinite(weight.grad).all()
 
 
-def test_attention_maps_are_the_mean_of_the_heads():
+@pytest.mark.parametrize('scaled', [False, True])
+def test_attention_maps_are_the_mean_of_the_heads(scaled):
     scores = torch.randn(2, 3, 4, 6, dtype=torch.float64)
-    maps = attention_maps(scores, [1, 99, 5])
+    scale = 0.2 + 3 * torch.rand(3, 4, dtype=torch.float64) if scaled else None
+    maps = attention_maps(scores, [1, 99, 5], scale)
+    s = scores * scale[..., None] if scaled else scores
     peak = torch.nn.functional.one_hot(scores[:, 1].argmax(-1), 6)
-    expected = (scores[:, 0].softmax(-1) + peak + (5 * scores[:, 2]).softmax(-1)) / 3
+    expected = (s[:, 0].softmax(-1) + peak + (5 * s[:, 2]).softmax(-1)) / 3
     torch.testing.assert_close(maps, expected)
     torch.testing.assert_close(maps.sum(-1), torch.ones(2, 4, dtype=torch.float64))
 

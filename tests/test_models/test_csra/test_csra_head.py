@@ -116,6 +116,19 @@ def test_evidence_on_request_only():
     )
 
 
+@pytest.mark.parametrize('normalize', [True, False])
+def test_attention_is_that_of_the_scores_in_the_logits(normalize):
+    """softmax(T s) with s = w . x_k / |w|: the length of a row means nothing, unless rows are taken as they are."""
+    head = CSRAHead(3, 4, lam=1.0, temperatures=[2], normalize=normalize).double()
+    head.weight.data.mul_(torch.tensor([0.3, 1.0, 7.0], dtype=torch.float64)[:, None])
+    x = torch.randn(2, 4, 2, 3, dtype=torch.float64)
+    rows = head.weight[0] / head.weight[0].norm(dim=1, keepdim=True) if normalize else head.weight[0]
+    s = torch.einsum('cd,bdhw->bchw', rows, x).flatten(2)
+    expected = (2 * s).softmax(-1).view(2, 3, 2, 3)
+    samples = head.predict((x,), with_evidence=True)
+    torch.testing.assert_close(torch.stack([s.attention_maps for s in samples]), expected.float())
+
+
 BACKBONES = {
     'resnet': (dict(type='ResNet', depth=18, out_indices=(3,)), 512, {}),
     'convnext': (dict(type='ConvNeXt', arch='atto', gap_before_final_norm=False), 320, {}),
