@@ -7,7 +7,7 @@ import torch
 
 from mmlattn.models.cnn_rnn.attention_decoder import AttentionDecoder
 from mmlattn.models.cnn_rnn.joint_decoder import JointDecoder, LabelEmbedding, SingleStateCell
-from mmlattn.models.cnn_rnn.paths import decode_freely, follow_paths, path_attention, path_log_probs
+from mmlattn.models.cnn_rnn.paths import DEAD, decode_freely, follow_paths, path_attention, path_log_probs
 
 C, D, E, H = 5, 7, 6, 8
 END, START = C, C + 1
@@ -102,6 +102,30 @@ def test_scores_of_the_paper_in_numbers():
     probs = path_log_probs(logits, before).exp()[0]
     assert probs[0].tolist() == pytest.approx([0.506480, 0.186324, 0.307196], abs=1e-6)
     assert probs[1].tolist() == pytest.approx([0.0, 0.377541, 0.622459], abs=1e-6)
+
+
+def test_what_may_not_come_is_dead_whatever_its_score():
+    """Also where nothing may come, of which the softmax alone makes equal shares."""
+    logits = torch.tensor([[[300.0, -300.0, 200.0, 1.0]] * 3])
+    before = torch.tensor([[[True, False, True], [True, True, True], [True, True, True]]])
+    assert path_log_probs(logits, before)[0].tolist()[:2] == [[DEAD, -301, DEAD, 0], [DEAD, DEAD, DEAD, 0]]
+    assert (
+        path_log_probs(logits, before, may_end=False)[0].tolist()
+        == [[DEAD, 0, DEAD, DEAD]] + [[DEAD] * 4] * 2
+    )
+
+
+def test_dropout_is_on_both_projections_into_the_joint_space():
+    """With a probability of 1 nothing of them is left."""
+    torch.manual_seed(0)
+    feature, tokens = torch.randn(2, D, 2, 3), torch.tensor([[0], [3]])
+    state, picture = tuple(torch.randn(2, 1, H) for _ in range(2)), torch.randn(2, 1, E)
+    joint = JointDecoder(C, D, embed_dims=E, hidden_dims=H, dropout=1.0)
+    assert not joint.context(feature[..., 0, 0]).any()
+    scores = joint.step(tokens, state, picture)[0]
+    torch.testing.assert_close(scores, joint.labels.score(picture.relu()))
+    attention = AttentionDecoder(C, D, embed_dims=E, hidden_dims=H, attention_dims=4, dropout=1.0)
+    assert not attention.step(tokens, state, attention.context(feature))[0].any()
 
 
 def test_literal_gates_are_relu():
