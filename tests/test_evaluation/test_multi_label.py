@@ -81,6 +81,15 @@ def test_absent_and_silent_classes():
         )
 
 
+def test_silent_classes_add_to_overall_precision_whether_absent_or_not():
+    """Class 0 is predicted twice and hit once, 1 is present and silent, 2 absent and silent: 1 / (2 + 1 + 1)."""
+    scores, targets = np.array([[0.9, 0.1, 0.2], [0.8, 0.3, 0.1]]), np.array([[1, 0, 0], [0, 1, 0]])
+    expected = dict(mmlattn=1 / 2, mmpretrain=1 / 2, csra=1 / 4, csra_wider=1 / 4, mlgcn=1 / 4)
+    for convention, precision in expected.items():
+        report = multi_label_report(scores, targets, convention=convention).summary
+        assert (report['OP'], report['OR']) == (precision, 1 / 2), convention
+
+
 @pytest.mark.parametrize('topk', [1, 3])
 @pytest.mark.parametrize('ignore', [0.0, 0.2])
 def test_mmpretrain_convention_is_mmpretrain(topk, ignore):
