@@ -80,6 +80,16 @@ def test_stop_rule_of_a_stage(tolerance, patience, losses, units, settled):
     assert [(end.units, end.settled) for end in ends] == [(units, settled), (5, False)]
 
 
+def test_a_stage_is_not_compared_with_the_one_before():
+    """Its first look only sets the mark, be the loss that of the last look before: two units at the earliest."""
+    losses = [1.0, 0.5, 1.0, 0.5, 0.25, 0.125, 0.5, 0.5, 1.0]
+    course, ends = follow(PhaseSchedule(2, 0, 4, 3, 1, max_cycles=1), losses)
+    assert runs(course) == [
+        ('warm-up', 'cls', 2), ('cycle 1', 'cls', 4), ('cycle 1', 'apn', 2), ('final', 'cls', 1)
+    ]  # fmt: skip
+    assert [end.settled for end in ends] == [False, False, True, False]
+
+
 # Losses at the ends of (cls, apn) of four cycles at most, and in which the cycles end.
 CYCLES = {
     'both settle': ([(1, 0.2), (0.5, 0.1), (0.498, 0.1)], 3),
