@@ -8,6 +8,7 @@ import itertools
 import signal
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from tiny_run import BY_ITERATION, differing, final_state, train_in_processes, write_tiny_run
 
-from mmlattn.engine.reproducibility import SeededDataset
+from mmlattn.engine.reproducibility import ReproducibilityHook, SeededDataset
+from mmlattn.engine.reproducibility import hook as hook_module
+from mmlattn.engine.reproducibility.seeding import STEP, seed_process
 from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
 from mmlattn.utils.launch.config import make_reproducible
 
@@ -241,6 +244,19 @@ def test_a_validation_that_was_not_saved_is_done_again(config, tmp_path, unit):
         del options['train_cfg.val_interval']
     first, last = ('epoch_1.pth', 'epoch_3.pth') if unit == 'epoch' else ('iter_3.pth', 'iter_9.pth')
     assert resumed_difference(config, tmp_path, options, first, last) == []
+
+
+def test_each_process_draws_its_own_numbers_in_every_step(monkeypatch):
+    """Dropout and mixup of several processes that were seeded alike would be one, seen several times."""
+    hook, draws = ReproducibilityHook(), []
+    hook._seed = 3
+    for iteration, rank in itertools.product(range(2), range(3)):
+        monkeypatch.setattr(hook_module, 'get_rank', lambda rank=rank: rank)
+        hook.before_train_iter(SimpleNamespace(iter=iteration), batch_idx=0)
+        draws.append(torch.rand(()).item())
+        seed_process(3, STEP, iteration, rank)
+        assert torch.rand(()).item() == draws[-1]
+    assert len(set(draws)) == 6
 
 
 def test_making_reproducible_twice_changes_nothing(config):
