@@ -70,6 +70,17 @@ def test_classes_select_and_order(drawn):
     assert len(load(drawn, classes=names, filter_empty=True)) == sum(bool(item['gt_label']) for item in few)
 
 
+def test_classes_are_in_the_order_of_their_ids_not_of_the_file(drawn, tmp_path):
+    content = json.loads((drawn / ANN).read_text())
+    content['categories'].reverse()
+    path = tmp_path / 'reversed.json'
+    path.write_text(json.dumps(content))
+    full, other = load(drawn), COCOMultiLabel(str(path), data_root=str(drawn), data_prefix='train2017')
+    assert other.CLASSES == full.CLASSES
+    for item, whole in zip(other, full, strict=True):
+        assert item['gt_label'] == whole['gt_label']
+
+
 def test_2014_layout_and_folders_in_file_names(make_coco, tmp_path):
     root = make_coco(tmp_path / 'coco', num_images=5, split='train2014')
     path = root / 'annotations' / 'instances_train2014.json'
