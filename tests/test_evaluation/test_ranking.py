@@ -97,6 +97,13 @@ def test_class_by_hand():
     )  # absent classes count 0 there
 
 
+def test_a_class_that_no_image_names_has_an_ap_of_nought():
+    """It has a positive, so it counts: leaving it out would reward silence."""
+    scores, targets = np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 1], [0, 0]])
+    assert class_ap_at(scores, targets, 1).tolist() == [1, 0]
+    assert mean_ap_at(scores, targets, (1,))['mAP1_class'] == 1 / 2
+
+
 def test_the_metric_adds_them_only_if_asked():
     scores, targets = draw(ignore=0.2)
     samples = [
