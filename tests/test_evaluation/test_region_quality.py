@@ -142,6 +142,16 @@ def test_boxes_outside_the_crop_are_left_out():
     assert result['whole_picture_covered'] == pytest.approx(100)  # of what is left
 
 
+def test_limits_count_as_reached():
+    """Nine tenths of a box hold it, three quarters do not; a tenth of a box in the crop keeps it."""
+    nine, most = (0, 0, 9 / 16, 1), (0, 0, 3 / 4, 1)
+    result = score(make_sample([nine, nine], [(0, 0, 10 / 16, 1)]), make_sample([most, WHOLE], [WHOLE]))
+    assert (result['scale_2_contained'], result['scale_3_contained']) == (50, 100)
+    crop = dict(ori_shape=(128, 256), img_shape=(128, 128), scale_factor=(1.0, 1.0))  # from x = 64 to 192
+    tenth = make_sample([WHOLE], [(55 / 256, 0, 65 / 256, 1)], **crop)
+    assert score(tenth, center_crop=True)['boxes_left_out'] == 0
+
+
 @pytest.mark.parametrize('center_crop', [False, True])
 def test_frame_without_a_crop(center_crop):
     sample = make_sample([LEFT], [LEFT], ori_shape=(31, 41), scale_factor=(80 / 41, 60 / 31))
