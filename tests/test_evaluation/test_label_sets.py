@@ -60,6 +60,11 @@ def test_right_pairs_on_wrong_images_are_no_cooccurrence_error():
     assert (shares['cooccurrence_error'], shares['impossible_pairs'], shares['exact']) == (0, 0, 0)
 
 
+def test_impossible_pairs_count_as_often_as_they_are_predicted():
+    shares = label_set_report(sets([2, 3], [2, 3], [0, 1]), sets([0, 1], [0], [3])).shares
+    assert shares['impossible_pairs'] == pytest.approx(2 / 3)
+
+
 def test_without_pairs_their_shares_do_not_exist():
     assert np.isnan(
         [
