@@ -36,6 +36,16 @@ def test_equals_mmpretrain(num_heads):
         assert torch.equal(a.pred_label, b.pred_label)
 
 
+def test_of_threshold_and_topk_the_threshold_decides_as_in_mmpretrain():
+    kwargs = dict(num_classes=5, in_channels=16, num_heads=1, lam=0.3, thr=0.4, topk=1)
+    theirs, ours = CSRAClsHead(**kwargs), CSRAHead(**kwargs)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(3, 16, 4, 5)
+    labels = [sample.pred_label.tolist() for sample in ours.predict((x,))]
+    assert labels == [sample.pred_label.tolist() for sample in theirs.predict((x,))]
+    assert max(map(len, labels)) > 1
+
+
 def test_lam_zero_is_a_normalised_linear_head():
     head = CSRAHead(4, 6, 1, 0.0).double()
     x = torch.randn(2, 6, 3, 3, dtype=torch.float64)
@@ -82,6 +92,17 @@ def test_terms_with_other_temperatures():
     torch.testing.assert_close(base + 0.3 * att, other((x,)))
     with pytest.raises(ValueError, match='num_heads=2 but 1'):
         head.pooled_terms((x,), [5])
+
+
+def test_infinity_is_the_spatial_maximum():
+    """Also in the settings that travel with the weights, which hold no infinity."""
+    ours, paper = CSRAHead(3, 8, temperatures=[1, float('inf')]), CSRAHead(3, 8, 2)
+    paper.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 8, 3, 3)
+    torch.testing.assert_close(ours((x,)), paper((x,)))
+    _, att = ours.pooled_terms((x,), [float('inf')] * 2)
+    rows = torch.nn.functional.normalize(ours.weight, dim=-1)
+    torch.testing.assert_close(att, torch.einsum('gcd,bdhw->bgchw', rows, x).amax((3, 4)).sum(1))
 
 
 def test_works_with_functional_transforms():
