@@ -112,6 +112,13 @@ def test_cycles_end_when_both_losses_settle(losses, cycles):
         assert apn.loss_before == pytest.approx(apn_before, nan_ok=True)
 
 
+def test_cycles_that_settle_leave_out_all_that_follow_but_the_final_stage():
+    for final in (0, 2):
+        course, _ = follow(PhaseSchedule(1, 0, 1, 1, final, max_cycles=4))
+        names = ['warm-up', 'cycle 1', 'cycle 1', 'cycle 2', 'cycle 2', *['final'] * final]
+        assert [name for name, _ in course] == names
+
+
 def test_loss_is_asked_for_only_where_needed():
     asked = []
     schedule = PhaseSchedule(7, 0, 0, 0, 5, patience=3)
