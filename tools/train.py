@@ -77,7 +77,7 @@ def check_amp(cfg) -> None:
     """
     from mmengine.device import get_device
 
-    if cfg.optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+    if (cfg.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
         raise UserError(
             'mixed precision (--amp, AmpOptimWrapper) needs a GPU and none is visible here: leave --amp out, or set '
             '--cfg-options optim_wrapper.type=OptimWrapper if the config asks for it'

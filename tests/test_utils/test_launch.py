@@ -80,7 +80,7 @@ def test_configs_on_missing_mmdet_say_how_to_get_it(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r'detector\.py builds on mmdet, .*setup_env\.sh --det$'):
         load_config(str(config))
     config.write_text("_base_ = ['mmseg::_base_/default_runtime.py']")
-    with pytest.raises(ModuleNotFoundError, match='mmseg'):
+    with pytest.raises(UserError, match='mmseg'):
         load_config(str(config))
 
 

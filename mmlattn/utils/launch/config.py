@@ -4,6 +4,9 @@ import argparse
 import difflib
 import os
 import os.path as osp
+import re
+import textwrap
+import traceback
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -24,8 +27,8 @@ def load_config(path: str) -> Config:
     """Read a config file.
 
     Raises:
-        UserError: If there is no such file, naming files of similar name, or it is no config, or it builds on mmdet
-            and that is missing.
+        UserError: If there is no such file, naming files of similar name, or it is no config or an empty one, or what
+            it builds on is missing, or Python stumbles over it.
     """
     if not osp.isfile(path):
         folders = {Path(path).parent, Path('configs'), Path(__file__).parents[2] / '.mim' / 'configs'}
@@ -36,13 +39,42 @@ def load_config(path: str) -> Config:
     if Path(path).suffix not in ('.py', '.json', '.yaml', '.yml'):
         raise UserError(f'{path} is no config file: expected one that ends in .py')
     try:
-        return Config.fromfile(path)
-    except ModuleNotFoundError as error:
-        if 'mmdet' not in str(error):
-            raise
+        cfg = Config.fromfile(path)
+        dict(cfg)  # configs in pure Python import here
+    except Exception as error:
+        raise UserError(_config_problem(path, error)) from error
+    if not cfg:
         raise UserError(
-            f'{path} builds on mmdet, which is not installed: bash tools/setup_env.sh --det'
-        ) from error
+            f'{path} sets nothing: write _base_ = [...], or model = dict(...) and the rest, into it'
+        )
+    return cfg
+
+
+def _config_problem(path: str, error: Exception) -> str:
+    """What is wrong with a config that cannot be read, in one line, with the file and the line where it is."""
+    message = ' '.join(str(error.args[0] if isinstance(error, KeyError) else error).split())
+    file = place = path
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == '_file2dict' and osp.exists(frame.f_locals['filename']):
+            file = place = os.fspath(frame.f_locals['filename'])
+        elif frame.f_code.co_filename == file:
+            place = f'{file}, line {line}'
+    if isinstance(error, ModuleNotFoundError) and 'mmdet' in message:
+        return f'{file} builds on mmdet, which is not installed: bash tools/setup_env.sh --det'
+    if isinstance(error, FileNotFoundError):
+        missing = error.filename or (re.findall(r'"(.+?)"', message) or [message])[0]
+        there = sorted(file.name for file in Path(missing).parent.glob('*.py'))
+        near = difflib.get_close_matches(Path(missing).name, there, n=1)
+        hint = f'did you mean {near[0]}?' if near else 'paths in _base_ begin at the folder of the config'
+        return f'{file} builds on {missing}, which is not there: {hint}'
+    if message.startswith('Duplicate key'):
+        keys = ', '.join(sorted(re.findall(r"'(\w+)'", message)))
+        return f'{file}: two files of its _base_ set {keys}: leave one of them out, or let one build on the other'
+    if isinstance(error, RecursionError):
+        return f'{file}: it builds on itself: mend _base_'
+    if isinstance(error, SyntaxError):
+        return f'{file}{f", line {error.lineno}" if error.lineno else ""}: no valid Python: {error.msg}'
+    return f'{place} can not be read: {type(error).__name__}: {textwrap.shorten(message, 300)}'
 
 
 def apply_options(cfg: Config, options: dict) -> None:
@@ -71,9 +103,22 @@ def merge_common(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('./work_dirs', Path(args.config).stem)
+    _check_work_dir(cfg.work_dir)
     if args.launcher != 'none':
         add_hook(cfg, 'mmlattn.CollectDirHook')
         add_hook(cfg, 'mmlattn.ShareBuffersHook')
+
+
+def _check_work_dir(work_dir: str) -> None:
+    if not isinstance(work_dir, str) or not work_dir.strip() or '\0' in work_dir:
+        raise UserError(
+            f'--work-dir (or work_dir in the config) must be the path of a folder, got {work_dir!r}'
+        )
+    there = next((part for part in (Path(work_dir), *Path(work_dir).parents) if osp.lexists(part)), Path())
+    if not there.is_dir():
+        raise UserError(f'--work-dir {work_dir}: {there} is a file, or a link to nowhere: name a folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f'--work-dir {work_dir}: nothing may be written into {there}: name another folder')
 
 
 def set_dataloader_defaults(cfg: Config, fields: list[str], args: argparse.Namespace, **defaults) -> None:
@@ -112,8 +157,8 @@ def make_reproducible(cfg: Config) -> None:
     What the config already has stays as it is, so the config a run dumps can be used again.
     """
     loader = cfg.get('train_dataloader')
-    if loader is None:
-        return
+    if loader is None or cfg.get('train_cfg') is None:
+        return  # the Runner says what is missing
     add_hook(cfg, 'mmlattn.ReproducibilityHook')
     if type_name(loader.dataset) != 'SeededDataset':
         loader.dataset = ConfigDict(type='mmlattn.SeededDataset', dataset=loader.dataset)

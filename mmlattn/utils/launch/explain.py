@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmlattn.utils.errors import UserError
 
 from .config import type_name
+from .messages import MISTAKES, built_class, one_line
 
 
 def run_tool(main: Callable[[], None]) -> None:
@@ -66,15 +67,9 @@ def explain_config(where: str = '') -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f'this config does not work{where}: {first_line(error)}') from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a message, without its full stop; a missing key is named as such."""
-    message = str(error.args[0] if error.args else type(error).__name__).partition('\n')[0]
-    named = f'{type(error).__name__}: ' if isinstance(error, KeyError) else ''
-    return f'{named}{" ".join(message.split()).rstrip(".")}'
+    except MISTAKES as error:
+        line = one_line(error, built_class(error) or '')
+        raise UserError(f'this config does not work{where}: {line}') from error
 
 
 @contextmanager

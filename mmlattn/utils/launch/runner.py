@@ -1,7 +1,6 @@
 """mmengine's Runner: its processes, and the mistakes of a config explained when it is built and in its first step."""
 
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +9,14 @@ from datetime import timedelta
 import torch.distributed
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from torch.utils.data.dataloader import _BaseDataLoaderIter
-
-from mmlattn.utils.errors import UserError
 
 from .config import type_name
 from .dump import keep_other_configs
-from .explain import explain_config, first_line, keeping_interrupts
+from .explain import explain_config, keeping_interrupts
 from .flags import PLACES
+from .stumbles import StepCounter, explain_stumble
 from .together import ending_together
 
 
@@ -96,76 +92,19 @@ def build_runner(cfg: Config, *loops: str) -> Runner:
     return runner
 
 
-class _StepCounter(Hook):
-    """Knows which loop takes a step (``mode``) and which loops have completed one (``done``)."""
-
-    def __init__(self) -> None:
-        self.mode, self.done = None, set()
-
-    def _before_iter(self, runner, batch_idx, data_batch=None, mode='train') -> None:
-        self.mode = mode
-
-    def _after_iter(self, runner, batch_idx, data_batch=None, outputs=None, mode='train') -> None:
-        self.done.add(mode)
-
-
 @keeping_interrupts()
 def run(runner: Runner, action: str) -> dict[str, float] | torch.nn.Module:
     """``runner.train()`` or ``runner.test()``.
 
     Raises:
-        UserError: If a layer of the model stumbles in its first step, as where layers do not fit together.
+        UserError: For what a setting of the config makes it stumble over, as where layers do not fit together.
     """
-    steps = _StepCounter()
+    steps = StepCounter()
     runner.register_hook(steps, 'LOWEST')
     try:
         return getattr(runner, action)()
-    except UserError:
-        raise
-    except (AssertionError, EOFError, IndexError, OSError, RuntimeError, ValueError) as error:
-        worker = _dead_worker(error)
-        if worker:
-            raise UserError(
-                f'a worker of a data loader is gone: {worker}. Mostly memory runs out: set fewer num_workers or a '
-                'smaller batch_size in its dataloader, or give /dev/shm more room'
-            ) from error
-        layer = _failing_layer(runner.model, error)
-        if layer is None or steps.mode is None or steps.mode in steps.done:
+    except Exception as error:
+        explained = explain_stumble(runner.model, steps, error)
+        if explained is None or explained is error:
             raise
-        raise UserError(
-            f'this config does not work in the first step of the {steps.mode} loop: {first_line(error)}, in {layer} '
-            '(MMLATTN_TRACEBACK=1 before the command shows where in the code)'
-        ) from error
-
-
-def _dead_worker(error: Exception) -> str | None:
-    """How a worker of a data loader ended without a word of its own, if that is what stands behind an error."""
-    said = re.match(
-        r'DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed by signal|exited unexpectedly)', str(error)
-    )
-    if said:
-        return first_line(error)
-    for place in _places(error):
-        for worker in getattr(place, '_workers', ()) if isinstance(place, _BaseDataLoaderIter) else ():
-            if not worker.is_alive() and worker.exitcode:
-                return f'DataLoader worker (pid {worker.pid}) ended with exit code {worker.exitcode}'
-    return None
-
-
-def _places(error: Exception) -> Iterator[object]:
-    """The objects in whose methods an error arose, the innermost last."""
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame.f_locals.get('self')
-        trace = trace.tb_next
-
-
-def _failing_layer(model: torch.nn.Module, error: Exception) -> str | None:
-    """The innermost layer in which an error arose: its name, and its class or, of a single layer, its settings."""
-    names = {id(module): name for name, module in model.named_modules()}
-    found = None
-    for place in _places(error):
-        if names.get(id(place)):
-            kind = type(place).__name__ if any(place.children()) else place
-            found = f'{names[id(place)]}: {kind}'
-    return found
+        raise explained from error
