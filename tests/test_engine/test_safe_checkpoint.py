@@ -4,12 +4,13 @@ import multiprocessing
 import os
 import signal
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
 from tiny_run import differing, final_state, run_tool, write_tiny_run
 
-from mmlattn.engine.hooks.safe_checkpoint import WholeFileBackend
+from mmlattn.engine.hooks.safe_checkpoint import SafeCheckpointHook, WholeFileBackend, _RemovesLast
 from mmlattn.utils.launch.resume import newest_checkpoint
 
 SAVING = ('default_hooks.checkpoint.max_keep_ckpts=1', 'train_cfg.val_interval=1')
@@ -146,6 +147,26 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
         backend.put(b'new', target)
     assert target.read_bytes() == b'old'
     assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_what_is_to_go_goes_last_and_never_what_the_run_still_names(tmp_path, fails):
+    """A best checkpoint with the name of the one before is the new one by then; a failed saving removes nothing."""
+    names = ('old', 'last', 'best', 'best_of_two')
+    paths = {name: tmp_path / f'{name}.pth' for name in names}
+    for path in paths.values():
+        path.write_text('weights')
+    hook = SafeCheckpointHook()
+    hook.file_backend, hook.last_ckpt = WholeFileBackend(), str(paths['last'])
+    hook.best_ckpt_path, hook.best_ckpt_path_dict = str(paths['best']), dict(other=str(paths['best_of_two']))
+    with suppress(OSError), _RemovesLast(hook):
+        for path in paths.values():
+            hook.file_backend.remove(str(path))
+        assert all(path.exists() for path in paths.values())
+        if fails:
+            raise OSError('the disk is full')
+    assert type(hook.file_backend) is WholeFileBackend
+    assert [name for name in names if paths[name].exists()] == list(names if fails else names[1:])
 
 
 def _of_checkpoints(path) -> bool:
