@@ -194,6 +194,24 @@ def test_stopping_early_changes_nothing(known, end_mode, monkeypatch):
         assert found(stopped, image) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize('end_mode', ['always', 'compete'])
+def test_stopping_at_the_first_step_that_may_decide_changes_nothing(end_mode, monkeypatch):
+    """One picture at a time, asked after every step: paths that still get among the finished ones are waited for."""
+    saved = 0
+    for seed in range(25):
+        model = PrefixModel(1, 8, seed=seed)
+        model.tables[..., -1] += 1.5
+        found_by = []
+        for every in (1, 100):
+            monkeypatch.setattr(search_module, 'CHECK_EVERY', every)
+            before = model.calls
+            found_by.append(model.search(width=3, end_mode=end_mode))
+            saved += (1 if every == 100 else -1) * (model.calls - before)
+        for a, b in zip(*found_by, strict=True):
+            assert torch.equal(a, b), seed
+    assert saved > 25
+
+
 def test_fixed_count():
     """Exactly three different labels, never END."""
     beams = PrefixModel(5, 9).search(width=4, min_len=3, max_len=3)
