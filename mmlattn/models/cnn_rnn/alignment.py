@@ -13,21 +13,40 @@ from torch import Tensor, nn
 
 from mmlattn.models.layers.precision import widen
 
-from .paths import IGNORE, decode_freely, path_log_probs
+from .paths import IGNORE, decode_freely, path_log_probs, path_targets
+
+#: The authors' code lets a decoder repeat itself in training. With ``_masked`` a label that was emitted does not come
+#: again, as in the search that predicts.
+ALIGNMENTS = ('mla', 'pla', 'multi', 'mla_masked', 'pla_masked', 'multi_masked')
 
 
 def orderless_loss(decoder: nn.Module, context, labels: Tensor, align: str, num_steps: int) -> Tensor:
     """Let a decoder run freely, and hold its own path against the ``labels`` (B, C) bool.
 
-    ``num_steps`` is of ``align='multi'`` alone; 'mla' and 'pla' take as many as the labels and END need.
+    Args:
+        decoder (nn.Module): See ``paths.py``.
+        context: Of the pictures, ``decoder.context(features)``.
+        labels (Tensor): Shape (B, C) bool.
+        align (str): One of ``ALIGNMENTS``. 'mla' and 'pla' are the authors' code
+            (voyazici/orderless-rnn-classification, commit 51f6f3e), 'multi' too (ayushidutta/multi-order-rnn,
+            900dedd). '..._masked': no label is emitted twice, and END is not read; 'pla_masked' aligns by
+            ``align_pla_in_time``, and all steps count for 'multi_masked'.
+        num_steps (int): Steps of 'multi' and 'multi_masked'; the fewest of 'pla', which looks for right labels behind
+            the end too. The others take as many as the labels and END need.
     """
-    steps = num_steps if align == 'multi' else int(labels.sum(dim=1).max()) + 1
-    run = decode_freely(decoder, context, labels.shape[1], steps)
-    if align == 'multi':
-        return multi_order_loss(run.logits[..., :-1], labels, run.before)
-    log_probs = path_log_probs(run.logits, run.before)
-    if align == 'mla':
+    way, _, masked = align.partition('_')
+    needed = int(labels.sum(dim=1).max()) + 1
+    steps = dict(multi=num_steps, pla=needed if masked else max(needed, num_steps), mla=needed)[way]
+    run = decode_freely(
+        decoder, context, labels.shape[1], steps, masked=bool(masked), with_end=align in ('mla', 'pla')
+    )
+    if way == 'multi':
+        return multi_order_loss(run.logits[..., :-1], labels, run.before, every_step=bool(masked))
+    log_probs = path_log_probs(run.logits, run.before) if masked else run.logits.log_softmax(dim=-1)
+    if way == 'mla':
         targets = align_mla(log_probs, labels)
+    elif masked:
+        targets = align_pla_in_time(log_probs, run.emitted, labels)
     else:
         targets = align_pla(log_probs, run.emitted, labels)
     return F.nll_loss(log_probs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
@@ -51,10 +70,38 @@ def align_mla(log_probs: Tensor, labels: Tensor) -> Tensor:
 
 
 def align_pla(log_probs: Tensor, emitted: Tensor, labels: Tensor) -> Tensor:
-    """Predicted label alignment: right labels stay where they were emitted, the others go where they cost least.
+    """Predicted label alignment as in the authors' code: what was emitted is put in its place, the rest is assigned.
+
+    Of n labels, those among the tokens ``emitted`` (B, T) within the first n steps go to that step, the first one if
+    there are several, each by changing places with the label there; at the start the labels ascend. Labels emitted
+    later stay where that leaves them. Those never emitted share their places where they cost least.
+
+    Args:
+        log_probs (Tensor): As for ``align_mla``, with more steps than any picture has labels.
+        emitted (Tensor): Tokens, END among them, shape (B, T).
+        labels (Tensor): Shape (B, C) bool.
+    """
+    num_classes, steps = labels.shape[1], emitted.shape[1]
+    ascending = path_targets(labels, torch.arange(num_classes, device=labels.device))
+    places = F.pad(ascending, (0, steps - ascending.shape[1]), value=IGNORE).cpu().numpy()
+    for path, tokens, members in zip(places, emitted.cpu().numpy(), labels.cpu().numpy(), strict=True):
+        right = set(np.flatnonzero(members)) & set(tokens)
+        for step, token in enumerate(tokens[: members.sum()]):
+            if token in right:
+                right.remove(token)
+                path[path == token], path[step] = path[step], token
+    targets = torch.from_numpy(places).to(labels.device)
+    tokens = torch.arange(num_classes, device=labels.device)
+    never = labels & ~(emitted[..., None] == tokens).any(dim=1)
+    is_open = ((targets[..., None] == tokens) & never[:, None]).any(dim=2)
+    return _assign(log_probs, is_open, never).where(is_open, targets)
+
+
+def align_pla_in_time(log_probs: Tensor, emitted: Tensor, labels: Tensor) -> Tensor:
+    """Predicted label alignment as the paper words it: labels stay where they were emitted, the others are assigned.
 
     As ``align_mla``, but of a picture with n labels those among the tokens ``emitted`` (B, T) within the first n
-    steps stay at that step, the first one if there are several.
+    steps stay at that step, the first one if there are several. One emitted later is as free as one never emitted.
     """
     tokens = torch.arange(labels.shape[1], device=labels.device)
     right = (emitted[..., None] == tokens) & labels[:, None]
@@ -93,18 +140,22 @@ def _assign(log_probs: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
     return torch.from_numpy(targets).to(labels.device)
 
 
-def multi_order_loss(logits: Tensor, labels: Tensor, before: Tensor) -> Tensor:
+def multi_order_loss(logits: Tensor, labels: Tensor, before: Tensor, every_step: bool = False) -> Tensor:
     """The loss of the multi-order RNN: at each step, every label of the picture that was not emitted before.
 
-        L = 1/B sum_b sum_t sum_c BCE(sigmoid(z_btc), [c is a label of b, not emitted before t])
+        L = 1/B sum_b sum_{t < n_b} sum_c BCE(sigmoid(z_btc), [c is a label of b, not emitted before t])
 
     z (B, T, C) are the ``logits`` without END, ``labels`` (B, C) and ``before`` (B, T, C), those emitted before each
-    step, are bool. The authors' code counts as many steps as a picture has labels. Here all T count: later ones learn
-    that nothing is left, where else ``fuse_steps`` would read what was not trained.
+    step, are bool. As many steps count as a picture has labels, n_b, none of a picture without any. With
+    ``every_step`` all T count: later ones learn that nothing is left, where else ``fuse_steps`` reads what was not
+    trained.
     """
     wide, missing = widen(logits), labels[:, None] & ~before
-    losses = F.binary_cross_entropy_with_logits(wide, missing.to(wide.dtype), reduction='sum')
-    return losses / len(labels)
+    losses = F.binary_cross_entropy_with_logits(wide, missing.to(wide.dtype), reduction='none')
+    if not every_step:
+        step = torch.arange(logits.shape[1], device=logits.device)
+        losses = losses * (step < labels.sum(dim=1, keepdim=True))[..., None]
+    return losses.sum() / len(labels)
 
 
 def fuse_steps(logits: Tensor) -> Tensor:

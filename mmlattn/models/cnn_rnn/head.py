@@ -23,7 +23,7 @@ from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
 
-from .alignment import orderless_loss
+from .alignment import ALIGNMENTS, orderless_loss
 from .attention_decoder import AttentionDecoder
 from .constraints import LabelConstraints, implied
 from .decoding import Decoded, Decoding
@@ -52,12 +52,14 @@ class CNNRNNHead(StoredSettings, BaseModule):
             random order.
         align (str, optional): Learn without a given order, from the decoder's own choices. 'mla' and 'pla' (Yazici et
             al., CVPR 2020) assign the labels to its steps; 'multi' (Dutta et al., ECCV 2020) asks every step for all
-            labels that are left, and has no END, no beam and no constraints. See ``cnn_rnn/alignment.py``.
+            labels that are left, and has no END, no beam and no constraints. They are the authors' code; with
+            '_masked' behind them no label comes twice in training either. See ``cnn_rnn/alignment.py``.
         label_freq (Sequence[float], optional): Pictures with each label, C numbers; by default
             ``LabelFrequencyHook`` counts them before training. They hold against what loaded weights say.
         aux_bce (float): Weight of a binary cross-entropy of a linear classifier beside the decoder, which helps a
             backbone that is trained along.
-        num_steps (int): Steps of align='multi', at most C.
+        num_steps (int, optional): Steps of align='multi', at most C, 5 by default; of align='pla', 20 by default, and
+            more where a picture has more labels.
         test_cfg (dict, optional): See :class:`Decoding`.
         with_evidence (bool): Whether ``predict`` adds ``label_path`` (n,) and ``path_logprob``, and with the
             attention decoder ``attention_maps`` (C, h, w).
@@ -77,7 +79,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
         align: str | None = None,
         label_freq: Sequence[float] | None = None,
         aux_bce: float = 0.0,
-        num_steps: int = 5,
+        num_steps: int | None = None,
         test_cfg: dict | None = None,
         with_evidence: bool = False,
         init_cfg: dict | None = None,
@@ -85,16 +87,20 @@ class CNNRNNHead(StoredSettings, BaseModule):
         super().__init__(init_cfg)
         check_whole('num_classes', num_classes, 1)
         check_whole('in_channels', in_channels, 1)
-        check_whole('num_steps', num_steps, 1)
         check_choice('order', order, ('freq', 'rare', 'given', 'random', 'random_fixed'))
         check_number('aux_bce', aux_bce, least=0)
         if align is not None:
-            check_choice('align', align, ('mla', 'pla', 'multi'))
+            check_choice('align', align, ALIGNMENTS)
+        # Scores are the maximum over all steps, each of which names all labels that are left.
+        self.fuses_steps = align in ('multi', 'multi_masked')
+        if num_steps is None:
+            num_steps = 5 if self.fuses_steps else 20
+        check_whole('num_steps', num_steps, 1)
         self.num_classes, self.in_channels = num_classes, in_channels
-        self.num_steps = min(num_steps, num_classes)
+        self.num_steps = min(num_steps, num_classes) if self.fuses_steps else num_steps
         self.order, self.align, self.aux_bce = order, align, aux_bce
         self.with_evidence = with_evidence
-        self.decoding = Decoding.from_cfg(test_cfg, num_classes, without_search=align == 'multi')
+        self.decoding = Decoding.from_cfg(test_cfg, num_classes, without_search=self.fuses_steps)
         self.rules = None
         if self.decoding.constraints is not None:
             self.rules = read_label_rules(
@@ -106,7 +112,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
         self.register_buffer('label_rank', torch.full((num_classes,), -1))
         self._reset_rank()
         self.store_settings(
-            **getattr(self.decoder, 'settings', {}), align='multi' if align == 'multi' else None
+            **getattr(self.decoder, 'settings', {}), align='multi' if self.fuses_steps else None
         )
 
     @property
@@ -187,7 +193,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
         return -self.label_rank if self.order == 'rare' else self.label_rank
 
     def _decode(self, context, constraints: LabelConstraints | None = None) -> Decoded:
-        if self.align == 'multi':
+        if self.fuses_steps:
             return self.decoding.run_freely(self.decoder, context, self.num_classes, self.num_steps)
         return self.decoding.search(self.decoder, context, self.num_classes, constraints)
 
@@ -250,8 +256,8 @@ class CNNRNNHead(StoredSettings, BaseModule):
         tensors = known_label_tensors(data_samples, self.num_classes, self.rules)
         if tensors is None:
             return None
-        if self.align == 'multi' or self.decoding.set_from != 'path':
-            setting = "align='multi'" if self.align == 'multi' else f'set_from={self.decoding.set_from!r}'
+        if self.fuses_steps or self.decoding.set_from != 'path':
+            setting = f'align={self.align!r}' if self.fuses_steps else f'set_from={self.decoding.set_from!r}'
             raise UserError(
                 f'{setting} takes labels one by one and keeps to no constraints: leave them out, or search paths'
             )

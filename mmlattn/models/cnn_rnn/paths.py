@@ -116,8 +116,10 @@ class FreeRun(NamedTuple):
     before: Tensor
 
 
-def decode_freely(decoder: nn.Module, context, num_classes: int, num_steps: int) -> FreeRun:
-    """Let a decoder read its own best label at each of T steps, END aside and none of them twice."""
+def decode_freely(
+    decoder: nn.Module, context, num_classes: int, num_steps: int, masked: bool = True, with_end: bool = False
+) -> FreeRun:
+    """Let a decoder read its own best token at each of T steps: ``masked``, no label twice; ``with_end``, END too."""
     state = decoder.start(context)
     token, logits, emitted, chosen = start_tokens(state, num_classes), [], [], []
     every = torch.arange(num_classes, device=token.device)
@@ -126,7 +128,10 @@ def decode_freely(decoder: nn.Module, context, num_classes: int, num_steps: int)
         scores, state = decoder.step(token, state, context)
         logits.append(widen(scores))
         chosen.append(before)
-        token = logits[-1][..., :-1].detach().masked_fill(before, DEAD).argmax(dim=-1)
+        best = logits[-1].detach() if with_end else logits[-1][..., :-1].detach()
+        if masked:
+            best = best.masked_fill(F.pad(before, (0, int(with_end))), DEAD)
+        token = best.argmax(dim=-1)
         emitted.append(token)
         before = before | (token[..., None] == every)
     return FreeRun(torch.cat(logits, dim=1), torch.cat(emitted, dim=1), torch.cat(chosen, dim=1))

@@ -9,8 +9,10 @@ import torch
 from mmpretrain.structures import DataSample
 from reference.label_paths import all_paths, greedy, meets, path_log_prob
 from reference.label_paths import marginals as marginals_of
+from torch.nn.functional import nll_loss
 
 from mmlattn.models import CNNRNNHead
+from mmlattn.models.cnn_rnn.alignment import ALIGNMENTS, align_mla, align_pla, multi_order_loss
 from mmlattn.models.cnn_rnn.paths import decode_freely
 
 C, D = 4, 6
@@ -246,7 +248,7 @@ def test_scores_say_what_is_known_and_what_follows(score):
 def test_losses_without_a_given_order():
     """The alignments against all orders of the labels; the multi-order loss and the auxiliary one as sums."""
     feats, samples = features(batch=2), [sample_of([3, 1, 2]), sample_of([])]
-    for align in ('mla', 'pla'):
+    for align in ('mla_masked', 'pla_masked'):
         head = make(align=align)
         context = head.decoder.context(head.pre_logits(feats))
         run = decode_freely(head.decoder, context, C, 4)
@@ -255,7 +257,7 @@ def test_losses_without_a_given_order():
         logits = run.logits[0].detach().masked_fill(torch.tensor([[*row, False] for row in before]), -1e9)
         steps = logits.log_softmax(dim=-1).tolist()
         orders = list(itertools.permutations((1, 2, 3)))
-        if align == 'pla':
+        if align == 'pla_masked':
             fixed = {}
             for t, label in enumerate(emitted[:3]):
                 if label in (1, 2, 3) and label not in fixed.values():
@@ -264,7 +266,7 @@ def test_losses_without_a_given_order():
         total += min(-sum(steps[t][label] for t, label in enumerate(o)) for o in orders) - steps[3][C]
         loss = head.loss(feats, samples)['loss_path'].item()
         assert loss == pytest.approx(total / 5, rel=1e-4), align
-    head = make(align='multi', num_steps=3, aux_bce=0.5)
+    head = make(align='multi_masked', num_steps=3, aux_bce=0.5)
     run = decode_freely(head.decoder, head.decoder.context(head.pre_logits(feats)), C, 3)
     total = 0.0
     for index, labels in enumerate(({1, 2, 3}, set())):
@@ -279,6 +281,36 @@ def test_losses_without_a_given_order():
     bce = [-math.log(p if c in labels else 1 - p) for row, labels in zip(probs, ({1, 2, 3}, ()), strict=True)
            for c, p in enumerate(row)]  # fmt: skip
     assert losses['loss_aux'].item() == pytest.approx(0.5 * sum(bce) / len(bce), rel=1e-4)
+
+
+@pytest.mark.parametrize('align', ['mla', 'pla', 'multi'])
+def test_losses_of_the_authors_let_the_decoder_repeat_itself(align):
+    """Step by step: it reads the best of all its tokens, and no score is masked."""
+    feats, samples = features(batch=2), [sample_of([3, 1, 2]), sample_of([])]
+    head = make(align=align, num_steps=6)
+    steps = 4 if align == 'mla' else head.num_steps
+    context = head.decoder.context(head.pre_logits(feats))
+    state, token = head.decoder.start(context), torch.full((2, 1), C + 1)
+    logits, emitted = [], []
+    for _ in range(steps):
+        scores, state = head.decoder.step(token, state, context)
+        token = (scores[..., :C] if align == 'multi' else scores).argmax(dim=-1)
+        logits.append(scores.detach())
+        emitted.append(token)
+    logits, emitted = torch.cat(logits, dim=1), torch.cat(emitted, dim=1)
+    assert any(len(set(row)) < steps for row in emitted.tolist())
+    labels = torch.tensor([[False, True, True, True], [False] * C])
+    if align == 'multi':
+        assert steps == C
+        before = torch.stack(
+            [(emitted[:, :t, None] == torch.arange(C)).any(dim=1) for t in range(steps)], dim=1
+        )
+        expected = multi_order_loss(logits[..., :C], labels, before)
+    else:
+        log_probs = logits.log_softmax(dim=-1)
+        targets = align_mla(log_probs, labels) if align == 'mla' else align_pla(log_probs, emitted, labels)
+        expected = nll_loss(log_probs.flatten(0, 1), targets.flatten())
+    assert head.loss(feats, samples)['loss_path'].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_given_ranking_holds_against_that_of_other_weights():
@@ -327,7 +359,7 @@ def test_attention_is_told_of_emitted_labels_alone():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('decoder', 'align'),
-    [('joint', None), ('joint', 'mla'), ('joint', 'multi'), ('attention', None), ('attention', 'pla')],
+    [('joint', None), ('joint', 'mla'), ('joint', 'multi_masked'), ('attention', None), ('attention', 'pla')],
 )
 def test_learns_16_pictures_by_heart(decoder, align):
     """Random vectors with random sets of labels."""
@@ -373,7 +405,7 @@ def test_bfloat16_decodes_the_same(settings, shape):
 
 
 def test_every_weight_takes_part():
-    for decoder, align in itertools.product(DECODERS.values(), (None, 'mla', 'pla', 'multi')):
+    for decoder, align in itertools.product(DECODERS.values(), (None, *ALIGNMENTS)):
         head = make(decoder=decoder, align=align, aux_bce=0.5).train()
         samples = [sample_of(labels) for labels in ([3, 1], [], [0])]
         sum(head.loss(features(), samples).values()).backward()

@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from mmlattn.models.cnn_rnn.alignment import align_mla, align_pla, fuse_steps, multi_order_loss
+from mmlattn.models.cnn_rnn.alignment import (
+    align_mla,
+    align_pla,
+    align_pla_in_time,
+    fuse_steps,
+    multi_order_loss,
+)
 from mmlattn.models.cnn_rnn.paths import IGNORE, emitted_before, path_inputs
 
 NUM_LABELS, STEPS = 7, 6
@@ -54,6 +60,48 @@ def test_mla_costs_least_of_all_orders():
     assert loss.item() == pytest.approx(total + ends, rel=1e-5)
 
 
+def test_pla_is_the_authors():
+    """Values of ``order_the_targets_pla`` (voyazici/orderless-rnn-classification, 51f6f3e), labels ascending.
+
+    First picture: 1 and 4 change places with what is there, 0 and 2 share the rest. Second: 2 and 3 come late, stay
+    and leave 4, never emitted, the last place, where ``align_pla_in_time`` lets all three move.
+    """
+    emitted = torch.tensor([[1, 5, 4, 4, 5, 4, 3, 5], [1, 1, 0, 1, 1, 3, 2, 5], [2, 5, 1, 2, 1, 2, 2, 1]])
+    labels = torch.tensor([[1, 1, 1, 0, 1], [0, 1, 1, 1, 1], [1, 0, 1, 0, 1]]).bool()
+    log_probs = torch.full((3, 8, 6), 1 / 6).log()
+    log_probs[0, 3, 0] = log_probs[1, 1, 4] = log_probs[2, 1, 4] = -0.1
+    rest = [IGNORE] * 3
+    expected = [[1, 2, 4, 0, 5, *rest], [1, 2, 3, 4, 5, *rest], [2, 4, 0, 5, IGNORE, *rest]]
+    assert align_pla(log_probs, emitted, labels).tolist() == expected
+    assert align_pla_in_time(log_probs, emitted, labels)[1].tolist()[:2] == [1, 4]
+
+
+def test_pla_puts_labels_into_their_places_by_exchange_and_assigns_those_never_emitted():
+    late = 0
+    for seed in range(3):
+        log_probs, emitted, labels = random_batch(seed, steps=9)
+        targets = align_pla(log_probs, emitted, labels)
+        check_shape_of_paths(targets, labels)
+        for scores, tokens, path, row in zip(
+            log_probs, emitted.tolist(), targets.tolist(), labels, strict=True
+        ):
+            expected, count = members(row), int(row.sum())
+            for step, token in enumerate(tokens[:count]):
+                if token in expected and tokens.index(token) == step:
+                    there = expected.index(token)
+                    expected[there], expected[step] = expected[step], token
+            places = [step for step in range(count) if expected[step] not in tokens]
+            late += sum(label in tokens[count:] and label not in tokens[:count] for label in expected)
+            orders = []
+            for order in permutations([expected[step] for step in places]):
+                orders.append(list(expected))
+                for step, label in zip(places, order, strict=True):
+                    orders[-1][step] = label
+            assert path[:count] in orders
+            assert cost(scores, path[:count]) == pytest.approx(min(cost(scores, order) for order in orders))
+    assert late > 50
+
+
 def first_right_steps(path, row):
     """{step: label} of what was emitted rightly, for the first time and in time."""
     wanted = members(row)
@@ -61,11 +109,11 @@ def first_right_steps(path, row):
     return dict(found)
 
 
-def test_pla_leaves_right_labels_alone_and_costs_least_otherwise():
+def test_pla_in_time_leaves_right_labels_alone_and_costs_least_otherwise():
     stayed = 0
     for seed in range(3):
         log_probs, emitted, labels = random_batch(seed)
-        targets = align_pla(log_probs, emitted, labels)
+        targets = align_pla_in_time(log_probs, emitted, labels)
         check_shape_of_paths(targets, labels)
         for i, row in enumerate(labels):
             right = first_right_steps(emitted[i].tolist(), row)
@@ -81,21 +129,21 @@ def test_pla_leaves_right_labels_alone_and_costs_least_otherwise():
     assert stayed > 50
 
 
-def test_pla_by_hand():
+def test_pla_in_time_by_hand():
     """1 was emitted twice and stays where it was first; 2 came too late, so it and 0 go where they cost least."""
     uniform = torch.full((1, 6, 5), 0.2).log()
     uniform[0, 0, 2], uniform[0, 2, 0] = -0.1, -0.2
     emitted, labels = torch.tensor([[3, 1, 1, 2, 4, 4]]), torch.tensor([[True, True, True, False]])
-    assert align_pla(uniform, emitted, labels).tolist() == [[2, 1, 0, 4, IGNORE, IGNORE]]
+    assert align_pla_in_time(uniform, emitted, labels).tolist() == [[2, 1, 0, 4, IGNORE, IGNORE]]
     uniform[0, 0, 1] = -0.01
-    assert align_pla(uniform, emitted, labels).tolist() == [[2, 1, 0, 4, IGNORE, IGNORE]]
+    assert align_pla_in_time(uniform, emitted, labels).tolist() == [[2, 1, 0, 4, IGNORE, IGNORE]]
     assert align_mla(uniform, labels).tolist()[0][0] == 1
 
 
 @pytest.mark.parametrize('steps', [1, 3])
 def test_where_steps_are_too_few_the_cheapest_labels_get_them(steps):
     log_probs, emitted, labels = random_batch(steps=steps)
-    mla, pla = align_mla(log_probs, labels), align_pla(log_probs, emitted, labels)
+    mla, pla = align_mla(log_probs, labels), align_pla_in_time(log_probs, emitted, labels)
     for i, row in enumerate(labels):
         if row.sum() < steps:
             continue
@@ -110,7 +158,7 @@ def test_where_steps_are_too_few_the_cheapest_labels_get_them(steps):
             assert cost(log_probs[i], path) == pytest.approx(least)
 
 
-@pytest.mark.parametrize('align', ['mla', 'pla'])
+@pytest.mark.parametrize('align', ['mla', 'pla in time'])
 def test_masked_labels_are_never_targets(align):
     """The decoder does not emit a label twice, so behind its step it is dead: the loss must not meet it there."""
     generator = torch.Generator().manual_seed(1)
@@ -123,7 +171,9 @@ def test_masked_labels_are_never_targets(align):
         emitted.append(logits[:, step].argmax(1))
         used[torch.arange(36), emitted[-1]] = emitted[-1] != END
     emitted, log_probs = torch.stack(emitted, 1), logits.log_softmax(-1)
-    targets = align_mla(log_probs, labels) if align == 'mla' else align_pla(log_probs, emitted, labels)
+    targets = (
+        align_mla(log_probs, labels) if align == 'mla' else align_pla_in_time(log_probs, emitted, labels)
+    )
     check_shape_of_paths(targets, labels)
     assert cross_entropy(log_probs.transpose(1, 2), targets, reduction='none').max() < 100
 
@@ -131,26 +181,28 @@ def test_masked_labels_are_never_targets(align):
 def test_scores_that_overflowed_do_not_stop_the_training():
     log_probs, emitted, labels = random_batch()
     log_probs[::2] = float('nan')
-    for targets in (align_mla(log_probs, labels), align_pla(log_probs, emitted, labels)):
+    for targets in (align_mla(log_probs, labels), align_pla_in_time(log_probs, emitted, labels)):
         check_shape_of_paths(targets, labels)
     assert not align_mla(log_probs.requires_grad_(), labels).requires_grad
 
 
-def test_multi_order_loss_is_that_of_the_loop():
+@pytest.mark.parametrize('every_step', [False, True])
+def test_multi_order_loss_is_that_of_the_loop(every_step):
     log_probs, emitted, labels = random_batch()
     logits = log_probs[..., :-1].clone().requires_grad_()
     before = emitted_before(path_inputs(emitted, NUM_LABELS), NUM_LABELS)
-    loss = multi_order_loss(logits, labels, before)
+    loss = multi_order_loss(logits, labels, before, every_step)
     total = 0.0
     for scores, path, row in zip(logits.tolist(), emitted.tolist(), labels, strict=True):
-        for step in range(STEPS):
+        for step in range(STEPS if every_step else int(row.sum())):
             for label, score in enumerate(scores[step]):
                 wanted = bool(row[label]) and label not in path[:step]
                 total += math.log1p(math.exp(-score if wanted else score))
     assert loss.item() == pytest.approx(total / len(labels), rel=1e-5)
     loss.backward()
-    assert (logits.grad != 0).all()
-    half = multi_order_loss(logits.bfloat16(), labels, before)
+    counted = torch.arange(STEPS) < labels.sum(1, keepdim=True)
+    assert ((logits.grad != 0).all(-1) == (counted | every_step)).all()
+    half = multi_order_loss(logits.bfloat16(), labels, before, every_step)
     assert half.dtype == torch.float32 and half.item() == pytest.approx(loss.item(), rel=1e-2)
 
 
@@ -158,3 +210,17 @@ def test_fused_steps():
     logits = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
     expected = [[max(row[step][c] for step in range(3)) for c in range(5)] for row in logits.tolist()]
     assert fuse_steps(logits).tolist() == expected
+
+
+def test_multi_order_loss_is_the_authors():
+    """A value of ``CaptionGenerator.build_model`` (ayushidutta/multi-order-rnn, 900dedd)."""
+    logits = torch.tensor(
+        [
+            [[-11, -12, -3, -4, 8], [7, -3, -21, 3, -13], [3, 3, 1, 12, 11], [-2, -14, -17, 6, 8]],
+            [[6, -16, -3, 19, 8], [-6, -2, 2, 14, 16], [9, -8, -6, 0, -5], [2, 4, 1, 6, 4]],
+            [[-1, 8, -3, 1, 6], [15, 5, -6, -6, 9], [11, 13, -15, -2, 4], [13, -16, -5, -5, -5]],
+        ]
+    ) / 10  # fmt: skip
+    labels = torch.tensor([[1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 0, 1]]).bool()
+    before = emitted_before(path_inputs(logits.argmax(dim=2), 5), 5)
+    assert multi_order_loss(logits, labels, before).item() == pytest.approx(8.162974, abs=1e-5)
