@@ -5,9 +5,11 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from tiny_run import differing, final_state, run_tool, write_tiny_run
 
 from mmlattn.engine.hooks.safe_checkpoint import SafeCheckpointHook, WholeFileBackend, _RemovesLast
@@ -147,6 +149,17 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
         backend.put(b'new', target)
     assert target.read_bytes() == b'old'
     assert [path.name for path in tmp_path.iterdir()] == ['a.pth']
+
+
+def test_of_what_a_checkpoint_names_for_removal_only_the_runs_own_is_kept(tmp_path):
+    own, hub = f'{tmp_path}/run/best_a.pth', MessageHub.get_instance('names_for_removal')
+    hub.update_info('best_ckpt', own)
+    for number, foreign in enumerate((f'{tmp_path}/best_a.pth', f'{tmp_path}/run/../best_a.pth', 7)):
+        hub.update_info(f'best_ckpt_{number}', foreign)
+    hub.update_info('keep_ckpt_ids', ['/../../best_a', 1, True, 2.0, 2])
+    runner = SimpleNamespace(message_hub=hub, work_dir=f'{tmp_path}/run')
+    SafeCheckpointHook()._forget_foreign_files(runner)
+    assert hub.runtime_info == dict(best_ckpt=own, keep_ckpt_ids=[1, 2])
 
 
 @pytest.mark.parametrize('fails', [False, True])
