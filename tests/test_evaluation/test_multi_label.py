@@ -221,3 +221,33 @@ def test_views_are_read_in_their_own_order():
     assert (
         flipped.per_class['AP'][::-1].tolist() == multi_label_report(scores, targets).per_class['AP'].tolist()
     )
+
+
+@pytest.mark.parametrize('levels', [3, 50])
+def test_tied_scores_go_as_the_sort_of_each_code_leaves_them(levels):
+    """CSRA's code drops ignored images and sorts by numpy, ML-GCN's sorts all by torch and passes over them."""
+    differ = 0
+    for seed in range(10):
+        scores, targets = draw(images=400, levels=levels, ignore=0.2, seed=seed)
+        ap = {
+            name: multi_label_report(scores, targets, convention=name).per_class['AP']
+            for name in ('csra', 'mlgcn')
+        }
+        for c, (row, label) in enumerate(zip(scores.T, targets.T, strict=True)):
+            kept = [(float(s), int(t)) for s, t in zip(row, label, strict=True) if t != -1]
+            order = np.argsort([-s for s, _ in kept])
+            assert csra[c] == pytest.approx(precision_at_hits([kept[i][1] for i in order]), abs=1e-12)
+            order = torch.sort(torch.tensor(row), dim=0, descending=True).indices.tolist()
+            expected = precision_at_hits([label[i] for i in order if label[i] != -1])
+            assert mlgcn[c] == pytest.approx(expected, abs=1e-12)
+            differ += abs(csra[c] - mlgcn[c]) > 1e-3
+    assert differ > 10
+
+
+def precision_at_hits(labels):
+    hits, precisions = 0, []
+    for rank, label in enumerate(labels, 1):
+        if label == 1:
+            hits += 1
+            precisions.append(hits / rank)
+    return sum(precisions) / hits

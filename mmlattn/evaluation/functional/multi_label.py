@@ -37,7 +37,9 @@ class Convention:
     Attributes:
         tied_scores: ``'together'``: images of equal score enter the curve at once, so that their order means
             nothing (scikit-learn's rule); of labels that tie for a place among the k best the lower class gets it,
-            as in our heads. ``'sorted'``: one by one, as ``torch.argsort`` and ``torch.topk`` happen to leave them.
+            as in our heads. Else one by one, as that code's sort happens to leave them: ``'numpy'``: ``argsort`` of
+            the negated scores in float64, ignored ones dropped before; ``'torch'``: ``argsort``, ignored ones dropped
+            before; ``'torch, then dropped'``: ``argsort`` of all images. All three take ``torch.topk``.
         absent_as_zero: A class without a positive counts in class means with AP, recall and F1 of 0; else it
             stays out of all of them (mAP, CP, CR, macro_F1).
         silent_in_op: A class that is never predicted adds 1 to the denominator of OP.
@@ -45,7 +47,7 @@ class Convention:
         ignored_as_negative: Ignored targets count as negatives in precision and recall; AP drops them always.
     """
 
-    tied_scores: str = 'sorted'
+    tied_scores: str = 'torch'
     absent_as_zero: bool = False
     silent_in_op: bool = False
     cf1_is_macro_f1: bool = False
@@ -58,9 +60,9 @@ class Convention:
 #: positive; there the class stays out of the means, as with ours.
 CONVENTIONS = dict(
     mmlattn=Convention(tied_scores='together'),
-    csra=Convention(silent_in_op=True),
-    csra_wider=Convention(silent_in_op=True, ignored_as_negative=True),
-    mlgcn=Convention(silent_in_op=True, ignored_as_negative=True),
+    csra=Convention(tied_scores='numpy', silent_in_op=True),
+    csra_wider=Convention(tied_scores='numpy', silent_in_op=True, ignored_as_negative=True),
+    mlgcn=Convention(tied_scores='torch, then dropped', silent_in_op=True, ignored_as_negative=True),
     mmpretrain=Convention(absent_as_zero=True, cf1_is_macro_f1=True),
 )
 
@@ -96,20 +98,21 @@ def average_precision(scores, targets, tied_scores: str = 'together') -> np.ndar
     Returns:
         ndarray: (C,) float64, NaN where a class has no positive.
     """
-    ways = dict(together=_ap_tied_together, sorted=_ap_as_sorted)
-    check_choice('tied_scores', tied_scores, ways)
+    check_choice('tied_scores', tied_scores, ('together', *_SORTS))
     scores, targets = check_scores(scores, targets)
-    one_class = ways[tied_scores]
     # Class by class on contiguous rows: the whole of one class stays in the cache while it is sorted.
     rows, labels = np.ascontiguousarray(scores.T), np.ascontiguousarray(targets.T)
     ignored = (labels < 0).any(axis=1)
     ap = np.full(len(rows), np.nan)
     for c, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        if ignored[c]:
+        if not (label == 1).any():
+            continue
+        if ignored[c] and tied_scores != 'torch, then dropped':
             row, label = row[label >= 0], label[label >= 0]
-        positive = label == 1
-        if positive.any():
-            ap[c] = one_class(row, positive)
+        if tied_scores == 'together':
+            ap[c] = _ap_tied_together(row, label == 1)
+        else:
+            ap[c] = _ap_in_order(label[_SORTS[tied_scores](row)])
     return ap
 
 
@@ -122,10 +125,22 @@ def _ap_tied_together(scores: np.ndarray, positive: np.ndarray) -> float:
     return float(np.mean(hits_above / images_above))
 
 
-def _ap_as_sorted(scores: np.ndarray, positive: np.ndarray) -> float:
-    order = torch.from_numpy(scores).argsort(descending=True).numpy()
-    ranks = np.flatnonzero(positive[order]) + 1
+def _ap_in_order(labels: np.ndarray) -> float:
+    """Mean over positives of the precision down to it; ``labels`` go from the best score to the worst, less -1."""
+    positive = labels[labels >= 0] == 1
+    ranks = np.flatnonzero(positive) + 1
     return float(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+
+
+def _torch_order(scores: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(scores).argsort(descending=True).numpy()
+
+
+def _numpy_order(scores: np.ndarray) -> np.ndarray:
+    return np.argsort(-scores.astype(np.float64))
+
+
+_SORTS = {'numpy': _numpy_order, 'torch': _torch_order, 'torch, then dropped': _torch_order}
 
 
 def label_counts(selected: np.ndarray, targets, ignored_as_negative: bool = False) -> LabelCounts:
