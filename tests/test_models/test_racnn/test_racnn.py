@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import reference.racnn as reference
 import torch
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
@@ -271,6 +272,31 @@ def test_each_square_learns_from_the_scale_it_leads_to(images, samples, resample
         (-looks.logits[scale].softmax(dim=1).gather(1, labels[:, None]).mean()).backward()
         assert torch.allclose(squares[scale - 1].square.grad, both[scale - 1], atol=1e-7)
         assert both[scale - 1].abs().sum() > 0
+
+
+@pytest.mark.parametrize('resample_from', ['parent', 'image'])
+def test_squares_learn_in_pixels_of_the_picture_that_they_lie_in(images, samples, resample_from):
+    """For the third scale that is the crop of the second, however large the first picture is."""
+    model = racnn(
+        crop=dict(size=16, grad='boxcar', resample_from=resample_from),
+        rank_loss=dict(type='mmlattn.PairwiseRankLoss', margin=1.0),
+    )
+    squares, pictures = ((0.45, 0.55, 0.3), (0.5, 0.4, 0.3)), []
+
+    def watch(_, args):
+        pictures.append(args[0])
+        if args[0].requires_grad:
+            args[0].retain_grad()
+
+    localizers = looking_at(model, *squares).localizers
+    for net in model.nets:
+        net.backbone.register_forward_pre_hook(watch)
+    model.set_phase('apn')
+    model.loss(images[:1], samples[:1])['rank_loss'].backward()
+    for scale, side in ((1, 64), (2, 16)):
+        grad_crop = pictures[scale].grad[0].double().numpy()
+        expected = reference.boxcar_gradient(grad_crop, squares[scale - 1], side, side)
+        assert localizers[scale - 1].square.grad.tolist() == pytest.approx(expected.tolist(), rel=1e-3)
 
 
 @pytest.mark.parametrize(('grad', 'compiled'), [('boxcar', False), ('sampler', False), ('boxcar', True)])
