@@ -98,6 +98,8 @@ def test_head_has_an_output_for_each_class_of_the_test_data(run):
         with pytest.raises(UserError, match=f'CSRAHead has num_classes=3, the {data} data 2 classes'):
             train = dict(train=['a', 'b', 'c']) if mode == 'val' else {}
             run(**train, **{mode: ['cat', 'dog']}, num_classes=3)
+        with pytest.raises(UserError, match='the model scores 3 classes but the data set has 2'):
+            run(**train, **{mode: ['cat', 'dog']}, num_classes=3, enabled=False)  # left to the metric
 
 
 @pytest.mark.parametrize('known', [(), ('a', 'b', 'c')])
