@@ -194,6 +194,24 @@ def test_a_run_logs_training_and_validation(run):
     assert not runner.model.neck._forward_hooks
 
 
+def test_each_kind_of_warning_comes_once():
+    """Regions that collapsed in every validation, and a neck that is not seen in any."""
+    hook, model, warnings = RegionDiagnosticsHook(), nn.ModuleDict(dict(neck=make_neck())), []
+    runner = SimpleNamespace(
+        model=model,
+        logger=SimpleNamespace(warning=warnings.append),
+        message_hub=SimpleNamespace(update_scalar=lambda *_: None),
+    )
+    hook.before_run(runner)
+    for looks in (1, 1, 0, 0):
+        hook.before_val_epoch(runner)
+        for _ in range(looks):
+            model['neck'](torch.rand(1, 3, 4, 4))
+        hook.after_val_iter(runner, 0, dict(data_samples=[]), [])
+        hook.after_val_epoch(runner)
+    assert ['collapsed' in warnings[0], 'nothing was seen' in warnings[1], len(warnings)] == [True, True, 2]
+
+
 def test_measuring_changes_nothing(run):
     """Under autocast too: the step after the diagnostics has its gradients."""
     hook = dict(type='mmlattn.RegionDiagnosticsHook', interval=1)
