@@ -91,13 +91,16 @@ EXAMPLES = {
     'LabelFrequencyHook': dict(),
     'LabelConstraintsHook': dict(file='none.json'),
     'RACNNPhaseHook': dict(),
+    'CheckpointChecksHook': dict(),
     'CompleteWeightsHook': dict(),
     'ClassNamesHook': dict(),
+    'ConfigChecksHook': dict(),
+    'FiniteLossHook': dict(),
     'EvidenceVisualizer': dict(name='contract'),
     'EvidenceVisualizationHook': dict(),
 }
-# Loops are built around a whole Runner; the tests of the tools do that.
-BUILT_BY_RUNNER = {'ResumableEpochLoop', 'StreamTrainLoop'}
+# Built around a whole Runner or an optimizer; the tests of the tools do that.
+BUILT_BY_RUNNER = {'ResumableEpochLoop', 'StreamTrainLoop', 'WarmUpLR'}
 
 
 def test_every_registered_class_has_an_example():

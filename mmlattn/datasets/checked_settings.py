@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import Any
 
 from mmlattn.utils.errors import UserError
@@ -20,6 +21,13 @@ class CheckedSettings:
     """
 
     classes_from_config = False
+
+    def __init__(self, *args, **kwargs) -> None:
+        given = signature(super().__init__).bind_partial(*args, **kwargs).arguments
+        for name in ('ann_file', 'data_root', 'image_set_path'):
+            if name in given:
+                _check_path(name, given[name], optional=name != 'ann_file')
+        super().__init__(*args, **kwargs)
 
     def _compat_classes(self, metainfo: Mapping | None, classes: Any) -> dict:
         if not isinstance(metainfo, Mapping | None):
@@ -52,6 +60,13 @@ class CheckedSettings:
                 raise UserError(f'data_prefix: {key} must be the path of a folder, got {folder!r}')
         self.data_prefix = {key: os.fspath(folder) for key, folder in prefix.items()}
         super()._join_prefix()
+
+
+def _check_path(name: str, path: Any, optional: bool) -> None:
+    if path is None and optional:
+        return
+    if not isinstance(path, str | os.PathLike) or '\0' in os.fspath(path):
+        raise UserError(f'{name} must be the path of a file or folder, got {path!r}')
 
 
 def check_class_key(metainfo: Mapping, where: str) -> None:

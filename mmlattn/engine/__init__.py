@@ -1,9 +1,12 @@
 """What runs around training and testing: hooks, and training as a function of the seed."""
 
+from .hooks.checkpoint_checks import CheckpointChecksHook
 from .hooks.class_names import ClassNamesHook
 from .hooks.collect_dir import CollectDirHook
 from .hooks.complete_weights import CompleteWeightsHook
+from .hooks.config_checks import ConfigChecksHook
 from .hooks.evidence_visualization import EvidenceVisualizationHook
+from .hooks.finite_loss import FiniteLossHook
 from .hooks.label_constraints import LabelConstraintsHook
 from .hooks.label_frequency import LabelFrequencyHook
 from .hooks.racnn_phase import RACNNPhaseHook
@@ -11,6 +14,8 @@ from .hooks.region_diagnostics import RegionDiagnosticsHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
 from .hooks.share_buffers import ShareBuffersHook
 from .hooks.stop_signal import StopSignalHook
+from .optim.mixed_precision import MixedPrecisionOptimWrapper
+from .optim.warm_up import WarmUpLR
 from .reproducibility import (
     ReproducibilityHook,
     ResumableEpochLoop,
@@ -20,7 +25,25 @@ from .reproducibility import (
 )
 
 __all__ = [
-    'ClassNamesHook', 'CollectDirHook', 'CompleteWeightsHook', 'EvidenceVisualizationHook', 'LabelConstraintsHook',
-    'LabelFrequencyHook', 'RACNNPhaseHook', 'RegionDiagnosticsHook', 'ReproducibilityHook', 'ResumableEpochLoop',
-    'SafeCheckpointHook', 'SeededDataset', 'ShareBuffersHook', 'StopSignalHook', 'StreamSampler', 'StreamTrainLoop',
+    'CheckpointChecksHook',
+    'ClassNamesHook',
+    'CollectDirHook',
+    'CompleteWeightsHook',
+    'ConfigChecksHook',
+    'EvidenceVisualizationHook',
+    'FiniteLossHook',
+    'LabelConstraintsHook',
+    'LabelFrequencyHook',
+    'MixedPrecisionOptimWrapper',
+    'RACNNPhaseHook',
+    'RegionDiagnosticsHook',
+    'ReproducibilityHook',
+    'ResumableEpochLoop',
+    'SafeCheckpointHook',
+    'SeededDataset',
+    'ShareBuffersHook',
+    'StopSignalHook',
+    'StreamSampler',
+    'StreamTrainLoop',
+    'WarmUpLR',
 ]  # fmt: skip

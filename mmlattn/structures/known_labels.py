@@ -161,7 +161,7 @@ def _read_sample(sample: DataSample, num_classes: int) -> LabelRules:
 
 def _read_json(file: str | Path) -> Mapping:
     try:
-        return json.loads(Path(file).read_text(encoding='utf-8'), object_pairs_hook=_without_doubles)
+        return json.loads(Path(file).read_text(encoding='utf-8-sig'), object_pairs_hook=_without_doubles)
     except OSError as error:
         raise UserError(f'cannot read the constraints {file}: {error.strerror}') from error
     except UserError as error:

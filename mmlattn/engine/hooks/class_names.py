@@ -28,8 +28,8 @@ class ClassNamesHook(Hook):
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
 
-    def before_train(self, runner) -> None:
-        """Compare the splits, and their number of classes with that of the head."""
+    def before_run(self, runner) -> None:
+        """Compare the splits in use, and their number of classes with that of the model."""
         if not self.enabled:
             return
         classes = dict(_classes_of_loops(runner))
@@ -37,17 +37,8 @@ class ClassNamesHook(Hook):
             compare_classes(
                 classes.get('train', ()), classes.get(mode, ()), 'the training data', f'{mode}_dataloader'
             )
-        _check_outputs(runner, 'train', 'the training data')
-
-    def before_val(self, runner) -> None:
-        """Compare the number of classes with that of the head."""
-        if self.enabled:
-            _check_outputs(runner, 'val', 'the validation data')
-
-    def before_test(self, runner) -> None:
-        """As :meth:`before_val`."""
-        if self.enabled:
-            _check_outputs(runner, 'test', 'the test data')
+        for mode, data in dict(train='training', val='validation', test='test').items():
+            _check_outputs(runner, mode, f'the {data} data')
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Compare the names in the checkpoint with those of the data."""
@@ -83,12 +74,20 @@ def compare_classes(expected: Sequence[str], names: Sequence[str], holder: str, 
 
 
 def _check_outputs(runner, mode: str, where: str) -> None:
-    head, classes = head_of(network(runner.model)), dict(_classes_of_loops(runner)).get(mode)
+    model, classes = network(runner.model), dict(_classes_of_loops(runner)).get(mode)
+    head, preprocessor = head_of(model), getattr(model, 'data_preprocessor', None)
     outputs = getattr(head, 'num_classes', None)
     if classes and outputs is not None and outputs != len(classes):
         raise UserError(
             f'{type(head).__name__} has num_classes={outputs}, {where} {len(classes)} classes: set '
             f'num_classes of model.head and of data_preprocessor to the number of classes; {IF_MEANT}'
+        )
+    makes_targets = getattr(preprocessor, 'to_onehot', False) or getattr(preprocessor, 'batch_augments', None)
+    targets = preprocessor.num_classes if makes_targets else None
+    if outputs is not None and targets not in (None, outputs):
+        raise UserError(
+            f'data_preprocessor has num_classes={targets}, {type(head).__name__} {outputs}: set both to the number '
+            f'of classes; {IF_MEANT}'
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from mmlattn.utils.arguments import check_folder
 from mmlattn.utils.errors import UserError
 
 from .flags import PLACES
@@ -103,22 +104,10 @@ def merge_common(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('./work_dirs', Path(args.config).stem)
-    _check_work_dir(cfg.work_dir)
+    check_folder('--work-dir', cfg.work_dir)
     if args.launcher != 'none':
         add_hook(cfg, 'mmlattn.CollectDirHook')
         add_hook(cfg, 'mmlattn.ShareBuffersHook')
-
-
-def _check_work_dir(work_dir: str) -> None:
-    if not isinstance(work_dir, str) or not work_dir.strip() or '\0' in work_dir:
-        raise UserError(
-            f'--work-dir (or work_dir in the config) must be the path of a folder, got {work_dir!r}'
-        )
-    there = next((part for part in (Path(work_dir), *Path(work_dir).parents) if osp.lexists(part)), Path())
-    if not there.is_dir():
-        raise UserError(f'--work-dir {work_dir}: {there} is a file, or a link to nowhere: name a folder')
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f'--work-dir {work_dir}: nothing may be written into {there}: name another folder')
 
 
 def set_dataloader_defaults(cfg: Config, fields: list[str], args: argparse.Namespace, **defaults) -> None:
@@ -144,6 +133,7 @@ def merge_options(cfg: Config, options: dict, fields: list[str]) -> None:
 
     apply_options(cfg, options)
     add_hook(cfg, 'mmlattn.ClassNamesHook')
+    add_hook(cfg, 'mmlattn.ConfigChecksHook')
     for loader in filter(None, map(cfg.get, fields)):
         if not loader.get('num_workers'):
             loader.persistent_workers = False  # there is nothing to keep; torch makes it an error
@@ -178,9 +168,13 @@ def make_reproducible(cfg: Config) -> None:
 def keep_checkpoints_safe(cfg: Config) -> None:
     """Let our hook save checkpoints in the place of mmengine's, which a kill can leave without any.
 
-    At SIGTERM, too.
+    At SIGTERM, too, but none of a model that has diverged.
     """
+    if 'CheckpointChecksHook' not in map(type_name, cfg.get('custom_hooks') or []):
+        # First, for what is wrong must be said before another hook stumbles over it.
+        cfg.custom_hooks = [dict(type='mmlattn.CheckpointChecksHook'), *(cfg.get('custom_hooks') or [])]
     add_hook(cfg, 'mmlattn.StopSignalHook')
+    add_hook(cfg, 'mmlattn.FiniteLossHook')
     hooks = cfg.setdefault('default_hooks', ConfigDict())
     hook = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook'))
     if hook is not None and type_name(hook) == 'CheckpointHook':

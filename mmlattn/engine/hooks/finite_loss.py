@@ -1,0 +1,47 @@
+"""A run that has diverged ends."""
+
+import math
+
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+
+from mmlattn.registry import HOOKS
+from mmlattn.utils.errors import UserError
+
+#: Steps in a row that a scaler of the loss may leave out, as it does where half precision overflows.
+LEFT_OUT = 20
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Ends training at the first loss that is no finite number, before a checkpoint of such weights is saved.
+
+    With a scaled loss, as of ``AmpOptimWrapper``, a step of that kind changes no weight, so it takes 20 in a row.
+    """
+
+    # Before weights are averaged or saved.
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        """Look at every loss of this step."""
+        losses = {name: float(value) for name, value in (outputs or {}).items() if 'loss' in name}
+        wrong = [f'{name}={value}' for name, value in losses.items() if not math.isfinite(value)]
+        self._in_a_row = self._in_a_row + 1 if wrong else 0
+        if not wrong or self._in_a_row < (LEFT_OUT if _scales_losses(runner.optim_wrapper) else 1):
+            return
+        rates = [rate for rates in runner.optim_wrapper.get_lr().values() for rate in rates]
+        raise UserError(
+            f'the model has diverged: in iteration {runner.iter + 1} (epoch {runner.epoch + 1}) '
+            f'{", ".join(wrong)} at a learning rate of {max(rates):g}, and training ends. Set a smaller '
+            'optim_wrapper.optimizer.lr, a longer warm-up in param_scheduler, or optim_wrapper.clip_grad='
+            'dict(max_norm=1.0); in the first iteration look at data_preprocessor.std and at the loaded weights'
+        )
+
+
+def _scales_losses(wrapper: OptimWrapper) -> bool:
+    """Whether steps that overflow are left out; bfloat16 on a CPU has a scaler that is switched off."""
+    scaler = getattr(wrapper, 'loss_scaler', None)
+    return scaler is not None and scaler.is_enabled()
