@@ -274,6 +274,19 @@ def test_each_square_learns_from_the_scale_it_leads_to(images, samples, resample
         assert both[scale - 1].abs().sum() > 0
 
 
+@pytest.mark.parametrize('grad', ['boxcar', 'sampler'])
+def test_networks_learn_nothing_from_where_the_squares_lead(images, samples, grad):
+    """The first scale is a constant in the rank loss, and the localizer reads its feature map as one."""
+    model = racnn(
+        crop=dict(size=32, grad=grad), rank_loss=dict(type='mmlattn.PairwiseRankLoss', margin=1.0)
+    ).train()
+    assert model.phase == 'joint'
+    model.loss(images, samples)['rank_loss'].backward()
+    learns = [any(p.grad is not None and p.grad.any() for p in part.parameters()) for part in model.nets]
+    assert learns == [False, True, True]
+    assert all(p.grad.any() for localizer in model.localizers for p in localizer.parameters())
+
+
 @pytest.mark.parametrize('resample_from', ['parent', 'image'])
 def test_squares_learn_in_pixels_of_the_picture_that_they_lie_in(images, samples, resample_from):
     """For the third scale that is the crop of the second, however large the first picture is."""
