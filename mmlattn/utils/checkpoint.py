@@ -30,6 +30,8 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
+from .archives import archive_damage
+from .checkpoint_content import check_content
 from .errors import UserError
 from .safe_objects import SAFE_GLOBALS, make
 
@@ -53,8 +55,11 @@ def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
 
     Raises:
         UserError: If the file asks for more than weights and mmengine's log history.
-        BrokenFileError: If it is cut off or no checkpoint.
+        BrokenFileError: If it is cut off or no checkpoint, or does not agree with the checksums in it.
     """
+    damage = archive_damage(file)
+    if damage:
+        raise BrokenFileError(f'cannot be read as weights ({damage})')
     with torch.serialization.safe_globals(SAFE_GLOBALS):
         try:
             return make(torch.load(file, map_location=map_location, weights_only=True))
@@ -73,7 +78,8 @@ def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
 class SafeLoader:
     """The reader behind mmengine's ``CheckpointLoader``, for every scheme.
 
-    The text of the config that a checkpoint carries is left out: mmengine would run it when it resumes.
+    What it gives is whole and sound (:mod:`.archives`, :mod:`.checkpoint_content`). The text of the config that a
+    checkpoint carries is left out: mmengine would run it when it resumes.
 
     Args:
         trust (bool): Whether the user vouches for every checkpoint of this run.
@@ -110,8 +116,13 @@ class SafeLoader:
         return {'state_dict': {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}}
 
     def _read(self, file: str | BytesIO, name: str, map_location: Any) -> Any:
+        checkpoint = _without_config(self._open(file, name, map_location))
+        check_content(checkpoint, name)
+        return checkpoint
+
+    def _open(self, file: str | BytesIO, name: str, map_location: Any) -> Any:
         try:
-            return _without_config(load_weights_only(file, map_location))
+            return load_weights_only(file, map_location)
         except BrokenFileError as error:
             where = f' ({file})' if isinstance(file, str) and file != name else ''
             raise UserError(
@@ -128,7 +139,7 @@ class SafeLoader:
             print_log(f'{name} {error}: opened all the same, as it is trusted.', 'current', level=30)
         if isinstance(file, BytesIO):
             file.seek(0)
-        return _without_config(torch.load(file, map_location=map_location, weights_only=False))
+        return torch.load(file, map_location=map_location, weights_only=False)
 
 
 def _without_config(checkpoint: Any) -> Any:

@@ -43,31 +43,13 @@ def load_all_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None
         source (str): What the message calls the checkpoint.
 
     Raises:
-        UserError: If weights are missing, have another shape or belong to no layer of the model.
+        UserError: If weights are missing, have another shape or kind of numbers, or belong to no layer of the model.
     """
-    model = network(model)
-    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, Mapping) else None
-    if not isinstance(state, Mapping):
-        raise UserError(f'{source} holds no state dict but {type(checkpoint).__name__}')
-    keys: list[list[str]] = []
-    hook = model.register_load_state_dict_post_hook(lambda _, found: keys.extend(map(list, found)))
-    misshaped = []
-    try:
-        model.load_state_dict({name.removeprefix('module.'): v for name, v in state.items()}, strict=False)
-    except RuntimeError as error:  # torch tells shapes here and nowhere else
-        misshaped = [
-            f'{name} ({_by(there)} in the file, {_by(here)} in the model)'
-            for name, there, here in _SHAPES.findall(str(error))
-        ]
-        if not misshaped:
-            raise
-    finally:
-        hook.remove()
-    missing, extra = keys
-    children = {name for name, _ in model.named_children()}
+    missing, extra, misfits = _load(model, checkpoint, source)
+    children = {name for name, _ in network(model).named_children()}
     problems = {
         'missing are': [name for name in missing if not name.endswith('num_batches_tracked')],  # unused
-        'of another shape are': misshaped,
+        'of another shape or type are': misfits,
         'without a place are': [name for name in extra if name.partition('.')[0] in children],
     }
     if any(problems.values()):
@@ -78,6 +60,55 @@ def load_all_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None
         raise UserError(
             f'{source} holds the weights of another model than the config: {found}. Likely {cause}'
         )
+
+
+def load_some_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None:
+    """As :func:`load_all_weights`, but to start a training from: what is missing or of another shape stays as it is.
+
+    Raises:
+        UserError: If not one parameter of the model is in the checkpoint.
+    """
+    missing, extra, misfits = _load(model, checkpoint, source)
+    names = {name for name, _ in network(model).named_parameters()}
+    if names and names <= {*missing, *(misfit.partition(' ')[0] for misfit in misfits)}:
+        raise UserError(
+            f'{source} has no weights for this model: it has {some_names(extra) or some_names(misfits)}, the model '
+            f'{some_names(names)}. The weights of a backbone alone go into model.backbone.init_cfg=dict('
+            "type='Pretrained', checkpoint=...)"
+        )
+
+
+def _load(model: nn.Module, checkpoint: Mapping, source: str) -> tuple[list[str], list[str], list[str]]:
+    """Load what fits; the names of weights that are missing, that are too many, and what does not fit."""
+    model = network(model)
+    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, Mapping) else None
+    if not isinstance(state, Mapping):
+        raise UserError(f'{source} holds no state dict but {type(checkpoint).__name__}')
+    keys: list[list[str]] = []
+    hook = model.register_load_state_dict_post_hook(lambda _, found: keys.extend(map(list, found)))
+    misfits = []
+    own = model.state_dict()
+    try:
+        model.load_state_dict({name.removeprefix('module.'): v for name, v in state.items()}, strict=False)
+    except RuntimeError as error:  # torch tells shapes here and nowhere else
+        misfits = [
+            f'{name} ({_by(there)} in the file, {_by(here)} in the model)'
+            for name, there, here in _SHAPES.findall(str(error))
+        ]
+        if not misfits:
+            raise
+    finally:
+        hook.remove()
+    # torch would cut off decimals without a word.
+    misfits += [
+        f'{name} ({value.dtype} in the file, {own[name].dtype} in the model)'
+        for name, value in state.items()
+        if name in own
+        and value.is_floating_point()
+        and not own[name].is_floating_point()
+        and (value % 1).any()
+    ]
+    return *keys, misfits
 
 
 def some_names(names: Iterable[str]) -> str:

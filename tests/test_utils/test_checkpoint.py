@@ -42,7 +42,7 @@ def schemes(monkeypatch, tmp_path):
 def evil(tmp_path):
     """A checkpoint that leaves a marker when opened with full pickle."""
     path, marker = tmp_path / 'evil.pth', tmp_path / 'marker'
-    torch.save(dict(state_dict={'weight': torch.ones(1)}, meta=MarkWhenOpened(marker)), path)
+    torch.save(dict(state_dict={'weight': torch.ones(1)}, meta=dict(note=MarkWhenOpened(marker))), path)
     torch.load(path, weights_only=False)
     assert marker.exists()  # it works
     marker.unlink()

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from mmlattn.engine.reproducibility.accumulation import average_gradients
 from mmlattn.registry import HOOKS
+from mmlattn.utils.digests import add_digests
 
 from .share_buffers import share_buffers
 
@@ -58,6 +59,10 @@ class SafeCheckpointHook(CheckpointHook):
         if type(self.file_backend) is LocalBackend and self.file_client_args is None:
             self.backend_args = dict(backend='mmlattn_whole')
             self.file_backend = get_file_backend(self.out_dir, backend_args=self.backend_args)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note down what is saved. Of what a hook changes later, one of priority ``'LOWEST'``, this is not true."""
+        add_digests(checkpoint)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         _agree(runner)

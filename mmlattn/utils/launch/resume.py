@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmlattn.utils.archives import archive_damage
+
 
 def newest_checkpoint(work_dir: str) -> str | None:
     """The checkpoint that ``last_checkpoint`` names or, where that is missing or damaged, the newest whole one.
@@ -47,8 +49,4 @@ def naming_what_is_kept(work_dir: str) -> Iterator[None]:
 
 def _is_whole(path: str | Path) -> bool:
     """Whether a file that ``torch.save`` wrote has all its bytes, by their checksums."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return file.testzip() is None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
-        return False
+    return zipfile.is_zipfile(path) and archive_damage(path) is None
