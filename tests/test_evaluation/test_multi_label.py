@@ -229,10 +229,9 @@ def test_tied_scores_go_as_the_sort_of_each_code_leaves_them(levels):
     differ = 0
     for seed in range(10):
         scores, targets = draw(images=400, levels=levels, ignore=0.2, seed=seed)
-        ap = {
-            name: multi_label_report(scores, targets, convention=name).per_class['AP']
-            for name in ('csra', 'mlgcn')
-        }
+        csra, mlgcn = (
+            multi_label_report(scores, targets, convention=name).per_class['AP'] for name in ('csra', 'mlgcn')
+        )
         for c, (row, label) in enumerate(zip(scores.T, targets.T, strict=True)):
             kept = [(float(s), int(t)) for s, t in zip(row, label, strict=True) if t != -1]
             order = np.argsort([-s for s, _ in kept])
