@@ -224,9 +224,12 @@ def test_two_processes_under_the_other_runner(config, tmp_path):
 
 
 class PlateauHook(Hook):
-    """Weights that depend on each validation."""
+    """Weights that depend on each validation; ``seen`` are the iterations that were done by then."""
+
+    seen = []
 
     def after_val_epoch(self, runner, metrics=None):
+        self.seen.append(runner.iter)
         for parameter in runner.model.parameters():
             parameter.data.mul_(1 + 0.001 * metrics['accuracy/top1'])
 
@@ -243,7 +246,9 @@ def test_a_validation_that_was_not_saved_is_done_again(config, tmp_path, unit):
         options['train_cfg'] = {**BY_ITERATION['train_cfg'], 'val_interval': 3}
         del options['train_cfg.val_interval']
     first, last = ('epoch_1.pth', 'epoch_3.pth') if unit == 'epoch' else ('iter_3.pth', 'iter_9.pth')
+    PlateauHook.seen.clear()
     assert resumed_difference(config, tmp_path, options, first, last) == []
+    assert PlateauHook.seen == [3, 6, 9] * 2
 
 
 def test_each_process_draws_its_own_numbers_in_every_step(monkeypatch):
