@@ -10,7 +10,17 @@ import mmpretrain.registry as mmpretrain_registry
 from mmengine import registry as roots
 from mmengine.registry import Registry
 
-__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'LOOPS', 'METRICS', 'MODELS', 'VISUALIZERS']
+__all__ = [
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'HOOKS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
+    'OPTIM_WRAPPERS',
+    'PARAM_SCHEDULERS',
+    'VISUALIZERS',
+]
 
 
 class PluginRegistry(Registry):
@@ -39,4 +49,6 @@ DATA_SAMPLERS = _plugin('DATA_SAMPLERS', 'mmlattn.engine.reproducibility')
 METRICS = _plugin('METRICS', 'mmlattn.evaluation')
 HOOKS = _plugin('HOOKS', 'mmlattn.engine')
 LOOPS = _plugin('LOOPS', 'mmlattn.engine')
+OPTIM_WRAPPERS = _plugin('OPTIM_WRAPPERS', 'mmlattn.engine')
+PARAM_SCHEDULERS = _plugin('PARAM_SCHEDULERS', 'mmlattn.engine')
 VISUALIZERS = _plugin('VISUALIZERS', 'mmlattn.visualization')

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope
 
@@ -96,6 +97,10 @@ EXAMPLES = {
     'ClassNamesHook': dict(),
     'ConfigChecksHook': dict(),
     'FiniteLossHook': dict(),
+    'UnreadablePicturesHook': dict(),
+    'MixedPrecisionOptimWrapper': dict(
+        optimizer=torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    ),
     'EvidenceVisualizer': dict(name='contract'),
     'EvidenceVisualizationHook': dict(),
 }

@@ -12,6 +12,7 @@ from mmlattn.utils.launch.config import (
     merge_common,
     merge_options,
     set_dataloader_defaults,
+    type_name,
 )
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmlattn.utils.launch.flags import add_common_arguments
@@ -61,44 +62,79 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def merge_args(cfg, args: argparse.Namespace) -> None:
-    """Write the command line into the config; ``--cfg-options`` has the last word."""
+def merge_args(cfg, args: argparse.Namespace) -> list[str]:
+    """Write the command line into the config; ``--cfg-options`` has the last word.
+
+    Returns:
+        list[str]: What the log is to say about it.
+    """
     merge_common(cfg, args)
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.amp:
         cfg.test_cfg.fp16 = True
-    if args.show or args.show_dir is not None:
+    drawing = args.show or args.show_dir is not None
+    if drawing:
         draw_predictions(cfg, args)
     if args.constraints:
         drop_hook(cfg, 'LabelConstraintsHook')
         hook = dict(type='mmlattn.LabelConstraintsHook', file=args.constraints)
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
-    if args.tta:
-        augment_test(cfg)
     set_dataloader_defaults(cfg, ['test_dataloader'], args)
     merge_options(cfg, args.cfg_options, ['test_dataloader'])
+    # What takes another place, or the place of another, comes after the options that name it.
+    notes = draw_with_ours(cfg) if drawing else []
     if args.tta:
         test_averaged_weights(cfg)
+        augment_test(cfg)
+    return notes
 
 
 def draw_predictions(cfg, args: argparse.Namespace) -> None:
-    """Turn the visualisation hook on.
+    """Turn the visualisation hook on, ours where there is none.
 
     Raises:
-        UserError: If the config has none.
+        UserError: If there is none in a config that is not for classification.
     """
-    if 'visualization' not in cfg.get('default_hooks', {}):
-        raise UserError(
-            "--show and --show-dir need default_hooks.visualization=dict(type='VisualizationHook') in the config"
-        )
-    hook = cfg.default_hooks.visualization
+    hooks = cfg.setdefault('default_hooks', {})
+    if hooks.get('visualization') is None:
+        if not for_classification(cfg):
+            raise UserError('--show and --show-dir need default_hooks.visualization in the config')
+        hooks.visualization = dict(type='mmlattn.EvidenceVisualizationHook')
+    hook = hooks.visualization
     hook.update(show=args.show, wait_time=args.wait_time, interval=args.interval)
-    if hook.type.endswith('DetVisualizationHook'):
+    if type_name(hook) == 'DetVisualizationHook':
         # mmdet's has other names, and takes folders relative to the working directory of the run.
         hook.update(draw=True, test_out_dir=args.show_dir and osp.abspath(args.show_dir))
     else:
         hook.update(enable=True, out_dir=args.show_dir)
+
+
+def draw_with_ours(cfg) -> list[str]:
+    """Let our hook and visualizer take the place of the stock ones; a user's own stay.
+
+    The stock ones draw thumbnails of the network's input, swap red and blue, and know no evidence.
+
+    Returns:
+        list[str]: Which have been replaced, for the log.
+    """
+    if not for_classification(cfg):
+        return []
+    cfg.visualizer = cfg.get('visualizer') or dict(type='Visualizer')
+    notes = []
+    for part, stock, ours in (
+        (cfg.default_hooks.visualization, ('VisualizationHook',), 'mmlattn.EvidenceVisualizationHook'),
+        (cfg.visualizer, ('Visualizer', 'UniversalVisualizer'), 'mmlattn.EvidenceVisualizer'),
+    ):
+        if type_name(part) in stock:
+            notes.append(f'{ours} draws in the place of {type_name(part)}')
+            part.type = ours
+    return notes
+
+
+def for_classification(cfg) -> bool:
+    """Whether plain names of a config are those of mmpretrain; configs in pure Python have no scope."""
+    return (cfg.get('default_scope') or 'mmpretrain') == 'mmpretrain'
 
 
 def augment_test(cfg) -> None:
@@ -107,10 +143,7 @@ def augment_test(cfg) -> None:
     Raises:
         UserError: If the config says nothing about it and is not a classification config.
     """
-    if (
-        not {'tta_model', 'tta_pipeline'} <= cfg.keys()
-        and cfg.get('default_scope', 'mmpretrain') != 'mmpretrain'
-    ):
+    if not {'tta_model', 'tta_pipeline'} <= cfg.keys() and not for_classification(cfg):
         raise UserError('--tta needs tta_model and tta_pipeline in a config that is not for classification')
     cfg.setdefault('tta_model', dict(type='mmlattn.DecidingTTA'))
     if 'tta_pipeline' not in cfg:
@@ -141,19 +174,27 @@ def main() -> None:
     """Evaluate."""
     args = parse_args()
     cfg = load_config(args.config)
-    merge_args(cfg, args)
+    notes = merge_args(cfg, args)
 
     import mmengine
     from mmengine.dist import is_main_process
     from mmengine.evaluator import DumpResults
 
+    from mmlattn.evaluation.evaluators import leave_out_evidence
+    from mmlattn.models import DecidingTTA
     from mmlattn.utils.checkpoint import use_safe_loading
     from mmlattn.utils.launch.runner import build_runner, process_group, run
+    from mmlattn.utils.weights import without_wrapper
 
     use_safe_loading(trust=args.trust_checkpoint)
     add_hook(cfg, 'mmlattn.CompleteWeightsHook')  # or random weights would get a score
     with process_group(cfg), explain_missing_data(cfg, ('test',)):
         runner = build_runner(cfg, 'test_loop')
+        if isinstance(without_wrapper(runner.model), DecidingTTA):
+            out = leave_out_evidence(runner.test_evaluator)
+            notes += [f'--tta averages scores, so {name} is left out' for name in out]
+        for note in notes:
+            runner.logger.info(note)
         if args.out and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         metrics = run(runner, 'test')

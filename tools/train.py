@@ -10,11 +10,13 @@ from mmlattn.utils.launch.config import (
     merge_common,
     merge_options,
     set_dataloader_defaults,
+    type_name,
 )
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmlattn.utils.launch.flags import add_common_arguments
 from mmlattn.utils.launch.resume import naming_what_is_kept, newest_checkpoint
 
+MIXED = ('AmpOptimWrapper', 'MixedPrecisionOptimWrapper')
 LOADERS = ['train_dataloader', 'val_dataloader', 'test_dataloader']
 
 
@@ -30,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         help='continue from the given checkpoint, or from the latest one in the working directory',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='train with automatic mixed precision (needs a GPU)'
+        '--amp', action='store_true', help='train with automatic mixed precision; on a CPU in bfloat16'
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
     parser.add_argument(
@@ -53,8 +55,7 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     merge_common(cfg, args)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        use_mixed_precision(cfg)
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = newest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
@@ -65,23 +66,36 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
     scaling = cfg.get('auto_scale_lr') or {}
     if scaling.get('enable') and 'base_batch_size' not in scaling:
         raise UserError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
+    run_mixed_precision_on_cpu(cfg)
     make_reproducible(cfg)
     keep_checkpoints_safe(cfg)
 
 
-def check_amp(cfg) -> None:
-    """Refuse mixed precision where mmengine cannot do it.
+def use_mixed_precision(cfg) -> None:
+    """Compute losses in mixed precision.
 
     Raises:
-        UserError: If the config asks for it and there is no accelerator.
+        UserError: If the config has a wrapper of the optimizer whose steps would be lost.
     """
+    wrapper = cfg.get('optim_wrapper') or {}  # the Runner says what is missing
+    kind = type_name(wrapper)
+    if kind not in ('', 'OptimWrapper', *MIXED):
+        raise UserError(
+            f'--amp would take the place of optim_wrapper.type={kind!r}: leave --amp out, or set '
+            "optim_wrapper.type='OptimWrapper' in the config"
+        )
+    if wrapper and kind not in MIXED:
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def run_mixed_precision_on_cpu(cfg) -> None:
+    """Where there is no GPU, let ours take the place of mmengine's, which refuses a CPU."""
     from mmengine.device import get_device
 
-    if (cfg.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
-        raise UserError(
-            'mixed precision (--amp, AmpOptimWrapper) needs a GPU and none is visible here: leave --amp out, or set '
-            '--cfg-options optim_wrapper.type=OptimWrapper if the config asks for it'
-        )
+    wrapper = cfg.get('optim_wrapper') or {}
+    if type_name(wrapper) == 'AmpOptimWrapper' and get_device() == 'cpu':
+        wrapper.type = 'mmlattn.MixedPrecisionOptimWrapper'
 
 
 def main() -> None:
@@ -89,7 +103,6 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.config)
     merge_args(cfg, args)
-    check_amp(cfg)
 
     from mmlattn.utils.checkpoint import use_safe_loading
     from mmlattn.utils.launch.runner import build_runner, process_group, run

@@ -186,16 +186,14 @@ def evaluate(cfg: Any, name: str, samples: list[dict]) -> dict[str, float]:
     from mmengine.evaluator import Evaluator
     from mmengine.registry import DefaultScope
 
-    from mmlattn.evaluation.metrics.localization import LocalizationMetric
+    from mmlattn.evaluation.evaluators import check_metric_names, leave_out_evidence
     from mmlattn.structures.evidence import EVIDENCE_KINDS
 
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')), explain_config():
         evaluator = Evaluator(cfg.test_evaluator)
-    seen = any(field in samples[0] for field in EVIDENCE_KINDS)
-    out = [m for m in evaluator.metrics if isinstance(m, LocalizationMetric) and not seen]
-    evaluator.metrics = [m for m in evaluator.metrics if m not in out]
-    if out:
-        print(f'{name}: without evidence, so without {", ".join(type(m).__name__ for m in out)}')
+    check_metric_names(evaluator.metrics, 'test_evaluator')
+    if not any(field in samples[0] for field in EVIDENCE_KINDS) and (out := leave_out_evidence(evaluator)):
+        print(f'{name}: without evidence, so without {", ".join(out)}')
     return evaluator.offline_evaluate(samples, chunk_size=256)
 
 

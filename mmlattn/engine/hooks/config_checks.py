@@ -12,6 +12,7 @@ from mmpretrain.evaluation import Accuracy, ConfusionMatrix, SingleLabelMetric
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import nn
 
+from mmlattn.evaluation.evaluators import check_metric_names
 from mmlattn.models.views.decision import deciding_head, head_of
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
@@ -31,6 +32,7 @@ class ConfigChecksHook(Hook):
     * A head, or a metric, for one label a picture and data with label sets. The reverse works, and is logged.
     * Weights of a loss, and the top k of a metric, for another number of classes than the head has.
     * ``data_preprocessor.std`` with a nought, ``paramwise_cfg`` with settings that nobody reads.
+    * Two metrics that give values of the same name.
     * ``save_best`` of a metric that no evaluator gives; its prefix before, its name after the first validation.
 
     Args:
@@ -57,6 +59,7 @@ class ConfigChecksHook(Hook):
             metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
             if head is not None and _has_label_sets(dataset) is not None:
                 _check_label_kind(runner, deciding_head(head), dataset, mode)
+            check_metric_names(metrics, f'{mode}_evaluator')
             for metric in metrics:
                 _check_metric(metric, dataset, getattr(head, 'num_classes', None), mode)
             if mode == 'val':

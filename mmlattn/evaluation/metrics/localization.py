@@ -41,6 +41,7 @@ class LocalizationMetric(BaseMetric):
     """
 
     reference: str
+    reads_evidence = True
     threshold = 0.2
 
     def __init__(self, evidence: str = 'auto', **kwargs) -> None:

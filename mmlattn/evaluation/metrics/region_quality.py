@@ -36,6 +36,7 @@ class RegionQuality(BaseMetric):
     """
 
     default_prefix = 'regions'
+    reads_evidence = True
 
     def __init__(self, center_crop: bool = False, **kwargs) -> None:
         super().__init__(**kwargs)

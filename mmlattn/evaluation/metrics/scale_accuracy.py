@@ -28,6 +28,7 @@ class ScaleAccuracy(BaseMetric):
     """
 
     default_prefix = 'scales'
+    reads_evidence = True
 
     def __init__(self, topk: Sequence[int] = (1,), **kwargs) -> None:
         super().__init__(**kwargs)
