@@ -26,7 +26,7 @@ MAY_IMPORT = {
     'datasets': {'datasets'} | GROUND,
     'evaluation': {'evaluation'} | GROUND,
     'visualization': {'visualization', 'evaluation'} | GROUND,
-    'engine': {'engine', 'evaluation', 'models.layers', 'version'} | ROOMS | GROUND,
+    'engine': {'engine', 'datasets', 'evaluation', 'models.layers', 'version'} | ROOMS | GROUND,
 }
 ROOF = {'apis', 'register'}
 # The files of mathematics, by room. They are pure: no registry, no framework, no config, no data sample.

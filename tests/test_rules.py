@@ -26,6 +26,7 @@ OTHER_ERRORS = {
     'mmlattn/__init__.py': {'AttributeError'},
     'mmlattn/engine/reproducibility/seeded_dataset.py': {'AttributeError'},
     'mmlattn/engine/reproducibility/epoch_loop.py': {'AttributeError'},
+    'mmlattn/datasets/unreadable_pictures.py': {'AttributeError'},
     # The exit status after SIGTERM, and Ctrl-C with a word on what is kept.
     'mmlattn/engine/hooks/stop_signal.py': {'SystemExit'},
     'mmlattn/utils/launch/resume.py': {'KeyboardInterrupt'},

@@ -14,6 +14,7 @@ from .hooks.region_diagnostics import RegionDiagnosticsHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
 from .hooks.share_buffers import ShareBuffersHook
 from .hooks.stop_signal import StopSignalHook
+from .hooks.unreadable_pictures import UnreadablePicturesHook
 from .optim.mixed_precision import MixedPrecisionOptimWrapper
 from .optim.warm_up import WarmUpLR
 from .reproducibility import (
@@ -45,5 +46,6 @@ __all__ = [
     'StopSignalHook',
     'StreamSampler',
     'StreamTrainLoop',
+    'UnreadablePicturesHook',
     'WarmUpLR',
 ]  # fmt: skip

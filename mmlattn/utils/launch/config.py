@@ -134,11 +134,25 @@ def merge_options(cfg: Config, options: dict, fields: list[str]) -> None:
     apply_options(cfg, options)
     add_hook(cfg, 'mmlattn.ClassNamesHook')
     add_hook(cfg, 'mmlattn.ConfigChecksHook')
+    watch_pictures(cfg, fields)
     for loader in filter(None, map(cfg.get, fields)):
         if not loader.get('num_workers'):
             loader.persistent_workers = False  # there is nothing to keep; torch makes it an error
         if get_device() == 'cpu':
             loader.pin_memory = False  # pinned for no device; torch warns
+
+
+def watch_pictures(cfg: Config, fields: list[str]) -> None:
+    """Name pictures that cannot be read, or leave them out: ``default_hooks.pictures.on_error=skip``."""
+    hook = cfg.setdefault('default_hooks', ConfigDict()).setdefault('pictures', ConfigDict())
+    if hook is None:
+        return
+    hook.setdefault('type', 'mmlattn.UnreadablePicturesHook')
+    if hook.get('on_error') == 'skip' and cfg.get('launcher', 'none') != 'none':
+        for loader in [cfg.get(field) for field in fields if field != 'train_dataloader']:
+            # Pictures shown twice, so that all processes have as many, could not be told from others in the metrics.
+            if loader is not None and type_name(loader.sampler) == 'DefaultSampler':
+                loader.sampler.round_up = False
 
 
 def make_reproducible(cfg: Config) -> None:
