@@ -274,6 +274,12 @@ def test_each_square_learns_from_the_scale_it_leads_to(images, samples, resample
         assert both[scale - 1].abs().sum() > 0
 
 
+def test_the_fusion_learns_from_descriptors_that_learn_nothing_from_it(images, samples):
+    model = racnn().train()
+    losses = model.loss(images, samples)
+    assert learnt(model, {name: value for name, value in losses.items() if 'fused' in name}) == {'fusion'}
+
+
 @pytest.mark.parametrize('grad', ['boxcar', 'sampler'])
 def test_networks_learn_nothing_from_where_the_squares_lead(images, samples, grad):
     """The first scale is a constant in the rank loss, and the localizer reads its feature map as one."""
