@@ -68,6 +68,9 @@ def explain_stumble(model: torch.nn.Module, steps: StepCounter, error: Exception
 
 
 def _when(steps: StepCounter, error: Exception) -> str | None:
+    for frame in frames(error):
+        if frame.f_code.co_name == 'load_or_resume':
+            return f'with the checkpoint {frame.f_locals["self"]._load_from}'
     if steps.mode is None:
         return 'before the first step'
     if steps.mode not in steps.stepped:
