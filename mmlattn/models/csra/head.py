@@ -8,6 +8,7 @@ import torch
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from mmlattn.models.layers.feature_layout import last_output, to_feature_map
 from mmlattn.registry import MODELS
@@ -17,6 +18,7 @@ from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
 
 from . import pooling
+from .official_files import read_official_files
 from .state_dicts import to_packed
 
 
@@ -27,7 +29,8 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
     It takes the last feature map of any backbone, so the model must not pool it: ``neck=None``, and where needed
     ViT/DINOv2 ``out_type='featmap'`` or ``'raw'``, ConvNeXt ``gap_before_final_norm=False``, timm
     ``features_only=True``. The arguments of mmpretrain's ``CSRAClsHead`` mean the same here, and its state dicts
-    load, as do those that ``state_dicts.py`` lists. ``feats`` are the outputs of the backbone, of which the last is
+    load, as do those that ``state_dicts.py`` lists; a classifier with this head loads the whole files of the authors,
+    see ``official_files.py``. ``feats`` are the outputs of the backbone, of which the last is
     read: (B, D, h, w), (B, h, w, D) or (B, N, D).
 
     Args:
@@ -207,3 +210,12 @@ def _resolve_temperatures(num_heads: int | None, temperatures: Sequence[float] |
     if num_heads not in (None, len(temperatures)):
         raise UserError(f'num_heads={num_heads} but {len(temperatures)} temperatures were given')
     return temperatures
+
+
+def _let_read_official_files(classifier: nn.Module, name: str, head: nn.Module) -> None:
+    """A head sees no weights but its own, so the classifier that takes it in gets the reader of whole files."""
+    if name == 'head' and isinstance(head, CSRAHead):
+        classifier.register_load_state_dict_pre_hook(read_official_files)
+
+
+register_module_module_registration_hook(_let_read_official_files)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import decode_settings, encode_settings
+from mmlattn.utils.weight_files import without_wrapper_prefix
 from mmlattn.utils.weights import some_names
 
 from .layer_names import layer_names
@@ -94,7 +95,7 @@ def to_mmlattn(source: dict[str, Tensor], layout: str = 'auto') -> tuple[dict[st
     Raises:
         UserError: If the layout is another one, a name is unknown or missing, or a shape does not fit.
     """
-    source = _without_prefix(source)
+    source = without_wrapper_prefix(source)
     found = _detect_layout(source)
     if found == 'mmlattn' or layout not in ('auto', found):
         raise UserError(f'the names in the file are those of the layout {found}, expected {layout}')
@@ -115,7 +116,7 @@ def from_mmlattn(state: dict[str, Tensor], layout: str) -> dict[str, Tensor]:
     Raises:
         UserError: If the layout has no names for such a network, or it was trained with other settings.
     """
-    state = dict(_without_prefix(state))
+    state = dict(without_wrapper_prefix(state))
     if _detect_layout(state) != 'mmlattn':
         raise UserError(f'expected our names (backbone.*, head.fc.*), the file has {some_names(state)}')
     _check_settings(state.pop(_SETTINGS_NAME, None), layout)
@@ -145,12 +146,6 @@ def model_config(plan: Plan) -> dict:
         neck=dict(type='GlobalAveragePooling'),
         head=dict(type='LinearClsHead', num_classes=plan.classes, in_channels=plan.channels[-1]),
     )
-
-
-def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without the ``module.`` that DataParallel puts before each."""
-    wrapped = all(name.startswith('module.') for name in state)
-    return {name.removeprefix('module.'): t for name, t in state.items()} if wrapped else state
 
 
 def _plan(state: dict[str, Tensor], names_of: str, layout: str) -> Plan:
