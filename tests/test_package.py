@@ -37,8 +37,8 @@ MATHEMATICS = {
     'st_lstm': ['constraints', 'regions'],
     'racnn': ['boxcar', 'crop', 'ranking', 'squares'],
     'cnn_rnn': [
-        'alignment', 'attention_decoder', 'beam_search', 'constraints', 'decoding', 'joint_decoder', 'paths',
-        'scores',
+        'alignment', 'attention_decoder', 'beam_search', 'constraints', 'decoding', 'joint_decoder',
+        'likeliest_sets', 'paths', 'scores',
     ],
     'views': ['feature_crops'],
 }  # fmt: skip

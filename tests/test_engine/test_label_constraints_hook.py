@@ -100,11 +100,17 @@ def test_the_tool_hands_constraints_to_the_decoder(run):
 
 
 def test_flipped_copies_know_it_too(run):
-    """Test-time augmentation nests the samples and averages their scores."""
+    """Test-time augmentation nests the samples, averages their scores, and decides on them by the rules."""
     options = ('--tta', '--out', 'tta.pkl', '--constraints', 'known.json')
+    options += ('--cfg-options', 'model.head.test_cfg.max_len=4')
     done = run_tool('test.py', 'free.py', 'model.pth', *options, cwd=run)
     assert done.returncode == 0, done.stderr
-    scores = [sample['pred_score'] for sample in load_predictions(run / 'tta.pkl')]
+    predictions = load_predictions(run / 'tta.pkl')
+    sets = [set(sample['pred_label'].tolist()) for sample in predictions]
+    assert 1 in sets[0] and len(sets[0]) == 3 and sets[2] == {3, 4}
+    for labels in sets:
+        assert 2 <= len(labels) <= 4 and not {1, 2} <= labels and (4 not in labels or 3 in labels)
+    scores = [sample['pred_score'] for sample in predictions]
     assert scores[0][1] > 0.99 and scores[0][2] < 0.01
     assert (scores[2][3:] > 0.99).all() and (scores[2][:3] < 0.01).all()
 

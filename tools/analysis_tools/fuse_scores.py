@@ -174,10 +174,13 @@ def fuse(cfg: Any, files: list[dict[str, dict]], how: str, weights: list[float] 
     else:
         parts = torch.tensor(weights or [1.0] * len(files), dtype=torch.float64)
         fused = torch.einsum('f,fnc->nc', parts / parts.sum(), scores.double()).float()
-    return [
+    samples = [
         {name: value for name, value in files[0][path].items() if name not in EVIDENCE_FIELDS}
-        | dict(pred_score=score.clone(), pred_label=label)
-        for path, score, label in zip(paths, fused, decide_labels(head, fused), strict=True)
+        for path in paths
+    ]
+    return [
+        sample | dict(pred_score=score.clone(), pred_label=label)
+        for sample, score, label in zip(samples, fused, decide_labels(head, fused, samples), strict=True)
     ]
 
 

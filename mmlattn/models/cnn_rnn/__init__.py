@@ -8,6 +8,7 @@ https://arxiv.org/abs/1604.04573
 ``alignment.py``          losses without an order: MLA, PLA, multi-order
 ``beam_search.py``        the most probable paths (section 3.4); the file to change for another END rule
 ``constraints.py``        what may still follow when labels are known to be present, absent, exclusive or required
+``likeliest_sets.py``     the set of labels that fits fused scores and what is known
 ``scores.py``             from paths to one score of each label
 ``decoding.py``           ``test_cfg``: search and scores together
 ``head.py``               ``CNNRNNHead``, which brings features and data samples to all these

@@ -26,6 +26,12 @@ class LabelConstraints(NamedTuple):
     count: Tensor | None = None
     """(B,) long, exactly so many labels, -1 where that is not known; None: of no picture."""
 
+    def of_picture(self, row: int) -> 'LabelConstraints':
+        """Those of one picture, B = 1."""
+        one = slice(row, row + 1)
+        count = None if self.count is None else self.count[one]
+        return self._replace(present=self.present[one], absent=self.absent[one], count=count)
+
 
 def implied(constraints: LabelConstraints) -> LabelConstraints:
     """Add what follows from the constraints.

@@ -1,6 +1,7 @@
 """The CNN-RNN head: builds the decoder, trains it on label paths, and writes what it decodes to data samples."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -28,6 +29,7 @@ from .attention_decoder import AttentionDecoder
 from .constraints import LabelConstraints, implied
 from .decoding import Decoded, Decoding
 from .joint_decoder import JointDecoder
+from .likeliest_sets import likeliest_set
 from .paths import ALIVE, frequency_rank, label_attention, listed_keys, path_attention, path_loss
 
 DECODERS = dict(joint=JointDecoder, attention=AttentionDecoder)
@@ -197,11 +199,33 @@ class CNNRNNHead(StoredSettings, BaseModule):
             return self.decoding.run_freely(self.decoder, context, self.num_classes, self.num_steps)
         return self.decoding.search(self.decoder, context, self.num_classes, constraints)
 
-    def select(self, scores: Tensor) -> list[Tensor]:
-        """Labels from scores (B, C) alone, such as those of several views: those that reach ``thr``, best first."""
+    def select(self, scores: Tensor, data_samples: Sequence | None = None) -> list[Tensor]:
+        """Labels from scores (B, C) alone, such as those fused over several views, best first.
+
+        Those that reach ``thr``; of a decoder that searches paths the likeliest set of them that keeps to
+        ``min_len``, ``max_len`` and what is known of the pictures, see :meth:`predict`.
+        """
         masks = selection_mask(scores, self.decoding.thr, self.decoding.topk)
+        if not self.fuses_steps and self.decoding.set_from == 'path':
+            masks = self._likeliest(scores, masks, data_samples or [{} for _ in scores])
         ranked = scores.argsort(dim=1, descending=True, stable=True)
         return [order[mask[order]] for order, mask in zip(ranked, masks, strict=True)]
+
+    def _likeliest(self, scores: Tensor, free: Tensor, data_samples: Sequence) -> Tensor:
+        """Which labels, (B, C) bool; those of ``free`` where nothing else is asked for."""
+        constraints = self._constraints(data_samples, scores.device)
+        least, most = self.decoding.min_len, self.decoding.max_len or self.num_classes
+        if constraints is None and ((free.sum(dim=1) >= least) & (free.sum(dim=1) <= most)).all():
+            return free
+        most = min(most, self.decoding.topk or most)
+        masks = []
+        for row, (score, sample) in enumerate(zip(scores, data_samples, strict=True)):
+            known = None if constraints is None else constraints.of_picture(row)
+            mask = likeliest_set(score, self.decoding.thr, least, most, known)
+            if mask is None:
+                raise UserError(_no_set(sample))
+            masks.append(mask)
+        return torch.stack(masks)
 
     def predict(
         self,
@@ -269,10 +293,15 @@ def _check_found(log_probs: Tensor, data_samples: Sequence[DataSample]) -> None:
     for log_prob, sample in zip(log_probs.tolist(), data_samples, strict=True):
         if not log_prob >= ALIVE:
             raise UserError(
-                f'no set of labels fits what is known of {sample.get("img_path", "a picture")}: its present and '
-                'absent labels, exclusive groups, required parents, number of labels and max_len contradict each '
-                'other; with a number of labels and exclusive groups, a wider test_cfg.beam may find one'
+                f'{_no_set(sample)}; with a number of labels and exclusive groups, a wider test_cfg.beam may find one'
             )
+
+
+def _no_set(sample: Any) -> str:
+    return (
+        f'no set of labels fits what is known of {sample.get("img_path", "a picture")}: its present and absent '
+        'labels, exclusive groups, required parents, number of labels and max_len contradict each other'
+    )
 
 
 def _build_decoder(cfg: str | Mapping, num_classes: int, in_channels: int) -> nn.Module:

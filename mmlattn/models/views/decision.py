@@ -1,5 +1,7 @@
 """From fused scores to labels, by the rule of the head that gave the scores."""
 
+from collections.abc import Sequence
+
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 
@@ -20,16 +22,19 @@ def deciding_head(head: nn.Module) -> nn.Module:
     return head
 
 
-def decide_labels(head: nn.Module, scores: Tensor) -> list[Tensor]:
+def decide_labels(head: nn.Module, scores: Tensor, data_samples: Sequence | None = None) -> list[Tensor]:
     """The classes that the head would predict from fused scores (B, C): class indices of each image.
 
-    A head with a method ``select(scores)`` decides by it, a ``MultiLabelClsHead`` of mmpretrain by ``thr`` or else by
+    A head with a method ``select(scores)`` decides by it, one that takes constraints, and so has ``rules``, also by
+    what the B ``data_samples`` tell of the labels; a ``MultiLabelClsHead`` of mmpretrain by ``thr`` or else by
     ``topk``, a ``ClsHead`` for the best class, a wrapper as the head inside.
 
     Raises:
         UserError: If the head is none of these.
     """
     head = deciding_head(head)
+    if hasattr(head, 'rules'):
+        return head.select(scores, data_samples)
     if hasattr(head, 'select'):
         return head.select(scores)
     if isinstance(head, MultiLabelClsHead):

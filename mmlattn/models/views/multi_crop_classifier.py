@@ -71,6 +71,11 @@ class MultiCropClassifier(ImageClassifier):
             raise UserError(
                 f"{type(self.head).__name__} has no logits that could be fused: set fuse_on='prob'"
             )
+        if crops is not None and getattr(deciding_head(self.head), 'rules', None) is not None:
+            raise UserError(
+                'test_cfg.constraints of the head say what is in a picture, not in crops of it: set crops=None or '
+                'leave them out'
+            )
         self.crops, self.margin, self.fuse, self.fuse_on = crops, margin, fuse, fuse_on
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
@@ -115,7 +120,9 @@ class MultiCropClassifier(ImageClassifier):
         samples = [DataSample() for _ in scores] if data_samples is None else data_samples
         if self.fuse_on == 'logit':
             return deciding_head(self.head)._get_predictions(scores, samples)
-        for sample, score, labels in zip(samples, scores, decide_labels(self.head, scores), strict=True):
+        for sample, score, labels in zip(
+            samples, scores, decide_labels(self.head, scores, samples), strict=True
+        ):
             sample.set_pred_score(score).set_pred_label(labels)
         return samples
 
