@@ -115,6 +115,12 @@ def test_a_box_that_sticks_out_is_cut_off_and_logged(tmp_path, warnings):
     assert len(warnings()) == 1
 
 
+def test_as_many_that_stick_out_as_do_not_are_cut_off_too(tmp_path, warnings):
+    data = coco(tmp_path, [XYWH[0], (95, 10, 30, 20)])
+    assert relative(data)[1].tolist() == pytest.approx([0.95, 10 / 60, 1, 0.5])
+    assert '1 of 2 boxes reach beyond' in warnings()[0]
+
+
 def test_a_box_outside_its_picture(tmp_path):
     with pytest.raises(UserError, match=r'annotations\[3\]: the box .* lies outside: mend or remove it'):
         coco(tmp_path, [*XYWH, (150, 10, 12, 20)])

@@ -9,6 +9,7 @@ from mmpretrain.datasets.categories import VOC2007_CATEGORIES
 from PIL import Image
 
 from mmlattn.datasets import VOCBox
+from mmlattn.datasets.lookalikes import same_name, similar_name
 from mmlattn.utils.errors import UserError
 
 
@@ -49,6 +50,14 @@ def labels(data):
         [data.CLASSES[label] for label in item['gt_label']]
         for item in map(data.get_data_info, range(len(data)))
     ]
+
+
+@pytest.mark.parametrize('written', ['stop-sign', 'Stop_Sign', ' STOPSIGN', 'ﬆop  sign', 'stop%20sign'])
+def test_names_that_look_alike_are_one(written):
+    assert same_name(written, ['stop', 'stop sign', 'stop signs']) == 'stop sign'
+    assert same_name(f'{written}s', ['stop', 'stop sign']) is None
+    for name in (written, 'stop sing'):
+        assert similar_name(name, ['stop', 'stop sign']) == 'stop sign'
 
 
 def test_classes_come_from_the_xml_of_all_splits(tmp_path, log):
