@@ -180,8 +180,9 @@ def test_scores_are_those_of_the_scales_and_of_their_fusion(images):
 def test_without_fusion_heads_probabilities_are_averaged(images):
     model = racnn(fusion=None).eval()
     with torch.no_grad():
-        for sample in model.predict(images, with_evidence=True):
+        for sample, raw in zip(model.predict(images, with_evidence=True), model(images), strict=True):
             assert torch.allclose(sample.pred_score, sample.region_scores.mean(dim=0), atol=1e-6)
+            assert torch.allclose(sample.pred_score, raw.exp(), atol=1e-6)  # they are logarithms of it
             assert torch.allclose(sample.fused_scores[0], sample.region_scores[:2].mean(dim=0), atol=1e-6)
 
 
