@@ -216,6 +216,9 @@ def test_truth_values_are_0_or_1(tmp_path):
     assert changed != raw and pickle.loads(changed)[0]['array'].view(np.uint8).tolist() == [2, 0, 127]
     (tmp_path / 'a.pkl').write_bytes(changed)
     assert load_predictions(str(tmp_path / 'a.pkl'))[0]['array'].view(np.uint8).tolist() == [1, 0, 1]
+    tensor = torch.tensor([2, 0, 127], dtype=torch.uint8).view(torch.bool)
+    (read,) = load_predictions(write(tmp_path / 'b.pkl', [dict(tensor=tensor)]))
+    assert read['tensor'].view(torch.uint8).tolist() == [1, 0, 1]
 
 
 def test_opened_if_trusted(tmp_path):
