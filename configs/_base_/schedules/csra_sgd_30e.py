@@ -4,8 +4,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'head.': dict(lr_mult=10)}),
 )
 param_scheduler = [
-    # The authors start at 0, which mmengine can't express.
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
+    # Iteration t of the first two epochs has t / n of the learning rate, the first one none.
+    dict(type='mmlattn.WarmUpLR', by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
     dict(type='StepLR', by_epoch=True, step_size=5, gamma=0.1),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=1)
