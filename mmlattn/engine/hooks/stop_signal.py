@@ -78,7 +78,7 @@ class StopSignalHook(Hook):
 
 def _shield_workers(loader: DataLoader) -> None:
     """Let workers outlive a signal that reaches every process; the program itself ends them as ever."""
-    if loader.num_workers:
+    if getattr(loader, 'num_workers', 0):
         loader.worker_init_fn = partial(_shield, loader.worker_init_fn)
 
 

@@ -49,7 +49,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         """Launch training."""
         self.runner.call_hook('before_train')
-        batches = self.dataloader.batch_sampler
+        batches = getattr(self.dataloader, 'batch_sampler', None)
         if batches is not None and not isinstance(batches, SkippingBatches):
             # Set once, for iterators keep it; torch's own setter refuses.
             vars(self.dataloader)['batch_sampler'] = SkippingBatches(batches)
@@ -80,7 +80,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def _remaining_batches(self, done: int) -> Iterator:
         if done == len(self.dataloader):
             return iter(())
-        batches = self.dataloader.batch_sampler
+        batches = getattr(self.dataloader, 'batch_sampler', None)
         if isinstance(batches, SkippingBatches):
             batches.skipped, done = done, 0
         return islice(self.dataloader, done, None)

@@ -35,7 +35,9 @@ class ReproducibilityHook(Hook):
         seeds = [runner.seed]
         broadcast_object_list(seeds)
         self._seed = seeds[0]
-        sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+        # Tools that only draw the schedule give a list in place of a loader.
+        batches = getattr(loader, 'batch_sampler', None)
+        sampler = getattr(batches, 'sampler', getattr(loader, 'sampler', None))
         if hasattr(sampler, 'seed') and _configured_seed(runner.cfg) is None:
             sampler.seed = self._seed
         self._dataset = _seeded_dataset(loader)

@@ -1,7 +1,7 @@
 """Training counted in iterations: an endless stream of samples, numbered, that goes on where a checkpoint stopped."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice, repeat
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import IterBasedTrainLoop
@@ -88,11 +88,13 @@ class StreamTrainLoop(IterBasedTrainLoop):
         # Releases workers that the parent may have started.
         self.dataloader_iterator = None
         loader = self.dataloader
-        if loader.batch_size is not None and hasattr(loader.sampler, 'skip'):
-            loader.sampler.skip(self._iter * loader.batch_size)
+        # Tools that only draw the schedule give a list in place of a loader.
+        sampler = getattr(loader, 'sampler', None)
+        if hasattr(sampler, 'skip') and loader.batch_size is not None:
+            sampler.skip(self._iter * loader.batch_size)
             return iter(loader)
         # Any other sampler, or batch sampler, says where it stands only by drawing.
-        batches = iter(loader)
+        batches = chain.from_iterable(repeat(loader))
         for _ in range(self._iter):
             next(batches)
         return batches
