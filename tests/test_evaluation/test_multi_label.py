@@ -44,6 +44,15 @@ def test_average_precision_is_scikit_learns_also_with_ties(levels, ignore):
     np.testing.assert_allclose(average_precision(scores, targets), expected, rtol=1e-12)
 
 
+def test_average_precision_is_not_interpolated_as_vocs():
+    """Positives at ranks 1, 3 and 4: precisions 1, 2/3 and 3/4; VOC takes the best at that recall or a higher one."""
+    scores, targets = np.array([[0.9], [0.8], [0.7], [0.6]]), np.array([[1], [0], [1], [1]])
+    precision = np.array([1, 2 / 3, 3 / 4])
+    voc_2010 = np.maximum.accumulate(precision[::-1]).mean()
+    assert average_precision(scores, targets)[0] == pytest.approx(precision.mean())
+    assert voc_2010 == pytest.approx(5 / 6) and voc_2010 > precision.mean()
+
+
 def test_order_of_tied_images_means_nothing():
     scores, targets = draw(levels=3)
     order = np.random.default_rng(1).permutation(len(scores))
@@ -105,6 +114,23 @@ def test_mmpretrain_convention_is_mmpretrain(topk, ignore):
             np.testing.assert_allclose([100 * ours[n + suffix] for n in names], theirs[:3], rtol=1e-5)
 
 
+def test_what_mmpretrain_cannot_count_is_an_ap_of_nought_in_its_convention():
+    scores, targets = draw(images=5, classes=2)
+    targets[:, 0] = -1  # every image is ignored
+    with pytest.raises(IndexError):
+        AveragePrecision.calculate(torch.from_numpy(scores), torch.from_numpy(targets))
+    result = multi_label_report(scores, targets, convention='mmpretrain')
+    assert result.summary['mAP'] == result.per_class['AP'][1] / 2 > 0
+
+
+def test_half_precision_meets_the_threshold_in_single_precision():
+    """0.1 is 0.09998 in half precision, in which mmpretrain compares; both are told apart here."""
+    scores, targets = torch.tensor([[0.1], [0.6]], dtype=torch.float16), torch.tensor([[0], [1]])
+    theirs = MultiLabelMetric.calculate(scores, targets.clone(), thr=0.1)[0]
+    ours = multi_label_report(scores, targets, threshold=0.1, convention='mmpretrain').summary['CP']
+    assert (theirs.item(), 100 * ours) == (50, 100)
+
+
 @pytest.mark.parametrize('convention', PRINTED)
 def test_csra_code_to_the_printed_digits(convention):
     targets, expected = PRINTED[convention]
@@ -130,6 +156,45 @@ def test_mlgcn_top3_keeps_the_threshold_and_counts_ignored_as_negative():
     for name, value in expected.items():
         assert report[f'{name}_top3_thr'] == pytest.approx(value)
         assert report[f'{name}_top3'] != pytest.approx(value)
+
+
+@pytest.mark.parametrize('images', [1, 2, 17, 200])
+@pytest.mark.parametrize('levels', [None, 2])
+def test_mlgcn_on_logits_in_every_corner(images, levels):
+    """As ``util.py`` of ML-GCN (311f521) counts: logits, at least 0, ignored ones negative, ties as torch."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        logits = rng.standard_normal((images, 5)).astype(np.float32)
+        logits = np.round(logits * levels) / levels if levels else logits
+        targets = rng.choice([-1, 0, 1], logits.shape, p=[0.2, 0.4, 0.4])
+        best = torch.from_numpy(logits).topk(3, dim=1).indices.numpy()
+        among = np.zeros(logits.shape, bool)
+        np.put_along_axis(among, best, True, axis=1)
+        report = multi_label_report(logits, targets, threshold=0, convention='mlgcn').summary
+        for suffix, chosen in {'': logits >= 0, '_top3_thr': (logits >= 0) & among}.items():
+            hits, present = (chosen & (targets == 1)).sum(axis=0), (targets == 1).sum(axis=0)
+            decided = np.maximum(chosen.sum(axis=0), 1)
+            if not hits.any():
+                assert report['OF1' + suffix] in (0, pytest.approx(np.nan, nan_ok=True)), '0 / 0 there'
+                continue
+            assert report['OP' + suffix] == pytest.approx(hits.sum() / decided.sum())
+            assert report['OR' + suffix] == pytest.approx(hits.sum() / present.sum())
+            precision, there = hits / decided, present > 0
+            assert report['CR' + suffix] == pytest.approx((hits[there] / present[there]).mean())
+            assert report['CP' + suffix] == pytest.approx(precision[there].mean())
+            # Theirs, where a class is absent: one of precision 0. CR and CF1 are then NaN.
+            assert precision.mean() == pytest.approx(report['CP' + suffix] * there.mean())
+
+
+def test_sigmoid_makes_logits_equal():
+    """Why docs/metrics.md asks for logits where ML-GCN's numbers are wanted to the last digit."""
+    logits = torch.tensor([[20.0], [30.0], [-1e-8]])
+    probs = logits.sigmoid()
+    assert probs[0] == probs[1] == 1 and probs[2] == 0.5
+    targets = torch.tensor([[0], [1], [0]])
+    by_logits, by_probs = (multi_label_report(s, targets, t).summary for s, t in ((logits, 0), (probs, 0.5)))
+    assert (by_logits['mAP'], by_probs['mAP']) == (1, 0.5)
+    assert (by_logits['OP'], by_probs['OP']) == (1 / 2, 1 / 3)
 
 
 def test_no_positive_at_all_is_nan_and_not_zero():

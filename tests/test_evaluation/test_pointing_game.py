@@ -64,14 +64,33 @@ def test_regions_point_with_their_centre():
     assert result['present'] == pytest.approx(100 / 3) and result['true_positives'] == 0
     assert result['present_chance'] == pytest.approx(100 * (0.5 + 0.25 + 1) / 3)
     assert result['true_positives_chance'] == pytest.approx(25)
-    grown = score(sample, tolerance=0.125)
-    assert grown['true_positives'] == 100 and grown['true_positives_chance'] == pytest.approx(37.5)
+    near = score(sample, tolerance=5)  # an eighth of 40 pixels: the strip beside the box
+    assert near['true_positives'] == 100 and near['true_positives_chance'] == pytest.approx(37.5, abs=1)
 
 
-@pytest.mark.parametrize(('tolerance', 'expected'), [(0.0, 0), (0.12, 0), (0.13, 100)])
-def test_tolerance_grows_the_box(tolerance, expected):
-    sample = make_sample([(0, 2)], [(0, (0, 0, 0.5, 0.5))], predicted=[0])  # peak at x = 0.625
-    assert score(sample, tolerance=tolerance)['present'] == expected
+@pytest.mark.parametrize(
+    ('box', 'distance'),
+    [
+        ((0, 0, 0.5, 0.5), 5),  # of a picture of 40 x 30 pixels; the peak is at (25, 3.75)
+        ((0, 0.25, 1, 1), 3.75),
+        ((0, 0.525, 0.325, 1), (12**2 + 12**2) ** 0.5),  # a corner at (13, 15.75): a circle, no grown box
+    ],
+)
+def test_tolerance_is_a_distance_in_pixels_of_the_original(box, distance):
+    """As in the authors' ``eval_coco.py`` (Caffe-ExcitationBP): a circle round the peak touches the object or not."""
+    sample = make_sample([(0, 2)], [(0, box)], predicted=[0])
+    for tolerance, expected in ((0, 0), (distance - 0.01, 0), (distance + 0.01, 100)):
+        assert score(sample, tolerance=tolerance)['present'] == expected
+
+
+def test_chance_with_a_tolerance_counts_points_near_a_box():
+    """A box of 4 x 4 pixels in the centre of 40 x 30: itself, four strips and a circle in pieces."""
+    box = (0.45, 13 / 30, 0.55, 17 / 30)
+    sample = make_sample([(0, 0)], [(0, box)], predicted=[0])
+    del sample['attention_maps']
+    sample |= dict(regions=torch.tensor([[0, 0, 1.0, 1]]), region_scores=torch.ones(1, 1))
+    expected = (4 * 4 + 4 * 4 * 10 + np.pi * 10**2) / (40 * 30)
+    assert score(sample, tolerance=10)['present_chance'] == pytest.approx(100 * expected, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,18 @@ def test_cut_rankings_are_walked_down(k, ignore):
     assert both == pytest.approx({f'mAP{k}_sample': np.nanmean(by_image), f'mAP{k}_class': np.mean(by_class)})
 
 
+def test_images_without_a_positive_have_a_number_by_convention_alone():
+    """scikit-learn's is 1, that of ``apk`` in Kaggle's ``ml_metrics`` 1 or 0 by version: ours leaves them out."""
+    scores, targets = draw()
+    has = targets.any(axis=1)
+    ours, theirs = (
+        mean_ap_at(scores, targets, (CLASSES,)),
+        label_ranking_average_precision_score(targets, scores),
+    )
+    assert not has.all()
+    assert theirs == pytest.approx(has.mean() * ours[f'mAP{CLASSES}_sample'] + (1 - has.mean()))
+
+
 @pytest.mark.parametrize(
     ('scores', 'target', 'k', 'expected'),
     [

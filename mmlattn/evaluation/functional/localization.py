@@ -14,6 +14,12 @@ from torchvision.ops import box_iou
 from mmlattn.structures.evidence import attention_peaks
 from mmlattn.structures.frames import has_area
 
+Size = tuple[float, float]
+"""Width and height of a picture."""
+
+LATTICE = 100
+"""Points in each direction at which a share without a closed form is counted."""
+
 
 @dataclass(frozen=True)
 class SeenInMaps:
@@ -31,11 +37,9 @@ class SeenInMaps:
         """The :func:`map_box` (4,), or None."""
         return map_box(self.maps[label], self.threshold)
 
-    def chance(self, boxes: np.ndarray, tolerance: float = 0.0) -> float:
-        """How often the centre of a cell drawn at random lies in one of ``boxes``, each grown by ``tolerance``."""
-        height, width = self.maps.shape[1:]
-        x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
-        return inside_any(np.stack([x.ravel(), y.ravel()], axis=1), boxes, tolerance).mean()
+    def chance(self, boxes: np.ndarray, tolerance: float = 0.0, size: Size = (1.0, 1.0)) -> float:
+        """How often the centre of a cell drawn at random is in one of ``boxes``, as :func:`inside_any` counts."""
+        return inside_any(_cell_centres(*self.maps.shape[1:]), boxes, tolerance, size).mean()
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,12 @@ class SeenInRegions:
         box = self.regions[self.scores[:, label].argmax()]
         return box if has_area(box) else None
 
-    def chance(self, boxes: np.ndarray, tolerance: float = 0.0) -> float:
-        """How often a point drawn at random lies in one of ``boxes``, each grown by ``tolerance``."""
-        return covered_share(boxes, tolerance)
+    def chance(self, boxes: np.ndarray, tolerance: float = 0.0, size: Size = (1.0, 1.0)) -> float:
+        """How often a point drawn at random is in one of ``boxes``, as :func:`inside_any` counts."""
+        if not tolerance:
+            return covered_share(boxes)
+        # Round corners have no closed form once boxes overlap.
+        return inside_any(_cell_centres(LATTICE, LATTICE), boxes, tolerance, size).mean()
 
 
 Seen = SeenInMaps | SeenInRegions
@@ -76,7 +83,8 @@ def map_box(attention_map: np.ndarray, threshold: float = 0.2) -> np.ndarray | N
     map's maximum.
 
     Cells touch at sides and corners. Of components of equal size it is the one with more of the map's mass. The map
-    is taken as it is, cell by cell, where the paper enlarges it to the picture first.
+    is taken as it is, cell by cell, where the paper enlarges it to the picture first; and a cell that has just the
+    share is kept, where the paper keeps what is above it, so that a share of 1 leaves the peak.
 
     Args:
         attention_map (ndarray): (h, w), not negative.
@@ -99,19 +107,31 @@ def map_box(attention_map: np.ndarray, threshold: float = 0.2) -> np.ndarray | N
     return np.array([left / width, top / height, (left + box_width) / width, (top + box_height) / height])
 
 
-def inside_any(points: np.ndarray, boxes: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
-    """Which points (n, 2) lie in at least one of the boxes (K, 4), each grown by ``tolerance`` on all sides."""
-    low, high = boxes[None, :, :2] - tolerance, boxes[None, :, 2:] + tolerance
-    return ((points[:, None] >= low) & (points[:, None] <= high)).all(axis=2).any(axis=1)
+def inside_any(
+    points: np.ndarray, boxes: np.ndarray, tolerance: float = 0.0, size: Size = (1.0, 1.0)
+) -> np.ndarray:
+    """Which points (n, 2) lie in at least one of the boxes (K, 4), or within a circle round it.
+
+    ``tolerance`` is the radius of the circle round a point that has to touch a box, in the unit in which the picture
+    is ``size`` = (width, height), say pixels.
+    """
+    apart = np.maximum(boxes[None, :, :2] - points[:, None], points[:, None] - boxes[None, :, 2:])
+    return (np.linalg.norm(apart.clip(0) * size, axis=-1) <= tolerance).any(axis=1)
 
 
-def covered_share(boxes: np.ndarray, tolerance: float = 0.0) -> float:
-    """Share of the picture that lies in at least one of the boxes (K, 4), each grown by ``tolerance`` all round."""
+def _cell_centres(height: int, width: int) -> np.ndarray:
+    """(x, y) of each cell of a map, row by row: (height * width, 2)."""
+    x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def covered_share(boxes: np.ndarray) -> float:
+    """Share of the picture that lies in at least one of the boxes (K, 4)."""
     # Exact: the edges of the boxes cut the picture into rectangles.
-    grown = np.clip(boxes + tolerance * np.array([-1, -1, 1, 1]), 0, 1)
-    x, y = np.unique(grown[:, ::2]), np.unique(grown[:, 1::2])
+    inside = np.clip(boxes, 0, 1)
+    x, y = np.unique(inside[:, ::2]), np.unique(inside[:, 1::2])
     centres = np.stack(np.meshgrid((x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2), axis=-1).reshape(-1, 2)
-    return float(np.outer(np.diff(y), np.diff(x)).ravel() @ inside_any(centres, grown))
+    return float(np.outer(np.diff(y), np.diff(x)).ravel() @ inside_any(centres, inside))
 
 
 def region_overlaps(regions: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,9 @@ Results are fractions in [0, 1].
 Definitions, with TP_c, Pred_c and GT_c the counts of hits, decisions and positives of class c:
 
 * AP_c, the area under the step curve of precision over recall: the mean over the positives of class c of the
-  precision among all images that score at least as high (VOC 2010 and scikit-learn's
-  ``average_precision_score``; not the 11-point average of VOC 2007). mAP is its mean over classes.
+  precision among all images that score at least as high (scikit-learn's ``average_precision_score``; not VOC's, which
+  is interpolated: at 11 points in 2007, since 2010 everywhere, by the best precision at that recall or a higher
+  one). mAP is its mean over classes.
 * OP = sum TP_c / sum Pred_c, OR = sum TP_c / sum GT_c, OF1 their harmonic mean (Gong et al., "Deep
   convolutional ranking for multilabel image annotation", ICLR 2014; OF1: Wang et al., CNN-RNN, CVPR 2016).
 * CP = mean_c TP_c / Pred_c, CR = mean_c TP_c / GT_c (same sources), CF1 the harmonic mean of CP and CR.

@@ -31,7 +31,8 @@ def sample_ap_at(scores, targets, k: int) -> np.ndarray:
 
     AP@k = 1 / min(k, P) sum over named positives c of (positives of rank(c) or better) / rank(c), with P the number
     of positives of the image: what Kaggle's competitions and ``ml_metrics.apk`` call it. With k = C it is the
-    image's term of scikit-learn's ``label_ranking_average_precision_score``.
+    image's term of scikit-learn's ``label_ranking_average_precision_score``. To an image without a positive both
+    give a number by convention; it is left out here.
 
     Returns:
         ndarray: (N,) float64, NaN where an image has no positive.

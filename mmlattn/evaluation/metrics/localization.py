@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from mmlattn.evaluation.functional.checks import check_results
-from mmlattn.evaluation.functional.localization import Seen, inside_any, region_overlaps, seen_in
+from mmlattn.evaluation.functional.localization import Seen, Size, inside_any, region_overlaps, seen_in
 from mmlattn.evaluation.functional.multi_label import mean_defined
 from mmlattn.registry import METRICS
 from mmlattn.structures.evidence import EVIDENCE_KINDS, read_places
@@ -50,8 +50,11 @@ class LocalizationMetric(BaseMetric):
         self.evidence = evidence
 
     @abstractmethod
-    def judge(self, seen: Seen, label: int, boxes: np.ndarray) -> tuple[bool, float]:
-        """Whether a class was seen in one of its true boxes (n, 4), and its reference value in [0, 1]."""
+    def judge(self, seen: Seen, label: int, boxes: np.ndarray, size: Size) -> tuple[bool, float]:
+        """Whether a class was seen in one of its true boxes (n, 4), and its reference value in [0, 1].
+
+        ``size`` is (width, height) of the original picture in pixels.
+        """
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep one (pairs, 4) array for each sample: class, whether predicted, whether hit, reference."""
@@ -59,9 +62,10 @@ class LocalizationMetric(BaseMetric):
             seen = seen_in(read_places(sample, self.evidence), self.threshold)
             boxes, labels = true_boxes(sample)
             check_frame(sample)
+            size = sample.get('ori_shape')[1::-1]
             predicted = listed_labels([sample], field='pred_label')[0].tolist()
             pairs = [
-                (label, label in predicted, *self.judge(seen, label, boxes[labels == label]))
+                (label, label in predicted, *self.judge(seen, label, boxes[labels == label], size))
                 for label in np.unique(labels)
             ]
             self.results.append(np.array(pairs, np.float32).reshape(-1, 4))
@@ -86,7 +90,7 @@ class LocalizationMetric(BaseMetric):
 @METRICS.register_module()
 class PointingGame(LocalizationMetric):
     """Share of points looked at that lie in a box of their class (Zhang et al., "Top-down neural attention by
-    excitation backprop", ECCV 2016; there with a tolerance of 15 pixels).
+    excitation backprop", ECCV 2016; ``tolerance=15`` is theirs, `docs/metrics.md` says what still differs).
 
     The point of a class is the peak of its attention map, or the centre of the region with its highest score, the
     first of equals. Under the prefix ``pointing/`` stand the numbers of :class:`LocalizationMetric`; the reference,
@@ -94,7 +98,7 @@ class PointingGame(LocalizationMetric):
     regions that of the picture inside boxes.
 
     Args:
-        tolerance (float): How far outside a box a point still counts, as a fraction of the image's width and height.
+        tolerance (float): How far from a box a point still counts, in pixels of the original picture.
         **kwargs: Of :class:`LocalizationMetric`.
     """
 
@@ -106,11 +110,11 @@ class PointingGame(LocalizationMetric):
         check_number('tolerance', tolerance, least=0)
         self.tolerance = tolerance
 
-    def judge(self, seen: Seen, label: int, boxes: np.ndarray) -> tuple[bool, float]:
+    def judge(self, seen: Seen, label: int, boxes: np.ndarray, size: Size) -> tuple[bool, float]:
         """Whether the point lies in a box, and how often a random one would."""
         point = seen.point(label)
-        hit = point is not None and inside_any(point[None], boxes, self.tolerance)[0]
-        return hit, seen.chance(boxes, self.tolerance)
+        hit = point is not None and inside_any(point[None], boxes, self.tolerance, size)[0]
+        return hit, seen.chance(boxes, self.tolerance, size)
 
 
 @METRICS.register_module()
@@ -140,7 +144,7 @@ class CorLoc(LocalizationMetric):
                 raise UserError(f'{name} must be above 0 and at most 1, got {value}')
         self.iou, self.threshold = iou, threshold
 
-    def judge(self, seen: Seen, label: int, boxes: np.ndarray) -> tuple[bool, float]:
+    def judge(self, seen: Seen, label: int, boxes: np.ndarray, size: Size) -> tuple[bool, float]:
         """Whether the box fits, and whether the whole picture would."""
         box = seen.box(label)
         hit = box is not None and region_overlaps(box[None], boxes)[0][0] >= self.iou
