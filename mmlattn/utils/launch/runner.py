@@ -16,6 +16,7 @@ from .config import type_name
 from .dump import keep_other_configs
 from .explain import explain_config, keeping_interrupts
 from .flags import PLACES
+from .headlines import HeadlineRunner, show_headlines
 from .stumbles import StepCounter, explain_stumble
 from .together import ending_together
 
@@ -86,7 +87,8 @@ def build_runner(cfg: Config, *loops: str) -> Runner:
         cfg.setdefault('env_cfg', ConfigDict())
         cfg.setdefault('randomness', ConfigDict(seed=None))
     with explain_config():
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else HeadlineRunner.from_cfg(cfg)
+        show_headlines(runner.logger)
         for loop in loops:
             getattr(runner, loop)
     return runner
