@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import matplotlib
 import mmcv
 import numpy as np
 import torch
@@ -14,10 +15,15 @@ from mmpretrain.visualization import UniversalVisualizer
 from mmlattn.registry import VISUALIZERS
 from mmlattn.utils.errors import UserError
 
-from .layout import SheetLayout, fit_picture, overlay, spotlight, zoom_picture
+from .fonts import drawable_names, find_families, font_family, without_letters
+from .layout import SheetLayout, check_picture, fit_picture, overlay, spotlight, zoom_picture
 from .legend import draw_legend
-from .marks import draw_arrow, draw_peak, draw_regions, draw_turn, fit_label
-from .panels import OUTCOME_COLORS, Panel, sample_panels
+from .marks import draw_arrow, draw_outcome, draw_peak, draw_regions, draw_turn, fit_label
+from .palette import INK, OUTCOME_COLORS
+from .panels import Panel, sample_panels
+
+# Width of a mark before a text, with the space after it, in heights of the letters.
+MARK = 1.5
 
 
 @VISUALIZERS.register_module()
@@ -35,17 +41,27 @@ class EvidenceVisualizer(UniversalVisualizer):
         name (str): Name of the instance.
         cell_size (int): Side of a cell, pixels, at least 80.
         max_classes (int): Draw at most so many classes of a picture, best scores first.
+        font (str, optional): A font file, or the family of an installed font, for all that is written. Letters that
+            it lacks, such as those of Chinese, Japanese and Korean class names, are taken from installed fonts that
+            have them; classes named with letters that none has are drawn by number, with a warning.
         *args, **kwargs: As for ``UniversalVisualizer``.
     """
 
     def __init__(
-        self, name: str = 'visualizer', *args, cell_size: int = 200, max_classes: int = 4, **kwargs
+        self,
+        name: str = 'visualizer',
+        *args,
+        cell_size: int = 200,
+        max_classes: int = 4,
+        font: str | None = None,
+        **kwargs,
     ) -> None:
         super().__init__(name, *args, **kwargs)
         if cell_size < 80:
             raise UserError(f'cell_size must be at least 80 pixels to be captioned, got {cell_size}')
         self.cell_size = cell_size
         self.max_classes = max_classes
+        self.font = None if font is None else font_family(font)
 
     @master_only
     def visualize_cls(
@@ -117,10 +133,26 @@ class EvidenceVisualizer(UniversalVisualizer):
             )
         if classes is None and self.dataset_meta is not None:
             classes = self.dataset_meta.get('classes')
-        blocks = [sample_panels(s, classes, self.max_classes, **panel_options) for s in data_samples]
+        families, missing = find_families([title, *map(str, classes or ())], self.font)
+        names = drawable_names(classes, missing)
+        blocks = [sample_panels(s, names, self.max_classes, **panel_options) for s in data_samples]
         cell = max(cell_size or self.cell_size, 80)
         cells, columns = max(2, *map(len, blocks)), min(columns, len(blocks))
         layout = SheetLayout(cells, len(blocks), columns, cell, heading=cell // 5 if title else 0)
+        blocks = [[panel.cut(layout.lines) for panel in block] for block in blocks]
+        with matplotlib.rc_context({'font.family': families, 'text.parse_math': False}):
+            title = without_letters(title, missing)
+            self._draw_blocks([*map(check_picture, images)], blocks, layout, title, text_cfg or {})
+            return self.get_image()
+
+    def _draw_blocks(
+        self,
+        images: Sequence[np.ndarray],
+        blocks: Sequence[Sequence[Panel]],
+        layout: SheetLayout,
+        title: str,
+        text_cfg: dict,
+    ) -> None:
         drawn = [panel for block in blocks for panel in block]
         # Drawn to count its lines: set_image clears the sheet.
         layout = replace(layout, legend=draw_legend(self.ax_save, layout, drawn) * layout.caption)
@@ -128,80 +160,89 @@ class EvidenceVisualizer(UniversalVisualizer):
         self.set_image(np.full((height, width, 3), 255, np.uint8))
         self.ax_save.set_autoscale_on(False)
         if title:
-            self._write(title, layout.margin, layout.margin, 'predicted', cell / 11, weight='bold', va='top')
+            margin, room = layout.margin, width - 2 * layout.margin
+            self._write(title, margin, margin, layout.cell / 11, room, weight='bold', va='top')
         for index, (image, panels) in enumerate(zip(images, blocks, strict=True)):
-            picture = fit_picture(image, cell)
+            picture = fit_picture(image, layout.cell)
             for number, panel in enumerate(panels):
-                shown = picture if panel.zoom is None else zoom_picture(image, panel.zoom.numpy(), cell)
-                self._draw_panel(shown, panel, layout.cell_corner(index, number), cell, text_cfg or {})
+                zoomed = panel.zoom is not None
+                shown = zoom_picture(image, panel.zoom.numpy(), layout.cell) if zoomed else picture
+                self._draw_panel(shown, panel, layout, layout.cell_corner(index, number), text_cfg)
         draw_legend(self.ax_save, layout, drawn)
-        return self.get_image()
 
     def _draw_panel(
-        self, picture: np.ndarray, panel: Panel, corner: tuple[int, int], cell: int, text_cfg: dict
+        self,
+        picture: np.ndarray,
+        panel: Panel,
+        layout: SheetLayout,
+        corner: tuple[int, int],
+        text_cfg: dict,
     ) -> None:
-        x, y = corner
-        letters = max(cell / 15, 9)
-        indent = 0.0
-        if panel.turn is not None:
-            indent, radius = 1.7 * letters, 0.6 * letters
-            color = OUTCOME_COLORS[panel.outcome]
-            draw_turn(self.ax_save, panel.turn, color, x + radius, y - cell // 40 - radius, radius)
-        self._write(
-            panel.title, x + indent, y - cell // 40, panel.outcome, letters, cell - indent, **text_cfg
-        )
+        (x, y), cell = corner, layout.cell
+        self._write_marked(panel.title, x, y - cell // 40, panel.outcome, panel.turn, layout, text_cfg)
         if panel.lines:
-            self._draw_lines(panel, (x, y), cell, letters, text_cfg)
+            self._draw_lines(panel, (x, y), layout, text_cfg)
             return
         if panel.heat is not None:
-            picture = overlay(picture, panel.heat.numpy(), gamma=panel.heat_gamma)
+            picture = overlay(picture, panel.heat.numpy(), panel.heat_gamma, panel.heat_opacity)
         if panel.lit is not None:
             picture = spotlight(picture, panel.lit.numpy())
         height, width = picture.shape[:2]
-        x, y = x + (cell - width) // 2, y + (cell - height) // 2
         self.ax_save.imshow(picture, extent=(x, x + width, y + height, y), interpolation='none')
-        scale, origin = torch.tensor([width, height]), torch.tensor([x, y])
+        self._draw_places(panel, (x, y), (width, height), cell)
+
+    def _draw_places(self, panel: Panel, corner: tuple[int, int], size: tuple[int, int], cell: int) -> None:
+        scale, origin = torch.tensor(size), torch.tensor(corner)
         if len(panel.boxes):
             boxes = panel.boxes.cpu() * scale.repeat(2) + origin.repeat(2)
             line = max(cell / 130, 1)
             self.draw_bboxes(boxes, edge_colors='black', line_widths=2.2 * line, alpha=0.7)
             self.draw_bboxes(boxes, edge_colors='white', line_widths=line, alpha=1)
             if panel.zoom is not None:
-                frame = Rectangle((x, y), width, height, transform=self.ax_save.transData)
+                frame = Rectangle(corner, *size, transform=self.ax_save.transData)
                 for outlines in self.ax_save.collections[-2:]:
                     outlines.set_clip_path(frame)
         if panel.regions:
-            draw_regions(self.ax_save, panel.regions, (x, y), (width, height), cell)
+            draw_regions(self.ax_save, panel.regions, corner, size, cell)
         if panel.peak is not None:
             draw_peak(self.ax_save, *(panel.peak * scale + origin).tolist(), 1.4 * cell / 30, edge=cell / 240)
 
-    def _draw_lines(
-        self, panel: Panel, corner: tuple[int, int], cell: int, letters: float, text_cfg: dict
-    ) -> None:
-        (x, y), spacing, radius = corner, max(cell / 9, 1.2 * letters), 0.54 * letters
-        shown, room = panel.lines, int(cell / spacing) - 1
-        if len(shown) > room:
-            shown = (*shown[: room - 1], (f'and {len(shown) - room + 1} more', 'predicted'))
-        # Where the last line counts the others, it is no step.
-        steps = min(panel.steps, len(shown) - (len(shown) < len(panel.lines)))
-        indent = 3 * radius if steps else 0.0
-        for row, (text, outcome) in enumerate(shown):
-            bottom = y + (row + 1) * spacing
-            middle = bottom - 0.55 * letters
-            if row < steps:
-                draw_turn(self.ax_save, row + 1, OUTCOME_COLORS[outcome], x + radius, middle, radius)
-            if 0 < row < steps:
-                draw_arrow(self.ax_save, x + radius, middle - spacing + radius, middle - radius, letters)
-            self._write(text, x + indent, bottom, outcome, letters, cell - indent, **text_cfg)
+    def _draw_lines(self, panel: Panel, corner: tuple[int, int], layout: SheetLayout, text_cfg: dict) -> None:
+        (x, y), letters = corner, layout.letters
+        for row, (text, outcome) in enumerate(panel.lines):
+            bottom = y + (row + 1) * layout.line
+            turn = row + 1 if row < panel.steps else None
+            # Names stand below each other where some have a number before them.
+            indent = MARK * letters if panel.steps and turn is None else 0
+            self._write_marked(text, x, bottom, outcome, turn, layout, text_cfg, indent)
+            if 0 < row < panel.steps:
+                middle, radius = bottom - 0.55 * letters, 0.54 * letters
+                start = middle - layout.line + radius
+                draw_arrow(self.ax_save, x + radius, start, middle - radius, letters)
 
-    def _write(
-        self, text: str, x: float, y: float, outcome: str, size: float, width: float | None = None, **style
+    def _write_marked(
+        self,
+        text: str,
+        x: float,
+        bottom: float,
+        outcome: str,
+        turn: int | None,
+        layout: SheetLayout,
+        text_cfg: dict,
+        indent: float = 0,
     ) -> None:
+        """A line of text in a cell, after its number and the mark of its outcome, if it has them."""
+        letters = layout.letters
+        radius, middle = 0.54 * letters, bottom - 0.55 * letters
+        if turn is not None:
+            draw_turn(self.ax_save, turn, x + indent + radius, middle, radius)
+            indent += MARK * letters
+        if outcome in OUTCOME_COLORS:
+            draw_outcome(self.ax_save, outcome, x + indent + radius, middle, radius)
+            indent += MARK * letters
+        self._write(text, x + indent, bottom, letters, layout.cell - indent, **text_cfg)
+
+    def _write(self, text: str, x: float, y: float, size: float, width: float, **style) -> None:
         """``size`` and ``width`` in pixels; matplotlib wants points."""
-        points, color = size * 72 / self.dpi, OUTCOME_COLORS[outcome]
-        default = dict(
-            size=points, color=color, va='bottom', ha='left', family='sans-serif', parse_math=False
-        )
-        label = self.ax_save.text(x, y, text, **(default | style))
-        if width is not None:
-            fit_label(label, width)
+        default = dict(size=size * 72 / self.dpi, color=INK, va='bottom', ha='left')
+        fit_label(self.ax_save.text(x, y, text, **(default | style)), width)

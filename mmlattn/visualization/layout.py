@@ -10,6 +10,8 @@ import mmcv
 import numpy as np
 from PIL import Image
 
+from mmlattn.utils.errors import UserError
+
 HEAT_COLORS = 'inferno'
 
 
@@ -43,6 +45,21 @@ class SheetLayout:
         return max(self.cell // 8, 18)
 
     @property
+    def letters(self) -> float:
+        """Height of letters in captions and lists."""
+        return max(self.cell / 15, 9)
+
+    @property
+    def line(self) -> float:
+        """From one line of a list to the next."""
+        return max(self.cell / 9, 1.2 * self.letters)
+
+    @property
+    def lines(self) -> int:
+        """How many lines of a list a cell takes."""
+        return int(self.cell / self.line) - 1
+
+    @property
     def block_size(self) -> tuple[int, int]:
         """Width and height of a block with its captions."""
         return self.cells * self.cell + (self.cells - 1) * self.gap, self.caption + self.cell
@@ -62,6 +79,18 @@ class SheetLayout:
         x = self.margin + column * (width + 2 * self.margin) + cell * (self.cell + self.gap)
         y = self.margin + self.heading + row * (height + self.margin) + self.caption
         return x, y
+
+
+def check_picture(image: np.ndarray) -> np.ndarray:
+    """A picture as (H, W, 3) or (H, W, 1); raises ``UserError`` for what is none, or would have to be guessed."""
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
+        raise UserError(
+            f'a picture to draw on must be (H, W, 3) in RGB or (H, W), of uint8 from 0 to 255, got {image.dtype} of '
+            f'shape {image.shape}'
+        )
+    return image
 
 
 def fit_picture(image: np.ndarray, side: int) -> np.ndarray:
@@ -87,16 +116,17 @@ def zoom_picture(image: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(picture.resize(tuple(size.tolist()), Image.Resampling.BILINEAR, box=tuple(box)))
 
 
-def overlay(picture: np.ndarray, heat: np.ndarray, gamma: float) -> np.ndarray:
+def overlay(picture: np.ndarray, heat: np.ndarray, gamma: float, opacity: float = 1.0) -> np.ndarray:
     """Lay a map (h, w), not negative, over a grey copy of the picture: the hotter, the less of it shows through.
 
     Drawn is the share of the map's maximum to the power of ``gamma``; below 1 it shows the flanks of a sharp peak.
+    ``opacity``, 0 to 1, makes all of it fainter.
     """
     height, width = picture.shape[:2]
     share = np.asarray(heat, dtype=np.float32) / max(float(heat.max()), np.finfo(np.float32).tiny)
     share = mmcv.imresize(share, (width, height), interpolation='bilinear') ** gamma
     color = matplotlib.colormaps[HEAT_COLORS](share)[..., :3] * 255
-    opacity = 0.85 * share[..., None]
+    opacity = 0.85 * opacity * share[..., None]
     return (_grey(picture) * (1 - opacity) + color * opacity).round().astype(np.uint8)
 
 

@@ -3,19 +3,26 @@
 The axes are in pixels of the sheet, y downwards. ``letters`` is a height of letters in pixels.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.path import Path
 from matplotlib.text import Text
 
+from .palette import INK, OUTCOME_COLORS, REGION_COLORS, legible_on
 from .panels import Region
 
-# Okabe and Ito's palette, told apart with any colour vision; after its end it comes again with dashed lines.
-REGION_COLORS = ('#E69F00', '#56B4E9', '#009E73', '#F0E442', '#CC79A7', '#0072B2', '#D55E00')
+# Drawn, not written, so that no font can lack them; sides as multiples of the radius of the disc they stand on.
+OUTCOME_SIGNS = dict(
+    correct=(Path([(-0.5, 0.05), (-0.15, -0.4), (0.5, 0.45)]), 1.05),
+    wrong=('x', 0.9),
+    missed=('o', 0.95),
+    ignored=('_', 1.1),
+)
 
 
 def label_width(label: Text) -> float:
@@ -24,12 +31,22 @@ def label_width(label: Text) -> float:
 
 
 def fit_label(label: Text, width: float) -> None:
-    """Shorten a text to a width in pixels; its first letter stays, and a score, which follows two spaces."""
-    name, *score = label.get_text().split('  ')
-    for length in range(len(name) - 1, 0, -1):
-        if label_width(label) <= width:
+    """Shorten a text to a width in pixels: its name, and if need be what follows two blanks, from the end on."""
+    name, *details = label.get_text().split('  ')
+
+    def show(length: int, count: int) -> float:
+        cut = name if length == len(name) else name[:length].rstrip() + '…'
+        label.set_text('  '.join([cut, *details[:count]]))
+        return label_width(label)
+
+    for count in range(len(details), -1, -1):
+        if show(len(name), count) <= width:
             return
-        label.set_text('  '.join([name[:length].rstrip() + '…', *score]))
+        # The longest beginning that fits; an ellipsis takes the place of at least one letter.
+        fitting = bisect_right(range(1, len(name)), width, key=lambda length: show(length, count))
+        show(max(fitting, 1), count)
+        if fitting:
+            return
 
 
 def draw_regions(
@@ -58,9 +75,8 @@ def draw_regions(
         _put_tag(label, region, place, tag)
 
 
-def draw_key(ax: Axes, x: float, y: float, size: float) -> None:
+def draw_key(ax: Axes, region: Region, x: float, y: float, size: float) -> None:
     """Draw the legend's key, a square tag ``size`` pixels wide, with its left edge at ``x``, its middle at ``y``."""
-    region = Region(torch.zeros(4), number=1, style=0)
     label = _tag_label(ax, region, 0.75 * size, 0)
     _put_tag(label, region, np.array([x, y - size / 2]), np.array([size, size]))
 
@@ -88,18 +104,21 @@ def place_tags(boxes: np.ndarray, sizes: np.ndarray, frame: tuple[int, int]) -> 
     return corners
 
 
+def is_dashed(region: Region) -> bool:
+    """Whether its outline is dashed, as its colour comes a second time."""
+    return region.style // len(REGION_COLORS) % 2 == 1
+
+
 def _style(region: Region) -> tuple[str, str | tuple]:
     """Colour and line style."""
-    again, index = divmod(region.style, len(REGION_COLORS))
-    return REGION_COLORS[index], (0, (3, 1.5)) if again % 2 else '-'
+    return REGION_COLORS[region.style % len(REGION_COLORS)], (0, (3, 1.5)) if is_dashed(region) else '-'
 
 
 def _tag_label(ax: Axes, region: Region, letters: float, room: float) -> Text:
     """The number, with the names if a few letters of them fit into ``room`` pixels; not in its place yet."""
     number, names = str(region.number), ', '.join(region.names)
     text = f'{number}: {names}' if names else number
-    ground = np.dot(to_rgb(_style(region)[0]), (0.299, 0.587, 0.114))
-    label = ax.text(0, 0, text, color='black' if ground > 0.45 else 'white', weight='bold', zorder=4)
+    label = ax.text(0, 0, text, color=legible_on(_style(region)[0]), weight='bold', zorder=4)
     label.set(fontsize=letters * 72 / ax.figure.dpi, ha='center', va='center_baseline', parse_math=False)
     fit_label(label, room)
     if label.get_text() != text and len(label.get_text()) < len(number) + 6:
@@ -149,8 +168,17 @@ def draw_peak(ax: Axes, x: float, y: float, size: float, edge: float) -> None:
     ax.plot([x], [y], 'P', ms=size * points, mfc='#56B4E9', mec='black', mew=edge * points)
 
 
-def draw_turn(ax: Axes, turn: int, color: str, x: float, y: float, radius: float) -> None:
+def draw_turn(ax: Axes, turn: int, x: float, y: float, radius: float) -> None:
     """Draw a dot with a number around (x, y)."""
-    ax.add_patch(Circle((x, y), radius, fc=color, ec='none'))
+    ax.add_patch(Circle((x, y), radius, fc=INK, ec='none'))
     size = (1.35 if turn < 10 else 1.0) * radius * 72 / ax.figure.dpi
     ax.text(x, y, str(turn), color='white', weight='bold', size=size, ha='center', va='center_baseline')
+
+
+def draw_outcome(ax: Axes, outcome: str, x: float, y: float, radius: float) -> None:
+    """Draw the mark of an outcome around (x, y), told by its sign as well as by its colour."""
+    color, (sign, size) = OUTCOME_COLORS[outcome], OUTCOME_SIGNS[outcome]
+    points = 72 / ax.figure.dpi
+    ax.add_patch(Circle((x, y), radius, fc=color, ec='black', lw=radius / 10 * points))
+    style = dict(mec=legible_on(color), mfc='none', mew=radius / 3.2 * points, ms=size * radius * points)
+    ax.plot([x], [y], marker=sign, solid_capstyle='round', **style)

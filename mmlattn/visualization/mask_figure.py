@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,9 +11,11 @@ from matplotlib.gridspec import SubplotSpec
 from scipy.linalg import qr
 from torch import Tensor
 
+from .fonts import find_families, font_family, without_letters
 from .layout import HEAT_COLORS
+from .palette import INK
 
-FEATURE_COLORS, INK = 'RdBu_r', '#1A1A1A'
+FEATURE_COLORS = 'RdBu_r'
 READING_AID = (
     'Masks: dark to bright is lowest to highest of each map, as given below it.',
     'Features: blue is negative, white 0, red positive; full from the 99th percentile on.',
@@ -45,7 +48,11 @@ def telling_channels(mask: Tensor, count: int) -> list[int]:
 
 
 def draw_masks(
-    picture: np.ndarray, heading: Mapping[str, str], attentions: Sequence[AttentionMaps], channels: int = 2
+    picture: np.ndarray,
+    heading: Mapping[str, str],
+    attentions: Sequence[AttentionMaps],
+    channels: int = 2,
+    font: str | None = None,
 ) -> Figure:
     """One row for each attention module: its mean mask, and T, M and their fusion for its most telling channels.
 
@@ -54,7 +61,21 @@ def draw_masks(
         heading (Mapping[str, str]): Lines of text and their colours; the first is set in bold.
         attentions (Sequence[AttentionMaps]): At least one.
         channels (int): Channels of each, see :func:`telling_channels`.
+        font (str, optional): As for ``EvidenceVisualizer``.
     """
+    families, missing = find_families(heading, None if font is None else font_family(font))
+    lines = [(without_letters(line, missing), color) for line, color in heading.items()]
+    # Names of files and classes are no formulas.
+    with matplotlib.rc_context({'font.family': families, 'text.parse_math': False}):
+        return _draw_figure(picture, lines, attentions, channels)
+
+
+def _draw_figure(
+    picture: np.ndarray,
+    heading: Sequence[tuple[str, str]],
+    attentions: Sequence[AttentionMaps],
+    channels: int,
+) -> Figure:
     rows, aspect = len(attentions), picture.shape[0] / picture.shape[1]
     # In inches; cells are wide enough for their captions, and a narrow column sets each channel apart.
     width = max(1.5 / max(aspect, 1), 1)
@@ -73,7 +94,7 @@ def draw_masks(
         return axes
 
     shown = show(grid[0, :2], picture, interpolation='antialiased')
-    for number, (line, color) in enumerate((dict(heading) | dict.fromkeys(READING_AID, '#555555')).items()):
+    for number, (line, color) in enumerate([*heading, *((line, '#555555') for line in READING_AID)]):
         text = shown.annotate(line, (1, 1), (9, -14 * number), 'axes fraction', 'offset points', color=color)
         text.set(fontsize=8, fontweight='normal' if number else 'bold', va='top', in_layout=False)
     fusion = 'M T' if attentions[0].naive else '(1 + M) T'

@@ -16,13 +16,12 @@ from mmlattn.structures.evidence import attention_peaks
 
 from .wording import Wording
 
-# Okabe and Ito's palette: told apart with any colour vision.
-OUTCOME_COLORS = dict(
-    correct='#0072B2', wrong='#D55E00', missed='#8A5A83', ignored='#666666', predicted='#1A1A1A'
-)
-
 # With more regions than this a picture shows only those that a class was read from.
 MAX_REGIONS = 12
+# With more than these the caption of the truth begins with their number, as it will be cut.
+MANY_LABELS = 3
+# The line of a list that has no other.
+NO_LABELS = ('no labels', 'predicted')
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,16 @@ class Panel:
     """One picture cell and its caption.
 
     Attributes:
-        title: Caption above the picture.
-        outcome: Key of ``OUTCOME_COLORS``, the caption's colour.
+        title: Caption above the picture; two blanks stand before what is kept where a long name is cut.
+        outcome: Key of ``OUTCOME_COLORS``, the mark before the caption, or 'predicted', which has none.
         heat: Shape (h, w), non-negative; laid over the whole picture.
         heat_text: What the colours of ``heat`` say, for the legend.
         heat_gamma: Power of ``heat`` that is drawn, see ``overlay``.
+        heat_opacity: How much of the picture the hottest place hides.
         peak: Shape (2,), (x, y).
         boxes: Shape (K, 4), outlined.
         regions: Drawn over the picture with their numbers.
+        regions_text: What the numbers say, for the legend.
         lit: Shape (4,), the box outside of which the picture is dimmed.
         zoom: Shape (4,), the part of the picture that is shown, enlarged. ``boxes`` and ``regions`` are then in
             [0, 1] of this part, and boxes may stick out of it.
@@ -58,6 +59,7 @@ class Panel:
         steps: How many of the first ``lines`` followed each other; they are numbered and joined by arrows.
         turn: The number that ``title`` has among such steps.
         listed: Captions of classes that need not be listed elsewhere, besides ``title``.
+        notes: What else the legend has to explain of the captions.
     """
 
     title: str
@@ -65,15 +67,27 @@ class Panel:
     heat: Tensor | None = None
     heat_text: str = 'attention, none to most'
     heat_gamma: float = 0.5
+    heat_opacity: float = 1.0
     peak: Tensor | None = None
     boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
     regions: tuple[Region, ...] = ()
+    regions_text: str = 'region, numbered in order'
     lit: Tensor | None = None
     zoom: Tensor | None = None
     lines: tuple[tuple[str, str], ...] = ()
     steps: int = 0
     turn: int | None = None
     listed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def cut(self, room: int) -> 'Panel':
+        """With at most so many lines, of which the last counts those that do not fit."""
+        if len(self.lines) <= room:
+            return self
+        rest = f'and {len(self.lines) - room + 1} more'
+        return replace(
+            self, lines=(*self.lines[: room - 1], (rest, 'predicted')), steps=min(self.steps, room - 1)
+        )
 
 
 def sample_panels(
@@ -92,7 +106,8 @@ def sample_panels(
     words = Wording(sample, classes, draw_gt, draw_pred, draw_score)
     title = 'picture'
     if words.present is not None:
-        title = 'truth: ' + (', '.join(map(words.name, words.present)) or 'nothing')
+        count = f' ({len(words.present)})' if len(words.present) > MANY_LABELS else ''
+        title = f'truth{count}: ' + (', '.join(map(words.name, words.present)) or 'nothing')
     found = list(words.outcomes)
     evidence = [
         panel
@@ -109,6 +124,8 @@ def sample_panels(
             evidence[-1] = replace(evidence[-1], lines=evidence[-1].lines + rest)
         else:
             evidence.append(Panel(f'{len(rest)} more', lines=rest))
+    if draw_pred and 'pred_label' in sample and not (found or evidence):
+        evidence = [Panel('labels', lines=(NO_LABELS,))]
     return [Panel(title, boxes=words.true_boxes()), *evidence]
 
 
@@ -122,10 +139,32 @@ def _attention_panels(sample: DataSample, shown: Sequence[int], words: Wording) 
         shown = sorted((label for label in shown if label in turns), key=turns.get)
     panels = []
     for label in shown:
-        heat = sample.attention_maps[label].detach().cpu().float()
-        peak = attention_peaks(heat) if heat.any() else None
-        panels.append(_class_panel(label, words, heat=heat, peak=peak, turn=turns.get(label)))
+        panel = _class_panel(label, words, turn=turns.get(label))
+        panels.append(_with_map(panel, sample.attention_maps[label].detach().cpu().float()))
     return panels
+
+
+def _with_map(panel: Panel, heat: Tensor) -> Panel:
+    """With an attention map, and the height of its peak over its mean, which the map fades with.
+
+    Colours are shares of the peak, so a map that says nothing would otherwise cover the picture evenly.
+    """
+    if not heat.isfinite().all():
+        return replace(panel, title=f'{panel.title}  map not finite', listed=(panel.title,))
+    if not heat.any():
+        return replace(panel, heat=heat)
+    ratio = float(heat.max() / heat.mean())
+    told = f'{ratio:.1f}' if ratio < 10 else f'{ratio:.0f}'
+    return replace(
+        panel,
+        title=f'{panel.title}  ×{told}',
+        listed=(panel.title,),
+        heat=heat,
+        heat_opacity=max(1 - 1 / ratio, 0),
+        # Of a flat map the first cell would have it.
+        peak=None if told == '1.0' else attention_peaks(heat),
+        notes=('×: peak over mean; flat maps fade',),
+    )
 
 
 def _class_panel(label: int, words: Wording, **evidence) -> Panel:
@@ -138,13 +177,17 @@ def _path_panels(sample: DataSample, shown: Sequence[int], words: Wording) -> li
     missed = [label for label, outcome in words.outcomes.items() if outcome == 'missed']
     steps = [(words.caption(label) + '  known' * (label in known), words.outcome(label)) for label in path]
     lines = (
-        *(steps or [('no labels', 'predicted')]),
+        *(steps or [NO_LABELS]),
         *((words.caption(label), 'missed') for label in missed),
     )
-    title = 'label path'
+    title, notes = 'label path', ()
     if words.draw_score and 'path_logprob' in sample:
         title += f'  p = {math.exp(sample.path_logprob):.2g}'
-    return [Panel(title, lines=lines, steps=len(steps), listed=tuple(map(words.caption, missed + path)))]
+        notes = ('p: probability of the path',)
+    if set(known) & set(path):
+        notes += ('known: told before decoding',)
+    listed = tuple(map(words.caption, missed + path))
+    return [Panel(title, lines=lines, steps=len(steps), listed=listed, notes=notes)]
 
 
 def _path(sample: DataSample) -> list[int]:
@@ -175,10 +218,11 @@ def _region_panels(sample: DataSample, shown: Sequence[int], words: Wording) -> 
         title = {0: 'no regions', 1: '1 region'}.get(len(boxes), f'{len(boxes)} regions, in order')
     names = {row: tuple(words.name(label) for label in shown if source.get(label) == row) for row in drawn}
     regions = {row: Region(boxes[row], row + 1, style, names[row]) for style, row in enumerate(drawn)}
-    panels = [Panel(title, regions=tuple(regions.values()))]
+    text = Panel.regions_text + (': classes read from it' if any(names.values()) else '')
+    panels = [Panel(title, regions=tuple(regions.values()), regions_text=text)]
     for label, row in source.items():
         region = replace(regions[row], names=())
-        panels.append(_class_panel(label, words, regions=(region,), lit=region.box))
+        panels.append(_class_panel(label, words, regions=(region,), regions_text=text, lit=region.box))
     return panels
 
 
@@ -197,7 +241,8 @@ def _scale_panels(sample: DataSample, words: Wording) -> list[Panel]:
     if fused := [words.best(row) for row in sample.get('fused_scores', ())]:
         numbers = ['+'.join(map(str, range(1, count + 3))) for count in range(len(fused))]
         lines = tuple((f'{n}: {says}', outcome) for n, (says, outcome) in zip(numbers, fused, strict=True))
-        panels.append(Panel('together', lines=lines, listed=(fused[-1][0],)))
+        notes = ('1+2: scales 1 and 2 together',)
+        panels.append(Panel('together', lines=lines, listed=(fused[-1][0],), notes=notes))
     return panels
 
 
@@ -210,7 +255,9 @@ def _zoomed_panel(boxes: Tensor, row: int, true: Tensor) -> Panel:
     sound[: max(row, 1)] = False  # an outline around the whole picture tells nothing
     regions = [Region(nested[i], i + 1, i) for i in (sound & overlaps).nonzero().flatten().tolist()]
     true, overlaps = _within(true, boxes[row])
-    return Panel('', boxes=true[overlaps], regions=tuple(regions), zoom=boxes[row] if row else None)
+    zoom = boxes[row] if row else None
+    text = 'what the scale of this number sees'
+    return Panel('', boxes=true[overlaps], regions=tuple(regions), regions_text=text, zoom=zoom)
 
 
 def _within(boxes: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
@@ -232,9 +279,11 @@ def _mask_panels(sample: DataSample, shown: Sequence[int], words: Wording) -> li
     for name, mask in zip(names, sample.trunk_masks, strict=True):
         mean = mask.detach().cpu().float().mean(dim=0)
         low, high = mean.aminmax()
-        heat = (mean - low) / (high - low) if high > low else torch.zeros_like(mean)
+        spread = f'{low:.2f}' != f'{high:.2f}'
+        # What the caption calls one value is not made to look like two.
+        heat = (mean - low) / (high - low) if spread else torch.zeros_like(mean)
         short = name.replace('backbone.', '').replace('.attention', '.')
-        title = f'{short}: {low:.2f} to {high:.2f}'
+        title = f'{short}  {low:.2f} to {high:.2f}'
         panels.append(Panel(title, heat=heat, heat_text='mean mask, its lowest to its highest', heat_gamma=1))
     return panels
 

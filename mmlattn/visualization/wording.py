@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmlattn.structures.frames import keeps_frame
 from mmlattn.structures.labels import IGNORED_FIELDS, label_matrix, listed_labels
+from mmlattn.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,15 @@ class Wording:
         return {label for labels in unknown for label in labels.tolist()}
 
     def name(self, label: int) -> str:
-        """Name of a class."""
-        return str(self.classes[label]) if self.classes is not None else f'class {label}'
+        """Name of a class, in one line."""
+        if self.classes is None:
+            return f'class {label}'
+        if label >= len(self.classes):
+            raise UserError(
+                f'a sample has the class {label}, but there are only {len(self.classes)} class names: give the names '
+                'of the data set that the model was trained with'
+            )
+        return ' '.join(str(self.classes[label]).split()) or f'class {label}'
 
     def caption(self, label: int, scores: Tensor | None = None) -> str:
         """Name of a class and its score, of ``scores`` (C,) or else those of the prediction."""
@@ -71,7 +79,9 @@ class Wording:
         predicted = set(self.sample.pred_label.tolist()) if predicted else set()
         outcomes = {label: self.outcome(label) for label in predicted}
         outcomes |= dict.fromkeys(set(self.present or ()) - predicted, 'missed')
-        scores = self.sample.pred_score.tolist() if 'pred_score' in self.sample else None
+        scores = (
+            self.sample.pred_score.nan_to_num(-torch.inf).tolist() if 'pred_score' in self.sample else None
+        )
         return dict(sorted(outcomes.items(), key=lambda item: (-scores[item[0]] if scores else 0, item[0])))
 
     def true_boxes(self, label: int | None = None) -> Tensor:

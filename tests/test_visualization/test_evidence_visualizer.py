@@ -57,14 +57,18 @@ def test_targets_are_a_truth_as_labels_are():
 def test_panels_say_what_the_sample_holds():
     picture, dog, cat, bird = sample_panels(make_sample(), CLASSES)
     assert picture.title == 'truth: cat, bird' and len(picture.boxes) == 1
-    assert [p.title for p in (dog, cat, bird)] == ['dog  0.90', 'cat  0.70', 'bird  0.20']
+    assert [p.title for p in (dog, cat, bird)] == [
+        'dog  0.90  ×16',
+        'cat  0.70  ×16',
+        'bird  0.20  ×16',
+    ], 'one of 16 cells has it all'
     assert [len(p.boxes) for p in (dog, cat, bird)] == [0, 1, 0]
     assert cat.peak.tolist() == [0.625, 0.375]
 
 
 def test_classes_left_out_are_counted_and_named():
     _, dog, rest = sample_panels(make_sample(), CLASSES, max_classes=1)
-    assert dog.title == 'dog  0.90' and rest.title == '2 more'
+    assert dog.title == 'dog  0.90  ×16' and rest.title == '2 more'
     assert rest.lines == (('cat  0.70', 'correct'), ('bird  0.20', 'missed'))
 
     del (sample := make_sample()).attention_maps
@@ -104,9 +108,9 @@ def make_masked_sample():
 def test_masks_are_stretched_and_say_their_range():
     picture, listed, first, second = sample_panels(make_masked_sample(), CLASSES)
     assert listed.title == 'labels', 'what the masks do not tell'
-    assert first.title == 'stage1.2: 0.40 to 0.50', 'from 0.4 to the mean of 0.4 + 0.3 and 0.4 - 0.1'
+    assert first.title == 'stage1.2  0.40 to 0.50', 'from 0.4 to the mean of 0.4 + 0.3 and 0.4 - 0.1'
     torch.testing.assert_close(first.heat, torch.arange(4.0).view(2, 2) / 3)
-    assert second.title == 'layer3: 0.50 to 0.50' and not second.heat.any()
+    assert second.title == 'layer3  0.50 to 0.50' and not second.heat.any()
     assert 'lowest' in first.heat_text and picture.heat is None
 
 
@@ -115,11 +119,11 @@ def test_masks_and_attention_maps_share_a_sheet(visualizer):
     sample.set_field(make_sample().attention_maps, 'attention_maps')
     titles = [panel.title for panel in sample_panels(sample, CLASSES)]
     assert titles[1:] == [
-        'dog  0.90',
-        'cat  0.70',
-        'bird  0.20',
-        'stage1.2: 0.40 to 0.50',
-        'layer3: 0.50 to 0.50',
+        'dog  0.90  ×16',
+        'cat  0.70  ×16',
+        'bird  0.20  ×16',
+        'stage1.2  0.40 to 0.50',
+        'layer3  0.50 to 0.50',
     ]
     visualizer.visualize_cls(np.zeros((64, 64, 3), np.uint8), sample, CLASSES)
     written = [text.get_text() for text in visualizer.ax_save.texts]
@@ -196,7 +200,7 @@ def test_drawing_changes_where_a_map_is_hot(visualizer):
     for sample in (one, other):
         sample.set_pred_score(torch.tensor([0.9, 0.1, 0.1])).set_pred_label([0]).set_gt_label([0])
     drawings = [visualizer.visualize_cls(image, sample, CLASSES).astype(int) for sample in (one, other)]
-    layout = SheetLayout(2, 1, 1, 100, 0, 54)
+    layout = SheetLayout(2, 1, 1, 100, 0, 72)
     assert drawings[0].shape == (*layout.size[::-1], 3)
     rows, columns = np.nonzero(np.abs(drawings[0] - drawings[1]).sum(-1))
     x, y = layout.cell_corner(0, 1)
@@ -215,7 +219,7 @@ def test_stock_visualization_arguments_write_a_file(visualizer, tmp_path):
         out_file=str(tmp_path / 'a' / 'b.png'),
     )
     assert (tmp_path / 'a' / 'b.png').stat().st_size > 1000
-    assert drawn.shape[:2] == SheetLayout(4, 1, 1, 160, 0, 20).size[::-1]
+    assert drawn.shape[:2] == SheetLayout(4, 1, 1, 160, 0, 40).size[::-1]
 
 
 @pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet'])

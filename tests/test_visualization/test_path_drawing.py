@@ -10,7 +10,8 @@ from matplotlib.patches import Circle, FancyArrowPatch
 from mmpretrain.structures import DataSample
 
 from mmlattn.visualization import EvidenceVisualizer
-from mmlattn.visualization.panels import OUTCOME_COLORS, sample_panels
+from mmlattn.visualization.palette import INK, OUTCOME_COLORS
+from mmlattn.visualization.panels import sample_panels
 
 CLASSES = ('person', 'cat', 'dog', 'dining table', 'fork')
 SCORES = (0.9, 0.2, 0.6, 0.95, 0.7)
@@ -62,36 +63,47 @@ def test_maps_are_numbered_in_the_order_of_the_path():
     """Not in that of the scores; a class that was not emitted has no map and gets no cell."""
     _, path, *maps = sample_panels(make_sample(path=(4, 2, 3), maps=True), CLASSES)
     assert [(p.turn, p.title, p.outcome) for p in maps] == [
-        (1, 'fork  0.70', 'correct'),
-        (2, 'dog  0.60', 'wrong'),
-        (3, 'dining table  0.95', 'correct'),
+        (1, 'fork  0.70  ×1.0', 'correct'),
+        (2, 'dog  0.60  ×1.0', 'wrong'),
+        (3, 'dining table  0.95  ×1.0', 'correct'),
     ]
     assert len(path.lines) == 4 and all(p.heat.any() for p in maps)
     few = sample_panels(make_sample(path=(4, 2, 3), maps=True), CLASSES, max_classes=2)
-    assert [(p.turn, p.title) for p in few[2:]] == [(1, 'fork  0.70'), (3, 'dining table  0.95')]
+    assert [(p.turn, p.title) for p in few[2:]] == [(1, 'fork  0.70  ×1.0'), (3, 'dining table  0.95  ×1.0')]
 
 
 @pytest.mark.parametrize(('cell', 'dots'), [(200, 5), (80, 5)])
 def test_dots_and_arrows_are_drawn(cell, dots):
-    """A dot for each label, coloured as its name is and beside it; an arrow from each to the next, downwards."""
+    """A numbered dot for each label, then the mark of its outcome, then its name; an arrow to the next, downwards."""
     drawer = EvidenceVisualizer(f'path{cell}', cell_size=cell)
     sample = make_sample(path=(3, 4, 2, 0, 1))
     drawer.visualize_cls(np.zeros((8, 8, 3), np.uint8), sample, CLASSES)
-    circles = [patch for patch in drawer.ax_save.patches if isinstance(patch, Circle)][:dots]
-    names = {text.get_text().split('  ')[0]: text for text in drawer.ax_save.texts}
-    texts = [names[CLASSES[label]] for label in (4, 2, 0, 1)]
-    for circle, text in zip(circles[1:], texts, strict=True):
-        assert to_hex(circle.get_facecolor()) == text.get_color().lower()
+    circles = [patch for patch in drawer.ax_save.patches if isinstance(patch, Circle)][: 2 * dots]
+    outcomes = ['correct', 'correct', 'wrong', 'wrong', 'correct']
+    colors = [color for outcome in outcomes for color in (INK, OUTCOME_COLORS[outcome])]
+    assert [to_hex(circle.get_facecolor()) for circle in circles] == [color.lower() for color in colors]
+    # Their first letters: in a small cell they are cut.
+    names = {text.get_text()[:2]: text for text in drawer.ax_save.texts if '  ' in text.get_text()}
+    texts = [names[CLASSES[label][:2]] for label in (4, 2, 0, 1)]
+    for dot, mark, text in zip(circles[2::2], circles[3::2], texts, strict=True):
         box = text.get_window_extent().transformed(drawer.ax_save.transData.inverted())
-        assert box.x0 > circle.center[0] + circle.radius
-        assert abs(circle.center[1] - (box.y0 + box.y1) / 2) < circle.radius
-    assert to_hex(circles[0].get_facecolor()) == OUTCOME_COLORS['correct'].lower()
+        assert (
+            box.x0 > mark.center[0] + mark.radius > dot.center[0] + dot.radius < mark.center[0] - mark.radius
+        )
+        assert abs(dot.center[1] - (box.y0 + box.y1) / 2) < dot.radius and dot.center[1] == mark.center[1]
     assert [text.get_text() for text in drawer.ax_save.texts if text.get_text().isdigit()][:dots] == list(
         '12345'
     )
     arrows = [text.arrow_patch for text in drawer.ax_save.texts if getattr(text, 'arrow_patch', None)]
     assert len(arrows) == dots - 1 and all(isinstance(arrow, FancyArrowPatch) for arrow in arrows)
-    assert 'order in which labels were decoded' in names
+    written = [text.get_text() for text in drawer.ax_save.texts]
+    said = ' '.join(text for text in written if not text.isdigit())
+    for text in (
+        'order in which labels were decoded',
+        'p: probability of the path',
+        'known: told before decoding',
+    ):
+        assert text in said
 
 
 def test_a_path_too_long_for_its_cell_is_counted():

@@ -7,6 +7,8 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
 from mmpretrain.structures import DataSample
 
 from mmlattn.engine import EvidenceVisualizationHook
@@ -86,7 +88,7 @@ def test_regions_stand_beside_attention_maps():
     sample.set_field(torch.ones(3, 2, 2) / 4, 'attention_maps')
     titles = [panel.title for panel in sample_panels(sample, CLASSES)]
     classes = ['dog  0.90', 'cat  0.70', 'bird  0.20']
-    assert titles[1:] == [*classes, '4 regions, in order', *classes]
+    assert titles[1:] == [*(f'{name}  ×1.0' for name in classes), '4 regions, in order', *classes]
 
 
 def areas(corners, sizes):
@@ -152,9 +154,23 @@ def test_numbers_are_drawn_whole_and_apart(cell, shape):
 def test_legend_explains_and_fits(tmp_path):
     drawer = EvidenceVisualizer('legend', cell_size=80)
     drawer.visualize_cls(np.zeros((50, 50, 3), np.uint8), make_sample(scores=SCORES), CLASSES)
-    written = {text.get_text(): text.get_window_extent() for text in drawer.ax_save.texts}
-    for text in ('region, numbered in order', 'where a class was read', 'true box', 'wrongly predicted'):
-        assert written[text].y0 >= 0 and written[text].x1 <= drawer.width
+    said = ' '.join(text.get_text() for text in drawer.ax_save.texts)
+    assert 'dashed' not in said
+    for text in ('region, numbered in order: classes read from it', 'where a class was read', 'true box'):
+        assert text in said
+    for text in drawer.ax_save.texts:
+        extent = text.get_window_extent()
+        assert extent.y0 >= 0 and extent.x1 <= drawer.width, text.get_text()
+
+
+def test_outlines_of_a_colour_that_comes_again_are_explained():
+    drawer = EvidenceVisualizer('again', cell_size=200)
+    row = [[0.1 * k, 0.1, 0.1 * k + 0.1, 0.9] for k in range(8)]
+    drawer.visualize_cls(np.zeros((50, 50, 3), np.uint8), make_sample(row), CLASSES)
+    boxes = [p for p in drawer.ax_save.patches if isinstance(p, Rectangle) and not p.get_fill()]
+    colored = [p for p in boxes if to_hex(p.get_edgecolor()) != '#000000']
+    assert [isinstance(p.get_linestyle(), tuple) for p in colored[:8]] == [False] * 7 + [True]
+    assert 'dashed: a colour that comes again' in {text.get_text() for text in drawer.ax_save.texts}
 
 
 def test_the_hook_draws_regions(tmp_path):
@@ -170,4 +186,10 @@ def test_the_hook_draws_regions(tmp_path):
     (file,) = tmp_path.iterdir()
     assert mmcv.imread(str(file)).shape[:2] == (drawer.height, drawer.width)
     written = [text.get_text() for text in drawer.ax_save.texts]
-    assert {'4 regions, in order', 'dog  0.90', '1', '1 more', 'region, numbered in order'} <= set(written)
+    assert {
+        '4 regions, in order',
+        'dog  0.90',
+        '1',
+        '1 more',
+        'region, numbered in order: classes read from it',
+    } <= set(written)

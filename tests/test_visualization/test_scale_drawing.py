@@ -79,6 +79,20 @@ def test_the_answer_is_listed_where_no_cell_tells_it():
     assert {p.outcome for p in sample_panels(make_sample(), CLASSES, draw_gt=False)} == {'predicted'}
 
 
+def test_the_legend_shows_a_number_that_is_drawn():
+    """The first scale is the whole picture and has no outline; a single one has no region at all."""
+    image, legends = np.zeros((40, 40, 3), np.uint8), []
+    for name, sample in (('three', make_sample()), ('one', make_sample(NESTED[:1], SCORES[:1], None))):
+        drawer = EvidenceVisualizer(f'legend {name}', cell_size=120)
+        drawer.visualize_cls(image, sample, CLASSES)
+        tags = [text.get_text() for text in drawer.ax_save.texts if text.get_zorder() == 4]
+        legends.append((tags, {text.get_text() for text in drawer.ax_save.texts}))
+    (tags, said), (none, little) = legends
+    assert tags == ['2', '3', '2', '3', '3', '2'], 'the last one in the legend'
+    assert {'what the scale of this number sees', '1+2: scales 1 and 2 together'} <= said
+    assert not none and 'what the scale of this number sees' not in little
+
+
 def cell_of(drawer, cell, row, column, cells=5):
     """What stands in a cell of the sheet last drawn."""
     x, y = SheetLayout(cells, 2, 1, cell).cell_corner(row, column)

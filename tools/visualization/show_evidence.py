@@ -10,7 +10,7 @@ from pathlib import Path
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import run_tool
-from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
+from mmlattn.utils.launch.flags import add_cfg_options, add_font, add_trust, make_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +36,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--cell-size', type=int, help='side of a drawn cell in pixels')
     parser.add_argument('--device', default='cpu')
+    add_font(parser)
     add_trust(parser)
     add_cfg_options(parser)
     return parser.parse_args()
@@ -72,10 +73,12 @@ def main() -> None:
     args = parse_args()
     from mmlattn.apis import MultiLabelInferencer, without_crops
     from mmlattn.apis.pictures import check_pictures
+    from mmlattn.visualization import EvidenceVisualizer
 
     images = picture_files(args.images)
     check_files(images, args.out_dir)
     check_pictures(images)
+    visualizer = EvidenceVisualizer('inferencer', font=args.font)
     cfg = read_config(args)
     inferencer = MultiLabelInferencer(
         without_crops(cfg) if args.no_crop else cfg,
@@ -83,6 +86,7 @@ def main() -> None:
         device=args.device,
         trust_checkpoint=args.trust_checkpoint,
     )
+    inferencer.visualizer = visualizer
     args.out_dir.mkdir(parents=True, exist_ok=True)
     results = inferencer(
         images,

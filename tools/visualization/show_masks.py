@@ -25,8 +25,10 @@ from mmlattn.models.ran.soft_mask import SoftMask
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
-from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
-from mmlattn.visualization.mask_figure import INK, AttentionMaps, draw_masks
+from mmlattn.utils.launch.flags import add_cfg_options, add_font, add_trust, make_parser
+from mmlattn.visualization.fonts import font_family
+from mmlattn.visualization.mask_figure import AttentionMaps, draw_masks
+from mmlattn.visualization.palette import INK
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,6 +51,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='of random weights')
     parser.add_argument('--device', default='cpu')
+    add_font(parser)
     add_trust(parser)
     add_cfg_options(parser)
     args = parser.parse_args()
@@ -108,6 +111,7 @@ def main() -> None:
     files = [args.out_dir / f'{name}.png' for name in names]
     check_drawings(files, args.out_dir)
     check_pictures(args.images)
+    font = None if args.font is None else font_family(args.font)
     cfg = read_config(args)
     if args.no_crop:
         cfg = without_crops(cfg)
@@ -123,7 +127,8 @@ def main() -> None:
         with record_attention(model) as attentions, torch.no_grad():
             sample = model.test_step(pseudo_collate([item]))[0]
         picture = shown_picture(item['inputs'], cfg, getattr(model.data_preprocessor, 'to_rgb', False))
-        draw_masks(picture, describe(title, sample, model, args), attentions, args.channels).savefig(file)
+        heading = describe(title, sample, model, args)
+        draw_masks(picture, heading, attentions, args.channels, font).savefig(file)
         print(f'drawn to {file}')
 
 

@@ -53,6 +53,15 @@ def add_cfg_options(
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help=meaning)
 
 
+def add_font(parser: argparse.ArgumentParser) -> None:
+    """Add ``--font``, for what is written in pictures."""
+    parser.add_argument(
+        '--font',
+        help='font file, or family of an installed font, for what is written; letters that it lacks, such as '
+        'Chinese ones, are taken from other installed fonts',
+    )
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add ``--trust-checkpoint``."""
     parser.add_argument(
