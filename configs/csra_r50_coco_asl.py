@@ -19,7 +19,8 @@ model = dict(
     head=dict(
         num_heads=1,
         lam=0.1,
-        # The loss and its settings are those of Ridnik et al., ICCV 2021, who sum over classes.
+        # The loss and its settings are those of Ridnik et al., ICCV 2021. They sum over the pictures too, where this
+        # is the mean, and hold the weight of an absent class constant, where mmpretrain's gradient passes through it.
         loss=dict(type='AsymmetricLoss', gamma_pos=0.0, gamma_neg=4.0, clip=0.05, use_sigmoid=True),
         loss_reduction='sum_classes',
     ),

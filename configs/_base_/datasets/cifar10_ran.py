@@ -1,4 +1,5 @@
 # CIFAR-10 as residual networks are trained on it: 4 pixels of padding, a random crop, flips, no mean colour.
+# Papers that say "per-pixel mean", RAN's too, may mean a picture of 32 x 32; here it is a colour, as in most codes.
 # Padding is zero after the mean is subtracted, so it is the mean here (rounded by at most half a grey level).
 data_preprocessor = dict(
     num_classes=10,
