@@ -47,6 +47,18 @@ def test_a_label_may_come_if_and_only_if_the_path_can_then_be_completed(seed, kn
             assert may_end == (s in reachable)
 
 
+@pytest.mark.parametrize('count', [-1, 3, 4])
+def test_what_a_label_needs_must_fit_in_the_room_whatever_the_count(count):
+    """Label 0 needs two others. Two labels fit: it cannot come, though a count of three or more leaves them room."""
+    none = torch.zeros(1, COUNT, dtype=torch.bool)
+    parents = torch.zeros(COUNT, COUNT, dtype=torch.bool)
+    parents[0, 1:3] = True
+    rules = LabelConstraints(none, none, torch.zeros_like(parents), parents, torch.tensor([count]))
+    for room, comes in ((2, False), (3, True)):
+        labels, _ = allowed(implied(rules), none[None], room)
+        assert labels[0, 0].tolist() == [comes, True, True, True, True]
+
+
 def test_images_keep_their_own():
     """A batch of different knowledge is each image by itself, and one room serves all beams."""
     exclusive, parents = drawn_rules(3)
