@@ -250,6 +250,20 @@ def test_known_label_is_found_however_improbable():
     assert found(beams, 2) == found(model.search(width=2, max_len=4), 2)
 
 
+@pytest.mark.parametrize('end_mode', ['always', 'compete'])
+@pytest.mark.parametrize('most', [0, 2, 3])
+def test_a_count_that_the_longest_path_does_not_reach_is_not_met(most, end_mode):
+    """Of pictures that count 0 to 4 labels, those that count too many have no path; the others all of that length."""
+    model = PrefixModel(5, 4)
+    counted = rules(5, 4)._replace(count=torch.arange(5))
+    beams = model.search(width=66, max_len=most, end_mode=end_mode, constraints=counted)
+    as_sets(beams)
+    for image in range(5):
+        paths = reference.all_paths(model.logits(image), 4, max_len=most)
+        expected = {path: value for path, value in paths.items() if len(path) == image}
+        assert found(beams, image) == pytest.approx(expected, abs=1e-12)
+
+
 def test_impossible_is_dead_and_nothing_else_is():
     """A length that the rules do not allow, of one image or all, and no beam that could be mistaken for a path."""
     constraints = rules(2, 4, exclusive=[(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])

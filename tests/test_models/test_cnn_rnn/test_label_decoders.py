@@ -7,7 +7,14 @@ import torch
 
 from mmlattn.models.cnn_rnn.attention_decoder import AttentionDecoder
 from mmlattn.models.cnn_rnn.joint_decoder import JointDecoder, LabelEmbedding, SingleStateCell
-from mmlattn.models.cnn_rnn.paths import DEAD, decode_freely, follow_paths, path_attention, path_log_probs
+from mmlattn.models.cnn_rnn.paths import (
+    DEAD,
+    decode_freely,
+    follow_paths,
+    label_attention,
+    path_attention,
+    path_log_probs,
+)
 
 C, D, E, H = 5, 7, 6, 8
 END, START = C, C + 1
@@ -166,6 +173,13 @@ def test_attention_decoder_is_its_equations():
                 x = (decoder.history.weight @ h + decoder.picture.weight @ z).clamp(min=0)
                 scores = decoder.labels.table.weight[: C + 1] @ x
                 torch.testing.assert_close(got[index, t], scores)
+
+
+def test_a_label_was_seen_where_the_step_looked_that_was_first_to_emit_it():
+    """Label 2 comes twice, END in between; labels 1 and 3 never."""
+    looks = torch.tensor([[[0.7, 0.3], [0.2, 0.8], [0.5, 0.5], [1.0, 0.0]]])
+    got = label_attention(looks, torch.tensor([[2, 0, 4, 2]]), 4)
+    torch.testing.assert_close(got, torch.tensor([[[0.2, 0.8], [0.0, 0.0], [0.7, 0.3], [0.0, 0.0]]]))
 
 
 def test_free_run_feeds_its_own_best_label():
