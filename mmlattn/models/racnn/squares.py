@@ -28,7 +28,8 @@ def place_squares(raw: Tensor, border: str = 'bounded', least: float = 1 / 6) ->
     'clip'       a = s_x, b = s_y, l = s_l, at least ``least``; what sticks    the authors' released code, where
                  out of the picture is cut off when it is read                ``least`` is 0.01
     'shift'      l = s_l between ``least`` and 1/2, a and b between l and      later PyTorch ports, where ``least``
-                 1 - l                                                        is 1/3
+                 1 - l                                                        is 1/3, and l above 1/2 reads the
+                                                                              whole picture, as 1/2 does
     ===========  ===========================================================  =====================================
 
     A limit that is reached passes the gradient on as if it were not there, so that a square can come back from it.

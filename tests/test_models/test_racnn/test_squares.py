@@ -37,6 +37,20 @@ def test_rules_are_those_of_the_loop(border, least):
     )
 
 
+def test_shift_reads_what_the_ports_read():
+    """They limit l from below alone, and then cut what sticks out: a larger square than the picture is all of it."""
+    torch.manual_seed(0)
+    raw = 4 * torch.randn(200, 3, dtype=torch.float64)
+    expected = []
+    for a, b, half in raw.sigmoid().tolist():
+        half = max(half, 1 / 3)
+        x, y = (min(max(centre, half), 1 - half) for centre in (a, b))
+        expected.append([max(x - half, 0), max(y - half, 0), min(x + half, 1), min(y + half, 1)])
+    assert (raw.sigmoid()[:, 2] > 0.5).any()
+    boxes = squares_to_boxes(place_squares(raw, 'shift', 1 / 3)).clamp(0, 1)
+    torch.testing.assert_close(boxes, raw.new_tensor(expected))
+
+
 def test_defaults_are_the_papers_third_and_bounded():
     """Zeros, where training starts: l half way from 1/6 to 1/2, in the centre."""
     torch.testing.assert_close(place_squares(torch.zeros(1, 3)), torch.tensor([[0.5, 0.5, 1 / 3]]))
