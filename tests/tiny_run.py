@@ -95,6 +95,16 @@ class KillHook(Hook):
 
 
 @HOOKS.register_module()
+class BugHook(Hook):
+    """Fails as a mistake in the code would, in the second step."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        """Raise."""
+        if runner.iter == 1:
+            raise RuntimeError('a bug')
+
+
+@HOOKS.register_module()
 class RankStateHook(Hook):
     """Write each process's own weights after the steps of each epoch, and at the end of training."""
 

@@ -23,7 +23,7 @@ class CheckedSettings:
     classes_from_config = False
 
     def __init__(self, *args, **kwargs) -> None:
-        given = signature(super().__init__).bind_partial(*args, **kwargs).arguments
+        given = dict(zip(signature(super().__init__).parameters, args, strict=False)) | kwargs
         for name in ('ann_file', 'data_root', 'image_set_path'):
             if name in given:
                 _check_path(name, given[name], optional=name != 'ann_file')

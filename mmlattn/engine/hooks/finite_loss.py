@@ -1,6 +1,7 @@
 """A run that has diverged ends."""
 
 import math
+from typing import NoReturn
 
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
@@ -14,7 +15,7 @@ LEFT_OUT = 20
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Ends training at the first loss that is no finite number, before a checkpoint of such weights is saved.
+    """Ends training at the first loss that is no finite number, and before a checkpoint of such weights is saved.
 
     With a scaled loss, as of ``AmpOptimWrapper``, a step of that kind changes no weight, so it takes 20 in a row.
     """
@@ -30,15 +31,24 @@ class FiniteLossHook(Hook):
         losses = {name: float(value) for name, value in (outputs or {}).items() if 'loss' in name}
         wrong = [f'{name}={value}' for name, value in losses.items() if not math.isfinite(value)]
         self._in_a_row = self._in_a_row + 1 if wrong else 0
-        if not wrong or self._in_a_row < (LEFT_OUT if _scales_losses(runner.optim_wrapper) else 1):
-            return
-        rates = [rate for rates in runner.optim_wrapper.get_lr().values() for rate in rates]
-        raise UserError(
-            f'the model has diverged: in iteration {runner.iter + 1} (epoch {runner.epoch + 1}) '
-            f'{", ".join(wrong)} at a learning rate of {max(rates):g}, and training ends. Set a smaller '
-            'optim_wrapper.optimizer.lr, a longer warm-up in param_scheduler, or optim_wrapper.clip_grad='
-            'dict(max_norm=1.0); in the first iteration look at data_preprocessor.std and at the loaded weights'
-        )
+        if wrong and self._in_a_row >= (LEFT_OUT if _scales_losses(runner.optim_wrapper) else 1):
+            _end(runner, runner.iter + 1, ', '.join(wrong))
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Look at the weights, which a step with a finite loss may have spoiled."""
+        for name, weight in checkpoint['state_dict'].items():
+            if not weight.isfinite().all():
+                _end(runner, runner.iter, f'{name} holds NaN or infinity')
+
+
+def _end(runner, iteration: int, what: str) -> NoReturn:
+    rates = [rate for rates in runner.optim_wrapper.get_lr().values() for rate in rates]
+    raise UserError(
+        f'the model has diverged: in iteration {iteration} (epoch {runner.epoch + 1}) {what} at a learning rate of '
+        f'{max(rates):g}, and training ends. Set a smaller optim_wrapper.optimizer.lr, a longer warm-up in '
+        'param_scheduler, or optim_wrapper.clip_grad=dict(max_norm=1.0); in the first iteration look at '
+        'data_preprocessor.std and at the loaded weights'
+    )
 
 
 def _scales_losses(wrapper: OptimWrapper) -> bool:
