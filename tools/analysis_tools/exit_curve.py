@@ -9,7 +9,6 @@ table is printed and written as JSON beside the plot.
 """
 
 import argparse
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.json_files import to_json
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_config, run_tool
 from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
@@ -158,7 +158,7 @@ def main() -> None:
         )
     told = dict(multiply_adds=costs, pictures=len(samples), curve=rows)
     with args.out.with_suffix('.json').open('x', encoding='utf-8') as file:
-        json.dump(told, file, indent=2)
+        file.write(to_json(told, indent=2))
     with args.out.open('xb') as file:
         draw(rows).savefig(file, format=args.out.suffix[1:], dpi=150)
     print(f'written to {args.out} and {args.out.with_suffix(".json")}')

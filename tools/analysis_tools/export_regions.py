@@ -9,7 +9,6 @@ python tools/analysis_tools/export_regions.py CONFIG CHECKPOINT --out pseudo.jso
 
 import argparse
 import copy
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from mmlattn.evaluation.functional.localization import seen_in
 from mmlattn.structures.evidence import EVIDENCE_KINDS, read_places
 from mmlattn.structures.frames import check_frame
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.json_files import to_json
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
@@ -220,7 +220,7 @@ def main() -> None:
     content = export(dataset, predictions(inferencer, dataset, cfg, threshold), args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with args.out.open('x', encoding='utf-8') as file:
-        json.dump(content, file)
+        file.write(to_json(content))
     print(f'{len(content["annotations"])} boxes of {len(content["images"])} pictures written to {args.out}')
 
 

@@ -10,7 +10,6 @@ python tools/analysis_tools/mean_response.py ARL NAL --checkpoints arl.pth nal.p
 
 import argparse
 import copy
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 from mmlattn.apis import load_model
 from mmlattn.apis.pictures import check_pictures, dataset_items, file_items
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.json_files import to_json
 from mmlattn.utils.launch.config import apply_options, load_config
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmlattn.utils.launch.flags import DictAction, add_cfg_options, add_trust, make_parser
@@ -251,7 +251,7 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out)
     numbers.write_text(
-        json.dumps(dict(vary=args.vary, cfg_options=args.cfg_options, curves=results), indent=2) + '\n'
+        to_json(dict(vary=args.vary, cfg_options=args.cfg_options, curves=results), indent=2) + '\n'
     )
     print(f'written to {args.out} and {numbers}')
 

@@ -101,7 +101,14 @@ def _start(job: Job, environment: dict[str, str]) -> subprocess.Popen:
 def _show_progress(view: Progress, bar: int, job: Job) -> None:
     entry = read_scalars(job.scalars) if job.scalars else None
     if entry:
-        view.update(bar, completed=entry['step'], note=f'epoch {entry["epoch"]}, loss {entry["loss"]:.3f}')
+        view.update(
+            bar, completed=entry['step'], note=f'epoch {entry["epoch"]}, loss {_number(entry["loss"])}'
+        )
+
+
+def _number(value: float | None) -> str:
+    # Json has null for what is not finite.
+    return 'not finite' if value is None else f'{value:.3f}'
 
 
 def _failure(job: Job) -> str:

@@ -109,7 +109,7 @@ def results_table(metrics: dict[str, dict[str, float]]) -> Table:
     for column in COLUMNS:
         table.add_column(column, justify='right')
     for head, values in metrics.items():
-        cells = [f'{values[key]:.1f}' if key in values else '-' for key in COLUMNS.values()]
+        cells = [f'{values[key]:.1f}' if values.get(key) is not None else '-' for key in COLUMNS.values()]
         table.add_row(HEADS[head], *cells)
     return table
 

@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.json_files import to_json
 
 
 class TableMetric(BaseMetric):
@@ -82,8 +82,7 @@ def _write(path: Path, rows: list[dict], metrics: Mapping[str, float]) -> Path:
     free = next(name for name in itertools.chain([path], numbered) if not name.exists())
     with free.open('x', newline='', encoding='utf-8') as file:
         if path.suffix == '.json':
-            summary = {name: None if math.isnan(value) else value for name, value in metrics.items()}
-            json.dump(dict(summary=summary, classes=rows), file, indent=2)
+            file.write(to_json(dict(summary=dict(metrics), classes=rows), indent=2))
         else:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
