@@ -1,8 +1,10 @@
 """Checks of arguments that say what came, what was expected and what to change."""
 
 import math
+import os
 from collections.abc import Mapping
 from numbers import Integral, Real
+from pathlib import Path
 
 from .errors import UserError
 
@@ -49,3 +51,14 @@ def whole_numbers(name: str, values, least: int) -> tuple[int, ...]:
     if wrong or not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= least for n in numbers):
         raise UserError(f'{name} takes whole numbers of {least} or more, got {values!r}')
     return tuple(int(n) for n in numbers)
+
+
+def check_folder(name: str, folder) -> None:
+    """Raises ``UserError`` for anything but the path of a folder that is there, or can be made, and be written into."""
+    if not isinstance(folder, str | os.PathLike) or not str(folder).strip() or '\0' in str(folder):
+        raise UserError(f'{name} must be the path of a folder, got {folder!r}')
+    there = next((part for part in (Path(folder), *Path(folder).parents) if os.path.lexists(part)), Path())
+    if not there.is_dir():
+        raise UserError(f'{name} {folder}: {there} is a file, or a link to nowhere: name a folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f'{name} {folder}: nothing may be written into {there}: name another folder')
