@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from tiny_run import TOOLS, tool_environment, write_tiny_run
+from tiny_run import TOOLS, run_tool, tool_environment, write_tiny_run
 
 
 @pytest.fixture(scope='module')
@@ -39,7 +39,7 @@ def test_table_of_two_seeds(config, tmp_path):
     short = ['--cfg-options', 'train_dataloader.num_workers=0']
     first = compare(config, tmp_path, '--seeds', '0', '1', *short)
     assert first.returncode == 0, first.stderr
-    scores = json.loads((tmp_path / 'compare.json').read_text())['scores']['logged']
+    scores = json.loads((tmp_path / 'compare.json').read_text())['scores']['accuracy/top1']['logged']
     assert scores.keys() == {'0', '1'}
     for seed, score in scores.items():
         lines = [
@@ -57,6 +57,16 @@ def test_table_of_two_seeds(config, tmp_path):
     assert len(list(tmp_path.glob('logged/seed*/try*'))) == 2, 'finished runs are read'
     assert (tmp_path / 'compare-2.json').is_file(), 'and no report is overwritten'
 
+    both = ['--metric', 'accuracy/top1', 'single-label/recall', '--test']
+    tested = compare(config, tmp_path, '--seeds', '0', '1', *both, *short)
+    assert tested.returncode == 0, tested.stderr
+    assert len(list(tmp_path.glob('logged/seed*/try*'))) == 2, 'and only tested'
+    report = json.loads((tmp_path / 'compare-3.json').read_text())['scores']
+    assert report.keys() == {'accuracy/top1', 'single-label/recall'}
+    # Test data and validation data are the same here, and the last checkpoint is of the last epoch.
+    assert report['accuracy/top1']['logged'] == pytest.approx(scores)
+    assert row.group() in tested.stdout
+
     other = compare(config, tmp_path, '--seeds', '0', '--cfg-options', 'train_cfg.max_epochs=1')
     assert other.returncode != 0 and 'another config or other --cfg-options' in other.stderr
 
@@ -71,4 +81,33 @@ def test_table_of_two_seeds(config, tmp_path):
 def test_mistakes_cost_no_training(config, tmp_path, args, message):
     done = compare(config, tmp_path / 'out', *args)
     assert done.returncode == 2 and message in done.stderr
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('text', 'args', 'message'),
+    [
+        (
+            '',
+            ['--metric', 'multi-label/mAP'],
+            "gives no multi-label/mAP: choose --metric among ['accuracy/top1', ",
+        ),
+        ('', ['--metric', 'accuracy/top1', 'accuracy/top5'], 'gives no accuracy/top5'),
+        (
+            "val_evaluator = [dict(type='ConfusionMatrix')]\n",
+            [],
+            "choose --metric among ['confusion_matrix/result']",
+        ),
+        ('val_evaluator = None\n', [], 'has no val_evaluator: add --test'),
+        ('visualizer = dict(vis_backends=None)\n', [], 'visualizer.vis_backends='),
+        ('', ['--cfg-options', 'val_evaluator.0.type=Accurracy'], 'did you mean Accuracy'),
+    ],
+)
+def test_a_metric_that_nobody_gives_is_found_before_training(config, tmp_path, text, args, message):
+    other = tmp_path / 'other.py'
+    other.write_text(f'_base_ = {str(config)!r}\n{text}')
+    done = run_tool(
+        'analysis_tools/compare_runs.py', other, '--out-dir', tmp_path / 'out', *args, cwd=tmp_path
+    )
+    assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr
     assert not (tmp_path / 'out').exists()
