@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from mmlattn.models.layers.feature_layout import last_output, to_feature_map
+from mmlattn.models.layers.loss_kind import warn_of_mismatch
 from mmlattn.registry import MODELS
 from mmlattn.structures import label_matrix, select_labels, set_attention_maps
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
@@ -101,6 +102,7 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         bound = in_channels**-0.5
         nn.init.uniform_(self.weight, -bound, bound)
         self.store_settings(lam=float(lam), temperatures=temperatures, normalize=bool(normalize))
+        warn_of_mismatch(self, self.loss_module, 'sigmoid', 'set use_sigmoid=True in its loss')
 
     @property
     def lam(self) -> float:

@@ -1,15 +1,13 @@
 """The ST-LSTM head, and the same constraints on regions for heads of others."""
 
-import logging
-
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mmlattn.models.layers.feature_layout import last_output, to_feature_map
+from mmlattn.models.layers.loss_kind import warn_of_mismatch
 from mmlattn.models.layers.score_fusion import SCORE_FUSIONS, fuse_scores, fusion_weights
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 from mmlattn.registry import MODELS
@@ -17,7 +15,6 @@ from mmlattn.structures import label_matrix, select_labels, set_attention_maps, 
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
-from .losses import SoftmaxL2Loss
 from .neck import STLSTMOutput
 
 # A class of k present ones has a softmax score of about 1 / k, so 0.5 would drop most of them.
@@ -93,7 +90,7 @@ class STLSTMHead(MultiLabelClsHead):
         self.score_norm = score_norm
         self.with_evidence = with_evidence
         self.fc = nn.Linear(in_channels, num_classes)
-        _warn_of_mismatch(self.loss_module, score_norm)
+        warn_of_mismatch(self, self.loss_module, score_norm, 'set score_norm to the former, or another loss')
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """The features of the looks, (B, K, D); see :meth:`step_scores`."""
@@ -295,18 +292,3 @@ def _region_losses(loss_loc: nn.Module, loc_weight: float, regions: STLSTMOutput
     """Gamma L_loc, term by term, under the names under which mmengine logs and sums losses."""
     terms = loss_loc(regions.theta, regions.anchors, regions.anchor_mask)
     return {f'loss_{name}': loc_weight * term for name, term in terms.items()}
-
-
-def _warn_of_mismatch(loss: nn.Module, score_norm: str) -> None:
-    """Scores learnt by softmax and read by sigmoid, or the other way round, cross no sensible threshold."""
-    by_sigmoid = False if isinstance(loss, SoftmaxL2Loss) else getattr(loss, 'use_sigmoid', None)
-    if by_sigmoid is None:
-        return
-    trained = 'sigmoid' if by_sigmoid else 'softmax'
-    if trained != score_norm:
-        print_log(
-            f'STLSTMHead: {type(loss).__name__} trains scores that are read with score_norm={trained!r}, this head '
-            f'has score_norm={score_norm!r}: its thresholds, and mAP, will suffer',
-            logger='current',
-            level=logging.WARNING,
-        )

@@ -53,8 +53,8 @@ class RegionConstraintLoss(nn.Module):
 
         Args:
             theta (Tensor): Shape (B, K, 4).
-            anchors (Tensor): Shape (K, 2).
-            anchor_mask (Tensor): Shape (K,), bool.
+            anchors (Tensor): Shape (K, 2) or (B, K, 2).
+            anchor_mask (Tensor): Shape (K,) or (B, K), bool.
 
         Returns:
             dict[str, Tensor]: ``scale``, ``anchor``, ``positive`` and ``overlap``, those with a weight above 0, each
@@ -100,6 +100,9 @@ class SoftmaxL2Loss(nn.Module):
         reduction (str): 'mean' over the labelled pictures, 'sum', or 'none'.
         loss_weight (float): Factor.
     """
+
+    #: As mmpretrain's losses tell how scores are to be read.
+    use_sigmoid = False
 
     def __init__(self, reduction: str = 'mean', loss_weight: float = 1.0) -> None:
         super().__init__()
