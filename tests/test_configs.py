@@ -100,6 +100,12 @@ def test_every_type_is_known_and_class_counts_agree(cfg):
     assert (gpus, rest) in {(1, 0), (8, 0)}  # the usual machines
 
 
+def test_loaders_without_workers_keep_none(cfg):
+    """mmpretrain's own ``train.py`` sets ``persistent_workers`` where a config is silent, which torch refuses then."""
+    for loader in map(cfg.get, LOADERS):
+        assert loader.get('num_workers') or loader.get('persistent_workers') is False
+
+
 def test_dumped_config_needs_nothing_else(cfg, tmp_path):
     path = tmp_path / 'dumped.py'
     cfg.dump(str(path))

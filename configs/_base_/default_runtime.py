@@ -8,6 +8,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='auto'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='mmlattn.EvidenceVisualizationHook', enable=False),
+    pictures=dict(type='mmlattn.UnreadablePicturesHook', on_error='raise'),
 )
 # Randomness is a function of (seed, epoch, index) for data and of (seed, iteration, rank) for the model.
 custom_hooks = [dict(type='mmlattn.ReproducibilityHook'), dict(type='mmlattn.ClassNamesHook')]

@@ -143,12 +143,16 @@ def configs(tmp_path_factory):
         items = [dict(img_path=f'{i}.png', gt_label=sorted({i % 3, i % 2})) for i in range(11)]
         content = dict(metainfo=dict(classes=list(names)), data_list=items)
         (folder / f'{names}.json').write_text(json.dumps(content))
+    items = [dict(item, gt_label=item['gt_label'][:1]) for item in items]
+    content = dict(metainfo=dict(classes=['a', 'b', 'c']), data_list=items)
+    (folder / 'single.json').write_text(json.dumps(content))
     (folder / 'multi.py').write_text(MULTI.format(root=str(folder)))
     (folder / 'single.py').write_text(SINGLE)
     for name, (base, head) in OTHER_HEADS.items():
+        targets = '' if base is SINGLE else 'data_preprocessor = dict(to_onehot=False)\n'
         base = 'multi.py' if base is MULTI else 'single.py'
         neck = "neck=dict(type='GlobalAveragePooling'), "
-        (folder / f'{name}.py').write_text(f'_base_ = {base!r}\nmodel = dict({neck}head={head})\n')
+        (folder / f'{name}.py').write_text(f'_base_ = {base!r}\nmodel = dict({neck}head={head})\n{targets}')
     return folder
 
 
@@ -185,9 +189,12 @@ def test_mistakes_in_a_config(start, mistake):
     assert all(word in said for word in words.split('; ')) and '\n' not in said and len(said) < 700, said
 
 
-@pytest.mark.parametrize('config', ['multi', 'single', 'several_head', 'tiny'])
+@pytest.mark.parametrize('config', ['multi', 'single', 'several_head', 'tiny', 'single_head'])
 def test_configs_without_a_mistake_run(start, config):
-    folder = start(config, 'train_cfg.max_epochs=1')
+    """Sets of one label each are fit for a head for one label."""
+    options = [f'{mode}_dataloader.dataset.ann_file=single.json' for mode in ('train', 'val')]
+    options += ["val_evaluator=[{'type':'Accuracy'}]"]
+    folder = start(config, 'train_cfg.max_epochs=1', *(options if config == 'single_head' else ()))
     assert (folder / 'epoch_1.pth').is_file()
     [log] = folder.glob('*/*.log')
     assert ('decides for each class by itself' in log.read_text()) == (config == 'several_head')

@@ -14,15 +14,18 @@ test_pipeline = [
 ]
 
 data_root = 'data/fashion-mnist'
+# Without workers none can persist, which mmpretrain's own train.py asks for otherwise.
 train_dataloader = dict(
     batch_size=128,
     num_workers=0,
+    persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='FashionMNIST', data_root=data_root, split='train', pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=500,
     num_workers=0,
+    persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     # mmpretrain's FashionMNIST goes by test_mode, not by split: without it this would be the training data.
     dataset=dict(

@@ -9,9 +9,11 @@ test_pipeline = [
 ]
 
 data_root = 'data/multidigits'
+# Without workers none can persist, which mmpretrain's own train.py asks for otherwise.
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
+    persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='mmlattn.COCOMultiLabel',
@@ -24,6 +26,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=100,
     num_workers=0,
+    persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='mmlattn.COCOMultiLabel',

@@ -104,12 +104,18 @@ def _check_loss_weights(head: nn.Module) -> None:
 
 
 def _has_label_sets(dataset) -> bool | None:
-    """Whether a picture has a set of labels, not one; None where the data do not tell."""
+    """Whether any picture has a set of labels that is not one label; None where the data do not tell."""
     try:
-        label = dataset.get_data_info(0)['gt_label']
+        # Data with a number for each picture, and real label sets, show it at the first ones.
+        for index in range(len(dataset)):
+            label = dataset.get_data_info(index)['gt_label']
+            if np.ndim(label) == 0:
+                return False
+            if len(label) != 1:
+                return True
     except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError):
         return None
-    return np.ndim(label) > 0
+    return False
 
 
 def _check_label_kind(runner, head: nn.Module, dataset, mode: str) -> None:
@@ -119,7 +125,7 @@ def _check_label_kind(runner, head: nn.Module, dataset, mode: str) -> None:
             f'{name} decides for one label a picture, but those of {mode}_dataloader have label sets: set model.head '
             f'to a head for several labels, as mmlattn.CSRAHead or MultiLabelLinearClsHead; {IF_MEANT}'
         )
-    if not several and isinstance(head, MultiLabelClsHead) and mode == 'train':
+    if several is False and isinstance(head, MultiLabelClsHead) and mode == 'train':
         runner.logger.warning(
             f'{name} decides for each class by itself, but the pictures of train_dataloader have one label each: '
             'heads for one label, as LinearClsHead, know that'
