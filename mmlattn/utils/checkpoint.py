@@ -13,6 +13,8 @@ import pickletools
 import re
 import socket
 import sys
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -60,6 +62,11 @@ def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
     damage = archive_damage(file)
     if damage:
         raise BrokenFileError(f'cannot be read as weights ({damage})')
+    if not zipfile.is_zipfile(file) and tarfile.is_tarfile(file):
+        # torch would unpack it onto the disk to find out.
+        raise UserError('is a tar archive, as torch wrote them before version 0.1.10')
+    if isinstance(file, BytesIO):
+        file.seek(0)
     with torch.serialization.safe_globals(SAFE_GLOBALS):
         try:
             return make(torch.load(file, map_location=map_location, weights_only=True))

@@ -17,6 +17,8 @@ from torch import Tensor
 from .digests import DIGESTS, changed_part
 from .errors import UserError
 
+#: Tensors and arrays count as one each.
+_MOST_VALUES = 10**6
 _DAMAGED = 'the file is damaged, or not from where it seems to be: take another checkpoint'
 _DIVERGED = 'the training had diverged, or the file is damaged: take an earlier checkpoint'
 
@@ -32,6 +34,7 @@ def check_content(checkpoint: Any, name: str) -> None:
         UserError: In one line; at the first thing that is wrong.
     """
     with _naming(name):
+        _check_size(checkpoint)
         _be(checkpoint, Mapping, 'the checkpoint', 'a dict')
         _check_weights(_weights_of(checkpoint), 'state_dict')
         of_runner = 'state_dict' in checkpoint and 'message_hub' in checkpoint
@@ -68,6 +71,18 @@ def _wrong(said: str, advice: str = _DAMAGED) -> NoReturn:
 def _be(value: Any, kind: type | tuple[type, ...], where: str, expected: str) -> None:
     if not isinstance(value, kind):
         _wrong(f'{where} is a {type(value).__name__}, not {expected}')
+
+
+def _check_size(checkpoint: Any) -> None:
+    """A few bytes can say that a list holds ten times another one, which holds ten times another one."""
+    count, waiting = 0, [checkpoint]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+            count += len(value)
+            if count > _MOST_VALUES:
+                _wrong(f'it holds more than {_MOST_VALUES} values')
+            waiting.extend(value.values() if isinstance(value, Mapping) else value)
 
 
 def _weights_of(checkpoint: Mapping) -> Any:

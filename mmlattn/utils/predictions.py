@@ -17,6 +17,9 @@ from torch import Tensor
 from .errors import UserError
 from .safe_objects import MAKERS, Note, make
 
+#: Strides of 0 repeat a number without a place of its own; what computes with it needs one.
+_MOST_REPEATED = 2**20
+
 
 def _storage(content: bytes) -> torch.storage.TypedStorage:
     storage = torch.load(BytesIO(content), map_location='cpu', weights_only=True)
@@ -36,6 +39,8 @@ def _tensor(
     """Within the bounds of its storage, which ``as_strided`` checks: other ways would enlarge it."""
     flat = torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
     tensor = flat.as_strided(size, stride, offset)
+    if tensor.numel() > max(len(storage), _MOST_REPEATED):
+        raise pickle.UnpicklingError(f'a tensor of {tensor.numel()} numbers is made of {len(storage)}')
     # A byte other than 0 and 1 makes kernels count what they do not find.
     return tensor.view(torch.uint8) != 0 if tensor.dtype == torch.bool else tensor
 
@@ -92,9 +97,10 @@ def load_predictions(path: str, trust: bool = False) -> list[dict]:
                 'If you know who made it, add --trust-checkpoint'
             ) from error
         except Exception as error:  # whatever a broken file makes the reader stumble over
+            said = ' '.join(str(error).split()) or type(error).__name__
             raise UserError(
-                f'{path} is cut off, damaged or no file of predictions ({error or type(error).__name__}): write it '
-                'with tools/test.py CONFIG CHECKPOINT --out FILE.pkl'
+                f'{path} is cut off, damaged or no file of predictions ({said}): write it with tools/test.py CONFIG '
+                'CHECKPOINT --out FILE.pkl'
             ) from error
     if not isinstance(samples, list) or not samples or not all(isinstance(s, dict) for s in samples):
         raise UserError(

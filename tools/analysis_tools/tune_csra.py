@@ -40,13 +40,14 @@ def main() -> None:
 
     import torch
     from mmengine.registry import init_default_scope
-    from mmengine.runner import Runner, load_checkpoint, save_checkpoint
+    from mmengine.runner import CheckpointLoader, Runner, save_checkpoint
     from mmpretrain.registry import MODELS
 
     from mmlattn.apis.training_free import collect_terms, search_lam, training_free_model
     from mmlattn.engine.hooks.class_names import compare_classes
     from mmlattn.utils.checkpoint import use_safe_loading
     from mmlattn.utils.stored_settings import encode_settings
+    from mmlattn.utils.weights import load_all_weights
 
     if args.out and osp.exists(args.out):
         raise UserError(f'{args.out} exists and is not overwritten; give another --out')
@@ -58,7 +59,8 @@ def main() -> None:
     model_cfg = cfg.model if is_csra else training_free_model(cfg.model)
     model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     model = MODELS.build(model_cfg)
-    checkpoint = load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
+    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
+    load_all_weights(model, checkpoint, args.checkpoint)
     model.to('cuda' if torch.cuda.is_available() else 'cpu')
 
     settings = [model.head.temperatures] if is_csra else [(t,) for t in args.temperatures]
@@ -66,7 +68,8 @@ def main() -> None:
         raise UserError(f'--lams must be finite numbers, got {args.lams}')
     lams = args.lams or [round(0.05 * i, 2) for i in range(21)]
     loader = Runner.build_dataloader(cfg.val_dataloader)
-    meta = dict(dataset_meta=checkpoint.get('meta', {}).get('dataset_meta') or loader.dataset.metainfo)
+    stored = (checkpoint.get('meta') or {}).get('dataset_meta')
+    meta = dict(dataset_meta=stored or loader.dataset.metainfo)
     classes = loader.dataset.metainfo['classes']
     compare_classes(meta['dataset_meta'].get('classes') or (), classes, 'the checkpoint', 'val_dataloader')
     if len(classes) != model.head.num_classes:
