@@ -119,6 +119,24 @@ def sample_of(labels):
     return DataSample().set_gt_label(torch.tensor(labels, dtype=torch.long))
 
 
+def test_a_random_order_is_drawn_for_each_picture():
+    """Which label the decoder reads first differs within a batch of pictures that have the same labels."""
+    head, read = make(order='random'), []
+    step = head.decoder.step
+    head.decoder.step = lambda tokens, *rest: read.append(tokens) or step(tokens, *rest)
+    head.loss(features(batch=64), [sample_of([0, 1, 3])] * 64)
+    assert read[1].unique().tolist() == [0, 1, 3]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('align', ['multi', 'multi_masked'])
+def test_a_step_that_just_reaches_the_threshold_is_on_the_path(align):
+    (sample,) = make(align=align).predict(features(batch=1))
+    thr, label = sample.pred_score.max(dim=0)
+    (sample,) = make(align=align, test_cfg=dict(thr=thr.item())).predict(features(batch=1))
+    assert sample.pred_label.tolist() == [label]
+
+
 # Of label_freq = 3, 9, 1, 5: 1, 3, 0, 2 from the most to the least frequent.
 @pytest.mark.parametrize(
     ('order', 'paths'),
