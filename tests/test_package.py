@@ -31,7 +31,7 @@ MAY_IMPORT = {
 ROOF = {'apis', 'register'}
 # The files of mathematics, by room. They are pure: no registry, no framework, no config, no data sample.
 MATHEMATICS = {
-    'layers': ['feature_layout', 'lstm_cell', 'precision', 'score_fusion', 'spatial_transformer'],
+    'layers': ['closed_form', 'feature_layout', 'lstm_cell', 'precision', 'score_fusion', 'spatial_transformer'],
     'csra': ['pooling'],
     'ran': ['attention_module', 'residual_units', 'soft_mask'],
     'st_lstm': ['constraints', 'regions'],

@@ -93,8 +93,10 @@ def label_matrix(data_samples: Sequence, num_classes: int) -> Tensor:
     """What each sample says of each class: (B, C) float32, 1 present, 0 absent, -1 ignored, or a value in between.
 
     Raises:
-        UserError: If a sample has neither ``gt_score`` nor ``gt_label``, or one that does not fit the classes.
+        UserError: If a sample has neither ``gt_score`` nor ``gt_label``, or one that does not fit the classes, or for
+            no samples at all.
     """
+    _check_some(data_samples)
     unscored = [sample for sample in data_samples if sample.get('gt_score') is None]
     for sample in unscored:
         if sample.get('gt_label') is None:
@@ -149,6 +151,7 @@ def true_classes(data_samples: Sequence, num_classes: int) -> Tensor:
     Raises:
         UserError: If a sample has anything but one label, or targets that do not sum to 1.
     """
+    _check_some(data_samples)
     field, shape = ('gt_score', (num_classes,)) if 'gt_score' in data_samples[0] else ('gt_label', (1,))
     for sample in data_samples:
         value = sample.get(field)
@@ -173,6 +176,11 @@ def true_classes(data_samples: Sequence, num_classes: int) -> Tensor:
             f'{targets.sum(dim=1).tolist()[:4]}'
         )
     return targets
+
+
+def _check_some(data_samples: Sequence) -> None:
+    if not len(data_samples):
+        raise UserError('a batch without pictures has no labels to learn from: leave such batches out')
 
 
 def _outside(labels: Tensor, num_classes: int | None) -> Tensor:

@@ -37,7 +37,7 @@ class EvidenceVisualizationHook(VisualizationHook):
         """Begin to record masks; raises ``UserError`` if the model has none that lie over the picture."""
         if self.enable and self.trunk_masks:
             model = without_wrapper(runner.model)
-            if not hasattr(model, 'backbone'):
+            if 'backbone' not in dict(model.named_children()):  # RACNN names the first of its networks so
                 raise UserError(
                     f'{type(model).__name__} shows its networks more than the picture as it is drawn, such as crops '
                     'or flips, so their masks do not lie over it; set trunk_masks=False in EvidenceVisualizationHook'

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mmlattn.models.layers.lstm_cell import LSTMCell
-from mmlattn.models.layers.precision import full_precision
+from mmlattn.models.layers.precision import as_read_by, full_precision
 from mmlattn.utils.arguments import check_number, check_whole
 
 from .joint_decoder import LabelEmbedding
@@ -94,6 +94,6 @@ class AttentionDecoder(nn.Module):
         looked = self.gate(hidden).sigmoid() * looked
         state = self.cell(torch.cat((self.labels.embed(tokens).to(looked.dtype), looked), dim=-1), state)
         with full_precision(looked):
-            dtype = self.picture.weight.dtype
-            history, picture = self.history(state[0].to(dtype)), self.picture(looked.to(dtype))
+            history = self.history(as_read_by(self.history, state[0]))
+            picture = self.picture(as_read_by(self.picture, looked))
             return self.labels.score(torch.relu(self.dropout(history) + self.dropout(picture))), state

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mmlattn.models.layers.lstm_cell import LSTMCell
-from mmlattn.models.layers.precision import full_precision, widen
+from mmlattn.models.layers.precision import as_read_by, full_precision, widen
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
@@ -128,7 +128,7 @@ class JointDecoder(nn.Module):
     def context(self, feature: Tensor) -> Tensor:
         """U_I I, which is the same at every step: (B, in_channels) to (B, 1, embed_dims); for 'init' (B, 1, 2 H)."""
         with full_precision(feature):
-            return self.dropout(self.picture(feature.to(self.picture.weight.dtype)))[:, None]
+            return self.dropout(self.picture(as_read_by(self.picture, feature)))[:, None]
 
     def start(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """The state before START, two tensors (B, 1, H)."""

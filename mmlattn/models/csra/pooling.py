@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmlattn.models.layers.closed_form import gradient_is_needed
 from mmlattn.models.layers.precision import widen
 
 MAX_TEMPERATURE = 99
@@ -66,7 +67,7 @@ def residual_attention(
         scale (Tensor, optional): Shape (H, C).
     """
     temperatures = tuple(temperatures)
-    if torch.is_grad_enabled() and scores.requires_grad:
+    if gradient_is_needed(scores):
         return _ResidualAttention.apply(scores, scale, temperatures, lam)
     base, att = pooled_terms(scores, temperatures, scale)
     return base + lam * att

@@ -5,4 +5,5 @@
 ``lstm_cell.py``            one step of an LSTM
 ``feature_layout.py``       a feature map from whatever a backbone gives
 ``precision.py``            where half precision would cost the result
+``closed_form.py``          when a gradient in closed form takes the place of autograd's
 """

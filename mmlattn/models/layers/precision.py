@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def widen(x: Tensor) -> Tensor:
@@ -18,3 +18,15 @@ def full_precision(x: Tensor) -> AbstractContextManager:
     """
     # Autocast knows no meta device.
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
+def as_read_by(layer: nn.Module, x: Tensor) -> Tensor:
+    """``x`` in the type of a linear layer's weights; float32 where torch.ao has quantised them."""
+    return x.to(layer.weight.dtype if isinstance(layer.weight, Tensor) else torch.float32)
+
+
+def wide_linear(layer: nn.Module, x: Tensor) -> Tensor:
+    """W x + b in float32 at least, written out, since autocast would do a linear layer in half precision."""
+    if not isinstance(layer.weight, Tensor):  # quantised by torch.ao
+        return layer(x.float())
+    return (widen(x)[:, None] * widen(layer.weight)).sum(dim=-1) + widen(layer.bias)

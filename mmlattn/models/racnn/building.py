@@ -81,6 +81,28 @@ class ScaleNetworks(BaseClassifier):
         """The network of a scale, counted from 0."""
         return self.nets[min(scale, len(self.nets) - 1)]
 
+    @property
+    def backbone(self) -> nn.Module:
+        """That of the first scale, whose maps lie over the whole picture."""
+        return self.nets[0].backbone
+
+    @property
+    def neck(self) -> nn.Module | None:
+        """That of the first scale."""
+        return self.nets[0].neck
+
+    @property
+    def loss_module(self) -> nn.Module:
+        """The loss of the scales' heads; one that is set is for all of them, and for the fusion."""
+        return self.nets[0].head.loss_module
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != 'loss_module':
+            super().__setattr__(name, value)
+            return
+        for head in [*(net.head for net in self.nets), *self.fusion]:
+            head.loss_module = deepcopy(value)
+
     def features(self, picture: Tensor, scale: int) -> tuple[Tensor, Sequence[Tensor] | Tensor]:
         """The feature map (B, D, h, w) of what a scale sees, and what its head reads.
 
@@ -89,6 +111,8 @@ class ScaleNetworks(BaseClassifier):
         """
         net = self.net(scale)
         maps = net.extract_feat(picture, stage='backbone')
+        if net.with_neck:
+            check_zoomable(last_output(maps))
         feats = net.neck(maps) if net.with_neck else maps
         pooled, width = last_output(feats), getattr(net.head, 'in_channels', None)
         flat = isinstance(pooled, Tensor) and pooled.dim() == 2
@@ -182,3 +206,12 @@ def _changed(part: Mapping | Sequence | None, changes: Mapping | Sequence | None
     """A config with some settings changed, or replaced by one with a type."""
     merge = isinstance(part, Mapping) and isinstance(changes, Mapping) and 'type' not in changes
     return deepcopy({**part, **changes} if merge else part if changes is None else changes)
+
+
+def check_zoomable(feature_map: Tensor) -> None:
+    """Raises ``UserError`` for features that have no places any more."""
+    if feature_map.dim() != 4:
+        raise UserError(
+            f'RACNN zooms in on feature maps (B, D, h, w), the backbone gives {tuple(feature_map.shape)}: of '
+            "transformers take out_type='featmap', of ConvNeXt gap_before_final_norm=False; pool in the neck"
+        )

@@ -16,8 +16,9 @@ from mmlattn.structures.labels import true_classes
 from mmlattn.utils.arguments import check_choice, check_number
 from mmlattn.utils.errors import UserError
 
-from .building import ScaleNetworks
+from .building import ScaleNetworks, check_zoomable
 from .crop import LossScale, attention_crop, crop_options, whole_picture, zoom
+from .heads import side_by_side
 from .ranking import true_class_probs
 from .squares import highest_response_square, outside_share, squares_to_theta
 
@@ -38,6 +39,10 @@ class Looks(NamedTuple):
     regions: tuple[Tensor, ...] = ()
     logits: tuple[Tensor, ...] = ()
     descriptors: tuple[Tensor, ...] = ()
+
+    def settled(self) -> 'Looks':
+        """The same, of which nothing coarser learns."""
+        return self._replace(picture=self.picture.detach())
 
     def pick(self, chosen: Tensor) -> 'Looks':
         """Keep the images where ``chosen`` (B,) is true."""
@@ -99,15 +104,33 @@ class RACNN(ScaleNetworks):
     def forward(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
     ) -> Tensor | list[DataSample] | dict[str, Tensor]:
-        """As of ``ImageClassifier``; 'tensor' gives the output's raw scores (B, C), never stopping early."""
+        """As of ``ImageClassifier``; 'tensor' gives the output's raw scores (B, C), never stopping early.
+
+        Their gradient by pictures, features and weights is that of looking at these squares; how squares follow the
+        features below them is left out.
+        """
         check_choice('mode', mode, ('tensor', 'loss', 'predict'))
         if mode == 'tensor':
             return self._output(self._look_closer(inputs, self.depth))
         return (self.loss if mode == 'loss' else self.predict)(inputs, data_samples)
 
-    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """What the classifier of each scale reads, (B, D) for each."""
-        return self._look_closer(inputs, self.num_scales).descriptors
+    def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> tuple[Tensor, ...] | Tensor:
+        """What the scales make of pictures (B, 3, H, W), by the stages of ``ImageClassifier``.
+
+        Args:
+            inputs (Tensor): Shape (B, 3, H, W).
+            stage (str): 'backbone': the feature map of each scale, (B, D, h, w). 'neck': what the last layer of its
+                head reads, (B, D). 'pre_logits': those of all scales as the fusion reads them, each of the norm 10
+                and side by side, (B, sum of D).
+        """
+        check_choice('stage', stage, ('backbone', 'neck', 'pre_logits'))
+        looks, maps = self._first_look(inputs), []
+        for scale in range(self.num_scales):
+            looks = self._look(looks, scale)
+            maps.append(looks.feature_map)
+        if stage == 'backbone':
+            return tuple(maps)
+        return looks.descriptors if stage == 'neck' else side_by_side(looks.descriptors)
 
     def _look_closer(self, images: Tensor, depth: int) -> Looks:
         looks = self._first_look(images)
@@ -128,18 +151,14 @@ class RACNN(ScaleNetworks):
 
     def _propose(self, looks: Looks, scale: int) -> Tensor:
         """Squares (B, 3) for a scale from the one before, which learns nothing from where they lead."""
-        if looks.feature_map.dim() != 4:
-            raise UserError(
-                f'RACNN zooms in on feature maps (B, D, h, w), the backbone gives {tuple(looks.feature_map.shape)}: '
-                "of transformers take out_type='featmap', of ConvNeXt gap_before_final_norm=False; pool in the neck"
-            )
+        check_zoomable(looks.feature_map)
         return self.localizers[scale - 1](looks.feature_map.detach())
 
     def _zoom_in(self, looks: Looks, squares: Tensor, loss_scale: LossScale | None = None) -> Looks:
-        """The next picture. Coarser squares learn nothing from it: their own scale is the one they lead to."""
+        """The next picture."""
         theta = squares_to_theta(squares)
         theta_in_image = compose_theta(looks.theta, theta)
-        source = looks.picture.detach()
+        source = looks.picture
         if self.resample_from == 'image':
             source, theta = looks.images, theta_in_image
         frame = dict(theta=theta, frame_size=tuple(looks.picture.shape[-2:]), loss_scale=loss_scale)
@@ -186,7 +205,8 @@ class RACNN(ScaleNetworks):
                 with torch.set_grad_enabled(learns_squares):
                     squares = self._propose(looks, scale)
                 losses |= _figures(squares, scale)
-                looks = self._zoom_in(looks, squares, loss_scale)
+                # Coarser squares learn nothing from finer ones: their own scale is the one they lead to.
+                looks = self._zoom_in(looks.settled(), squares, loss_scale)
             looks = self._see(looks, scale)
             if self.phase != 'apn':
                 # Not from the scores at hand: some heads score differently where they know the truth.
@@ -210,7 +230,7 @@ class RACNN(ScaleNetworks):
             squares = self._propose(looks, scale)
             losses[f'pretrain{scale + 1}.loss'] = (squares - target).square().sum(dim=1).mean()
             losses |= _figures(squares, scale)
-            looks = self._zoom_in(looks, target)
+            looks = self._zoom_in(looks.settled(), target)
         return losses
 
     def predict(
@@ -224,6 +244,8 @@ class RACNN(ScaleNetworks):
             with_evidence (bool, optional): Overrides the model's setting for this call.
         """
         samples = [DataSample() for _ in inputs] if data_samples is None else list(data_samples)
+        if not samples:  # mmpretrain's pooling of no pictures fails
+            return samples
         with_evidence = self.with_evidence if with_evidence is None else with_evidence
         looks, waiting = self._first_look(inputs), samples
         for scale in range(self.depth):

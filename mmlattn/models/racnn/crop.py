@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmlattn.models.layers.closed_form import gradient_is_needed
 from mmlattn.models.layers.precision import widen
 from mmlattn.models.layers.spatial_transformer import sample_regions
 from mmlattn.utils.arguments import check_choice, check_number, complete_options, whole_numbers
@@ -84,7 +85,7 @@ def attention_crop(
     if grad == 'sampler':
         return zoom(x, theta, size, antialias)
     crop = zoom(x, theta.detach(), size, antialias)
-    if not (torch.is_grad_enabled() and squares.requires_grad):
+    if not gradient_is_needed(squares):
         return crop
     lend = _lend_scaled_gradient if loss_scale else _LendGradient.apply
     return lend(crop, squares, frame_size or tuple(x.shape[-2:]), boxcar, loss_scale or LossScale())

@@ -11,6 +11,7 @@ from mmpretrain.models.heads import ClsHead, LinearClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmlattn.models.layers.precision import as_read_by
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_number, check_whole, whole_numbers
 from mmlattn.utils.errors import UserError
@@ -48,8 +49,7 @@ class ScaledLinearClsHead(StoredSettings, LinearClsHead):
 class ScaleFusionHead(ClsHead):
     """One FC on the descriptors of several scales, each normalised on its own, then concatenated (CVPR 2017).
 
-    The networks learn nothing from it. Descriptors get the norm 10, ours, since a classifier learns slowly from unit
-    vectors.
+    Descriptors get the norm 10, ours, since a classifier learns slowly from unit vectors.
 
     Args:
         num_classes (int): C.
@@ -66,11 +66,16 @@ class ScaleFusionHead(ClsHead):
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
         """From the descriptors (B, D) of each scale to (B, sum of D)."""
-        return torch.cat([10 * F.normalize(x.detach().float()) for x in feats], dim=1)
+        return side_by_side(feats)
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """Raw scores (B, C) from the descriptors (B, D) of each scale."""
-        return self.fc(self.pre_logits(feats).to(self.fc.weight.dtype))
+        return self.fc(as_read_by(self.fc, self.pre_logits(feats)))
+
+
+def side_by_side(descriptors: Sequence[Tensor]) -> Tensor:
+    """Descriptors (B, D) of several scales, each normalised on its own to the length 10, as (B, sum of D)."""
+    return torch.cat([10 * F.normalize(x.float()) for x in descriptors], dim=1)
 
 
 class ScaleFusion(ModuleList):
@@ -93,16 +98,17 @@ class ScaleFusion(ModuleList):
             raise UserError(
                 f'fusion must be a config, or None for the mean of the probabilities, got {fusion!r}'
             )
-        fusion = dict(dict(num_classes=heads[0].num_classes, loss=heads[0].loss_module), **fusion)
+        num_classes = getattr(heads[0], 'num_classes', None)
+        fusion = dict(dict(num_classes=num_classes, loss=heads[0].loss_module), **fusion)
         widths = fusion.pop('in_channels', None) or [_width(head) for head in heads]
         widths = whole_numbers('fusion.in_channels', widths, 1)
         if len(widths) != len(heads):
             raise UserError(
                 f'fusion.in_channels needs one width for each of {len(heads)} scales, got {widths}'
             )
-        if fusion['num_classes'] != heads[0].num_classes:
+        if fusion['num_classes'] != num_classes:
             raise UserError(
-                f'fusion.num_classes={fusion["num_classes"]}, but the heads have {heads[0].num_classes}: leave it out'
+                f'fusion.num_classes={fusion["num_classes"]}, but the heads have {num_classes}: leave it out'
             )
         for scales in range(2, len(heads) + 1):
             # A copy for each: a loss may keep count of the classes it has seen.
@@ -118,7 +124,8 @@ class ScaleFusion(ModuleList):
         return torch.stack(tuple(logits)).log_softmax(dim=-1).logsumexp(dim=0) - math.log(count)
 
     def loss(self, descriptors: Sequence[Tensor], data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
-        """Losses of all heads: ``fused2.loss``, ``fused3.loss`` ..."""
+        """Losses of all heads: ``fused2.loss``, ``fused3.loss`` ... The networks learn nothing from them."""
+        descriptors = [x.detach() for x in descriptors]
         return {
             f'fused{scales}.{name}': value
             for scales, head in enumerate(self, start=2)

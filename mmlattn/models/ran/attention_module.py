@@ -7,13 +7,15 @@ section 3 and figure 2. Trunk, mask and output have one shape, (B, C, h, w). ``l
 import torch
 from torch import Tensor, nn
 
+from mmlattn.models.layers.closed_form import gradient_is_needed
+
 from .residual_units import Unit, stack
 from .soft_mask import SoftMask
 
 
 def attention_residual_learning(trunk: Tensor, mask: Tensor) -> Tensor:
     """H = (1 + M) T, equation 3: a mask of zeros leaves the trunk as it is."""
-    if torch.is_grad_enabled() and (trunk.requires_grad or mask.requires_grad):
+    if gradient_is_needed(trunk, mask):
         return _ResidualFusion.apply(trunk, mask)
     return trunk.addcmul(mask, trunk)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmlattn.models.layers.closed_form import gradient_is_needed
 from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 
@@ -53,7 +54,7 @@ class ResidualUnit(nn.Module, ABC):
         """The unit's function."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp and x.requires_grad and not torch.compiler.is_compiling():
+        if self.with_cp and gradient_is_needed(x) and not torch.compiler.is_compiling():
             return checkpoint(self.transform, x, use_reentrant=False, context_fn=self._passes)
         return self.transform(x)
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from mmlattn.models.layers.feature_layout import last_output, to_feature_map
 from mmlattn.models.layers.lstm_cell import LSTMCell
-from mmlattn.models.layers.precision import widen
+from mmlattn.models.layers.precision import as_read_by, wide_linear, widen
 from mmlattn.models.layers.spatial_transformer import sample_regions
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_number, check_whole, complete_options
@@ -41,25 +41,34 @@ VGG_SOURCE = dict(checkpoint=None, prefix='backbone.classifier.0')
 POOLS = dict(max=nn.MaxPool2d, avg=nn.AvgPool2d)
 
 
-class STLSTMOutput(NamedTuple):
-    """What the ``STLSTM`` neck returns; heads that read the last entry of a tuple get ``pooled``.
-
-    ===============  ===========  ==========================================================================
-    field            shape        meaning
-    ===============  ===========  ==========================================================================
-    ``step_feats``   (B, K, D)    z_1 to z_K; (B, K + 1, D) with z_0 first if the neck includes the whole map
-    ``theta``        (B, K, 4)    (s_x, s_y, t_x, t_y) of regions 1 to K, see ``spatial_transformer.py``
-    ``anchors``      (K, 2)       the point each region is drawn to
-    ``anchor_mask``  (K,) bool    which regions are drawn to theirs
-    ``pooled``       (B, D)       maximum of ``step_feats`` over the steps
-    ===============  ===========  ==========================================================================
-    """
-
+class _Fields(NamedTuple):
     step_feats: Tensor
     theta: Tensor
     anchors: Tensor
     anchor_mask: Tensor
     pooled: Tensor
+
+
+class STLSTMOutput(_Fields):
+    """What the ``STLSTM`` neck returns; heads that read the last entry of a tuple get ``pooled``.
+
+    All fields are of pictures, so that tools which take a batch of features apart need not know them. They make the
+    parts anew as ``type(feats)([...])``, other libraries as ``type(feats)(*fields)``: both work.
+
+    ===============  ==============  =======================================================================
+    field            shape           meaning
+    ===============  ==============  =======================================================================
+    ``step_feats``   (B, K, D)       z_1 to z_K; (B, K + 1, D) with z_0 first if the whole map is included
+    ``theta``        (B, K, 4)       (s_x, s_y, t_x, t_y) of regions 1 to K, see ``spatial_transformer.py``
+    ``anchors``      (B, K, 2)       the point each region is drawn to, the same for each picture
+    ``anchor_mask``  (B, K) bool     which regions are drawn to theirs
+    ``pooled``       (B, D)          maximum of ``step_feats`` over the steps
+    ===============  ==============  =======================================================================
+    """
+
+    def __new__(cls, *fields: Tensor | list[Tensor]) -> 'STLSTMOutput':
+        """From the five fields, or a list of them."""
+        return super().__new__(cls, *(fields[0] if len(fields) == 1 else fields))
 
 
 @MODELS.register_module()
@@ -206,18 +215,18 @@ class STLSTM(StoredSettings, BaseModule):
             # h_k, c_k = LSTM(x_k, h_k-1, c_k-1)
             h, c = self.cell(x, (h, c))
             # z_k = relu(W_hz h_k + b_z)
-            z = F.relu(self.z(h.to(self.z.weight.dtype)))
+            z = F.relu(self.z(as_read_by(self.z, h)))
             steps.append(z)
             if k < self.num_steps:
-                # M_k+1 = W_zm z_k + b_m, written out, since autocast would do a linear layer in half precision.
-                raw = (widen(z)[:, None] * widen(self.loc.weight)).sum(dim=-1) + widen(self.loc.bias)
+                # M_k+1 = W_zm z_k + b_m
+                raw = wide_linear(self.loc, z)
                 theta = place_region(raw, self.anchors[k].to(raw.dtype), self.loc_param, self.scale_range)
                 regions.append(theta)
         # Step 0 only chooses the first region, unless it is asked for.
         step_feats = torch.stack(steps if self.include_global else steps[1:], dim=1)
-        return STLSTMOutput(
-            step_feats, torch.stack(regions, dim=1), self.anchors, self.anchor_mask, step_feats.amax(dim=1)
-        )
+        anchors = self.anchors.expand(wide_map.shape[0], -1, -1)
+        mask = self.anchor_mask.expand(wide_map.shape[0], -1)
+        return STLSTMOutput(step_feats, torch.stack(regions, dim=1), anchors, mask, step_feats.amax(dim=1))
 
     def _embed(self, region: Tensor) -> Tensor:
         if self.region_embed == 'fc':

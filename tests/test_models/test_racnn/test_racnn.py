@@ -1,19 +1,22 @@
 """RACNN: what each scale sees, what it says together, what learns when."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import reference.racnn as reference
 import torch
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
-from mmpretrain.models import ImageClassifier
+from mmpretrain.engine import SwitchRecipeHook
+from mmpretrain.models import ImageClassifier, LabelSmoothLoss
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmlattn.models import APN, RACNN
 from mmlattn.models.racnn.building import PHASES
 from mmlattn.models.racnn.squares import highest_response_square
+from mmlattn.utils.errors import UserError
 
 PARTS = dict(
     backbone=dict(
@@ -532,3 +535,86 @@ def test_autocast_keeps_squares_and_scores_in_float32(images, samples):
     with torch.no_grad(), torch.autocast('cpu', dtype=torch.bfloat16):
         looks = model._look_closer(images, 3)
     assert {x.dtype for x in (*looks.logits, *looks.regions, looks.theta, looks.picture)} == {torch.float32}
+
+
+def test_raw_scores_have_the_gradient_of_what_was_seen():
+    """By the pictures and by the weights of all networks, through the fusion; a square of whole pixels is a slice."""
+    model = looking_at(racnn(num_scales=2).double(), (0.75, 0.25, 0.25))
+    images = torch.rand(3, 3, 64, 64, dtype=torch.float64, requires_grad=True)
+    twin = images.detach().clone().requires_grad_()
+    by_hand = []
+    for net, picture in zip(model.nets, (twin, twin[:, :, :32, 32:]), strict=True):
+        (x,) = net.neck(net.backbone(picture))
+        by_hand.append(10 * x / x.norm(dim=1, keepdim=True))
+    expected = model.fusion[0].fc(torch.cat(by_hand, dim=1).float().double())
+    cotangent = torch.randn(3, 5, dtype=torch.float64)
+    weights = [
+        p for part in (model.nets, model.fusion) for n, p in part.named_parameters() if '.head.' not in n
+    ]
+    wanted = torch.autograd.grad(expected, (twin, *weights), cotangent)
+    scores = model(images)
+    torch.testing.assert_close(scores.double(), expected)
+    got = torch.autograd.grad(scores, (images, *weights), cotangent.float())
+    for ours, theirs in zip(got, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('output', [None, '1', '2', '1+2'])
+@pytest.mark.parametrize('fusion', [dict(type='mmlattn.ScaleFusionHead'), None])
+def test_class_activation_maps_find_a_gradient(images, output, fusion):
+    """As mmpretrain's ``vis_cam.py``: of the best score, by the last normalisation of ``model.backbone``."""
+    model = racnn(output=output, fusion=fusion).eval()
+    layer = [m for _, m in model.backbone.named_modules(prefix='backbone') if isinstance(m, nn.BatchNorm2d)][
+        -1
+    ]
+    kept = []
+    layer.register_forward_hook(lambda module, args, out: kept.append(out))
+    score = model(images).amax(dim=1).sum()
+    if output == '2':
+        with pytest.raises(RuntimeError):
+            # The second scale alone: what it sees is taken from the picture, not from the first one's features.
+            torch.autograd.grad(score, kept[0])
+    else:
+        assert torch.autograd.grad(score, kept[0])[0].any()
+
+
+def test_features_by_stage(images):
+    head = dict(type='mmlattn.ScaledLinearClsHead', num_classes=5, in_channels=16, scale=0.1)
+    model = racnn(head=head, output='1').eval()
+    with torch.no_grad():
+        looks = model._look_closer(images, 3)
+        maps = model.extract_feat(images, stage='backbone')
+        descriptors = model.extract_feat(images)
+        together = model.extract_feat(images, stage='pre_logits')
+    assert [tuple(x.shape) for x in maps] == [(3, 16, 16, 16), (3, 16, 8, 8), (3, 16, 8, 8)]
+    assert torch.equal(maps[2], looks.feature_map)
+    for k, net in enumerate(model.nets):
+        pooled = maps[k].mean(dim=(2, 3))
+        torch.testing.assert_close(descriptors[k], 0.1 * pooled)
+        torch.testing.assert_close(descriptors[k] @ net.head.fc.weight.T + net.head.fc.bias, looks.logits[k])
+        torch.testing.assert_close(together[:, 16 * k : 16 * (k + 1)].norm(dim=1), torch.full((3,), 10.0))
+    torch.testing.assert_close(model.fusion[1].fc(together), model.fusion(looks.logits, looks.descriptors))
+    with pytest.raises(UserError, match=r"stage must be one of .* got 'head'"):
+        model.extract_feat(images, stage='head')
+
+
+def test_what_tools_ask_of_a_classifier_is_that_of_the_first_scale():
+    model = racnn()
+    assert model.backbone is model.nets[0].backbone and model.neck is model.nets[0].neck and model.with_neck
+    assert not racnn(neck=None, head=PARTS['head'] | dict(in_channels=16)).with_neck
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    assert not any(name.startswith(('backbone.', 'neck.')) for name in names)
+
+
+def test_recipes_switch_the_loss_of_all_heads(images, samples):
+    """Mmpretrain's ``SwitchRecipeHook``."""
+    model, keys = racnn(), set(racnn().state_dict())
+    loss = LabelSmoothLoss(label_smooth_val=0.3, num_classes=5, mode='original')
+    SwitchRecipeHook._switch_loss(SimpleNamespace(model=model), loss)
+    heads = [*(net.head for net in model.nets), *model.fusion]
+    assert all(type(head.loss_module) is LabelSmoothLoss for head in heads)
+    assert len({id(head.loss_module) for head in heads}) == len(heads)
+    assert type(model.loss_module) is LabelSmoothLoss and set(model.state_dict()) == keys
+    logits = model._look_closer(images, 1).logits[0]
+    smooth = F.cross_entropy(logits, torch.tensor([0, 4, 2]), label_smoothing=0.3)
+    torch.testing.assert_close(model.loss(images, samples)['scale1.loss'], smooth)

@@ -1,5 +1,8 @@
 """The recurrence: which step sees what, and what it returns."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -54,6 +57,10 @@ def test_output_is_a_tuple_that_stock_heads_read():
     assert STLSTMOutput._fields == fields
     out = STLSTMOutput(*fields)
     assert isinstance(out, tuple) and out[-1] == 'pooled'
+    # As mmpretrain's FeatureExtractor makes it anew, as mmengine casts it, and copies of it.
+    for again in (type(out)(list(fields)), type(out)(*out), copy.deepcopy(out), pickle.loads(pickle.dumps(out))):
+        assert again == out and type(again) is STLSTMOutput
+    assert out._replace(theta='other').theta == 'other'
 
 
 def test_with_the_cell_of_the_paper_step_0_still_counts(monkeypatch):

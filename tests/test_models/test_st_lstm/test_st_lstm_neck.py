@@ -68,10 +68,10 @@ def test_equals_the_equations(options):
 def test_output_fields(first):
     out = make(anchor=dict(first=first), include_global=True)(torch.rand(2, 3, 5, 8))
     assert out._fields == FIELDS and out[-1] is out.pooled
-    assert [tuple(t.shape) for t in out] == [(2, 6, 7), (2, 5, 4), (5, 2), (5,), (2, 7)]
+    assert [tuple(t.shape) for t in out] == [(2, 6, 7), (2, 5, 4), (2, 5, 2), (2, 5), (2, 7)]
     expected = torch.tensor([anchor(k, 5) for k in range(1, 6)])
-    torch.testing.assert_close(out.anchors, expected)
-    assert out.anchor_mask.tolist() == [first == 'center', True, True, True, True]
+    torch.testing.assert_close(out.anchors, expected.expand(2, 5, 2))
+    assert out.anchor_mask.tolist() == [[first == 'center', True, True, True, True]] * 2
 
 
 def test_checkpoint_names():
