@@ -14,7 +14,7 @@ from reference.csra_official import official_resnet, official_vit
 from torchvision.models import resnet18
 
 from mmlattn.apis import MultiLabelInferencer, load_model
-from mmlattn.models.csra.official_files import from_mmlattn, to_mmlattn
+from mmlattn.models.csra.official_files import from_mmlattn, model_config, read_plan, to_mmlattn
 from mmlattn.utils.errors import UserError
 
 LAM, CLASSES = 0.4, 5
@@ -207,15 +207,30 @@ def test_another_network_is_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_published_sizes(repo_root, tmp_path):
-    """Our configs, as they are, with files in the sizes of the releases."""
+def test_the_published_resnet(repo_root, tmp_path):
+    """Our config, as it is, with a file in the size of the release."""
     torch.manual_seed(0)
-    large = dict(img_size=448, embed_dim=1024, depth=24, num_heads=16)
-    for config, net in {
-        'csra_r101_voc07.py': official_resnet(101, 20, 1),
-        'csra_vit-l16_coco.py': official_vit(80, 8, **large),
-    }.items():
-        cfg = Config.fromfile(repo_root / 'configs' / config)
-        torch.save({f'module.{k}': v for k, v in net.state_dict().items()}, tmp_path / 'file.pth')
-        model, x = load_model(cfg, str(tmp_path / 'file.pth')), torch.rand(1, 3, 448, 448)
-        check(model, x, net(x, cfg.model.head.lam))
+    cfg, net = Config.fromfile(repo_root / 'configs/csra_r101_voc07.py'), official_resnet(101, 20, 1)
+    torch.save({f'module.{k}': v for k, v in net.state_dict().items()}, tmp_path / 'file.pth')
+    x = torch.rand(1, 3, 96, 96)
+    check(load_model(cfg, str(tmp_path / 'file.pth')), x, net(x, 0.1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('arch', 'sizes'),
+    [
+        ('b', dict(img_size=224, embed_dim=768, depth=12, num_heads=12)),
+        ('l', dict(img_size=448, embed_dim=1024, depth=24, num_heads=16)),
+    ],
+)
+def test_the_published_vits(arch, sizes):
+    """Names and shapes: computing in this size takes minutes."""
+    with torch.device('meta'):
+        theirs = to_mmlattn(official_vit(14, 8, **sizes).state_dict())
+    plan = read_plan(theirs)
+    assert plan.backbone['arch'] == arch and plan.backbone['img_size'] == sizes['img_size']
+    model = get_model(Config(dict(model=model_config(plan, 1.0))), device='meta')
+    heads = {f'head.multi_head.{i}.head.weight': (14, sizes['embed_dim'], 1, 1) for i in range(8)}
+    ours = {k: tuple(v.shape) for k, v in model.state_dict().items() if k.startswith('backbone.')}
+    assert {k: tuple(v.shape) for k, v in theirs.items()} == ours | heads
