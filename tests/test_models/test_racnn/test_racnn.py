@@ -258,6 +258,18 @@ def test_what_learns_in_each_phase(images, samples, grad, resample_from, phase, 
     assert all(module.training for module in model.modules())
 
 
+def test_what_the_config_freezes_stays_frozen_in_every_phase(images, samples):
+    model = racnn(backbone=dict(PARTS['backbone'], frozen_stages=1)).train()
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert any('.layer1.' in name for name in frozen) and not any('.layer2.' in name for name in frozen)
+    for phase in (*PHASES, 'joint'):
+        model.set_phase(phase)
+        assert not any(p.requires_grad for name, p in model.named_parameters() if name in frozen)
+    model.parse_losses(model.loss(images, samples))[0].backward()
+    still = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert still == frozen
+
+
 @pytest.mark.parametrize('resample_from', ['parent', 'image'])
 def test_each_square_learns_from_the_scale_it_leads_to(images, samples, resample_from):
     """Where both margins are missed dL/dp is -1 for each finer scale; neither reaches the other's square."""
