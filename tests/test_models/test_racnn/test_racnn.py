@@ -15,6 +15,7 @@ from torch import nn
 
 from mmlattn.models import APN, RACNN
 from mmlattn.models.racnn.building import PHASES
+from mmlattn.models.racnn.crop import attention_crop
 from mmlattn.models.racnn.squares import highest_response_square
 from mmlattn.utils.errors import UserError
 
@@ -371,6 +372,21 @@ def test_pretraining_learns_the_square_of_the_highest_response(images, samples):
         target = highest_response_square(looks.feature_map)
         assert (target[0] - target[1]).abs().max() > 0.05
         assert torch.allclose(model._propose(looks, 1), target, atol=0.03)
+
+
+@torch.no_grad()
+def test_pretraining_losses_are_squared_distances_on_the_way_of_the_highest_responses(images):
+    """Each scale is shown the square of the highest response, not the one proposed."""
+    model = looking_at(racnn(), (0.3, 0.6, 0.2), (0.5, 0.4, 0.4))
+    model.set_phase('pretrain_apn')
+    losses, picture = model.loss(images, None), images
+    for scale, localizer in enumerate(model.localizers):
+        target = highest_response_square(model.features(picture, scale)[0])
+        distances = [(localizer.square - row).square().sum() for row in target]
+        assert losses[f'pretrain{scale + 2}.loss'].item() == pytest.approx(
+            sum(distances).item() / len(images)
+        )
+        picture = attention_crop(picture, target, 32)
 
 
 def test_mixed_labels_are_compared_by_their_shares(images):
