@@ -260,9 +260,12 @@ def test_what_learns_in_each_phase(images, samples, grad, resample_from, phase, 
 
 
 def test_what_the_config_freezes_stays_frozen_in_every_phase(images, samples):
-    model = racnn(backbone=dict(PARTS['backbone'], frozen_stages=1)).train()
+    """A backbone freezes its stages again by itself; a neck does not."""
+    neck = dict(type='mmlattn.VGGFCNeck', in_channels=16, embed_dims=16, frozen=True)
+    model = racnn(backbone=dict(PARTS['backbone'], frozen_stages=1), neck=neck).train()
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    assert any('.layer1.' in name for name in frozen) and not any('.layer2.' in name for name in frozen)
+    parts = ('backbone.layer1.', 'backbone.layer2.', 'neck.')
+    assert [any(part in name for name in frozen) for part in parts] == [True, False, True]
     for phase in (*PHASES, 'joint'):
         model.set_phase(phase)
         assert not any(p.requires_grad for name, p in model.named_parameters() if name in frozen)
