@@ -114,6 +114,20 @@ def test_mmpretrain_convention_is_mmpretrain(topk, ignore):
             np.testing.assert_allclose([100 * ours[n + suffix] for n in names], theirs[:3], rtol=1e-5)
 
 
+def test_single_classes_in_mmpretrains_convention_are_mmpretrains():
+    scores, targets = draw(levels=50)
+    targets[:, 1] = 0  # absent, though predicted
+    targets[:, 2], scores[:, 2] = 0, 0.1  # absent and silent
+    scores[:, 4] *= 0.1  # present and silent
+    ours = multi_label_report(scores, targets, convention='mmpretrain').per_class
+    score, target = torch.from_numpy(scores), torch.from_numpy(targets)
+    theirs = [AveragePrecision.calculate(score, target, average=None)]
+    theirs += MultiLabelMetric.calculate(score, target.clone(), average=None, thr=0.5)[:3]
+    for name, values in zip(('AP', 'precision', 'recall', 'F1'), theirs, strict=True):
+        np.testing.assert_allclose(100 * ours[name], values, rtol=1e-5)
+    assert ours['positives'].dtype.kind == ours['predicted'].dtype.kind == 'i'
+
+
 def test_what_mmpretrain_cannot_count_is_an_ap_of_nought_in_its_convention():
     scores, targets = draw(images=5, classes=2)
     targets[:, 0] = -1  # every image is ignored

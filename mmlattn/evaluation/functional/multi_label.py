@@ -41,8 +41,9 @@ class Convention:
             as in our heads. Else one by one, as that code's sort happens to leave them: ``'numpy'``: ``argsort`` of
             the negated scores in float64, ignored ones dropped before; ``'torch'``: ``argsort``, ignored ones dropped
             before; ``'torch, then dropped'``: ``argsort`` of all images. All three take ``torch.topk``.
-        absent_as_zero: A class without a positive counts in class means with AP, recall and F1 of 0; else it
-            stays out of all of them (mAP, CP, CR, macro_F1).
+        absent_as_zero: A class without a positive has AP, recall and F1 of 0, a class without a decision precision 0,
+            and both count in class means; else a class without a positive stays out of all of them (mAP, CP, CR,
+            macro_F1).
         silent_in_op: A class that is never predicted adds 1 to the denominator of OP.
         cf1_is_macro_f1: CF1 is the mean of the classes' F1.
         ignored_as_negative: Ignored targets count as negatives in precision and recall; AP drops them always.
@@ -196,17 +197,18 @@ def multi_label_report(
     check_choice('convention', convention, CONVENTIONS)
     scores, targets = check_scores(scores, targets)
     rules = CONVENTIONS[convention]
-    ap = average_precision(scores, targets, rules.tied_scores)
     at_threshold = selection_mask(torch.from_numpy(scores), threshold).numpy()
     counts = label_counts(at_threshold, targets, rules.ignored_as_negative)
-    summary = dict(mAP=mean_defined(np.nan_to_num(ap) if rules.absent_as_zero else ap))
-    summary |= precision_recall_f1(counts, rules)
+    per_class = dict(AP=average_precision(scores, targets, rules.tied_scores)) | class_rates(counts)
+    if rules.absent_as_zero:
+        per_class = {name: np.nan_to_num(values) for name, values in per_class.items()}
+    summary = dict(mAP=mean_defined(per_class['AP'])) | precision_recall_f1(counts, rules)
     for k in topk:
         best = _best_labels(torch.from_numpy(scores), k, rules.tied_scores).numpy()
         for suffix, selected in ((f'_top{k}', best), (f'_top{k}_thr', best & at_threshold)):
             block = precision_recall_f1(label_counts(selected, targets, rules.ignored_as_negative), rules)
             summary |= {name + suffix: value for name, value in block.items()}
-    return MultiLabelResult(summary, dict(AP=ap) | class_rates(counts))
+    return MultiLabelResult(summary, per_class)
 
 
 def _best_labels(scores: torch.Tensor, k: int, tied_scores: str) -> torch.Tensor:
