@@ -12,7 +12,6 @@ import tarfile
 import tempfile
 import traceback
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
