@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import mmengine
 import numpy as np
@@ -100,6 +101,15 @@ def test_no_picture_at_all(tiny):
     guard_pictures(dataset, 'skip', training=False)
     with pytest.raises(UserError, match='none of the 11 pictures can be read'):
         dataset[0]
+
+
+def test_the_only_picture_that_can_be_read_stands_in_for_all_others(tiny):
+    dataset = load(tiny[0], test_mode=True)
+    *spoilt, whole = (dataset.get_data_info(i)['img_path'] for i in range(11))
+    for path in spoilt:
+        Path(path).write_bytes(b'')
+    guard_pictures(dataset, 'skip', training=False)
+    assert [dataset[i]['data_samples'].img_path for i in range(11)] == [whole] * 11
 
 
 SKIP = ['--cfg-options', 'default_hooks.pictures.on_error=skip']
