@@ -5,7 +5,7 @@ ICML 2015, https://arxiv.org/abs/1502.03044, over the locations m_n of a feature
 
     e_tn = v . tanh(K m_n + Q h_t-1)             ``attend``
     a_t = softmax_n(e_t)
-    z_t = sigmoid(G h_t-1 + b) * sum_n a_tn m_n  gated
+    z_t = sigmoid(G h_t-1 + b) * sum_n a_tn m_n  gated, channel by channel; Xu et al. have one gate for all
     h_t, c_t = LSTM([w_t, z_t], h_t-1, c_t-1)
     x_t = relu(U_o h_t + U_z z_t)
     s_t = U' x_t

@@ -48,7 +48,7 @@ def class_scores(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def inverse_norms(weight: Tensor) -> Tensor:
-    """1 / |w| of the rows (H, C, D), shape (H, C); 1 for a row of zeros, whose scores are 0 anyway."""
+    """1 / |w| of the rows (H, C, D), shape (H, C); 1 for a row of zeros, which scores 0 (the authors' code: NaN)."""
     norm = torch.linalg.vector_norm(weight, dim=-1)
     return torch.where(norm > 0, norm, 1.0).reciprocal()
 

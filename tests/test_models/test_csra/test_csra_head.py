@@ -36,6 +36,22 @@ def test_equals_mmpretrain(num_heads):
         assert torch.equal(a.pred_label, b.pred_label)
 
 
+@pytest.mark.parametrize('size', [(1, 1), (7, 7), (13, 28)])
+@pytest.mark.parametrize('num_classes', [1, 3])
+def test_equals_mmpretrain_in_the_corners(size, num_classes):
+    """One picture, one class, one location, locations that tie for the maximum; a row of zeros is NaN there."""
+    kwargs = dict(num_classes=num_classes, in_channels=4, num_heads=4, lam=0.3)
+    theirs, ours = CSRAClsHead(**kwargs).double(), CSRAHead(**kwargs).double()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(1, 4, *size, dtype=torch.float64).sign().requires_grad_()
+    torch.testing.assert_close(ours((x,)), theirs((x,)))
+    grads = [torch.autograd.grad(head((x,)).sum(), x)[0] for head in (ours, theirs)]
+    torch.testing.assert_close(*grads)
+    with torch.no_grad():
+        theirs.csra_heads[0].head.weight[0] = ours.weight[0, 0] = 0
+    assert theirs((x,))[0, 0].isnan() and ours((x,)).isfinite().all()
+
+
 def test_of_threshold_and_topk_the_threshold_decides_as_in_mmpretrain():
     kwargs = dict(num_classes=5, in_channels=16, num_heads=1, lam=0.3, thr=0.4, topk=1)
     theirs, ours = CSRAClsHead(**kwargs), CSRAHead(**kwargs)
