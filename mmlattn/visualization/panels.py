@@ -5,6 +5,7 @@ its wording.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -84,7 +85,10 @@ class Panel:
         """With at most so many lines, of which the last counts those that do not fit."""
         if len(self.lines) <= room:
             return self
-        rest = f'and {len(self.lines) - room + 1} more'
+        hidden = self.lines[room - 1 :]
+        counts = Counter(outcome for _, outcome in hidden if outcome != 'predicted')
+        told = ', '.join(f'{count} {outcome}' for outcome, count in counts.items())
+        rest = f'and {len(hidden)} more' + (f': {told}' if told else '')
         return replace(
             self, lines=(*self.lines[: room - 1], (rest, 'predicted')), steps=min(self.steps, room - 1)
         )

@@ -220,6 +220,15 @@ def test_scores_that_are_not_numbers_come_last():
     assert [text.partition('  ')[0] for text, _ in listed] == ['dining table', NAMES[2], 'person']
 
 
+def test_a_list_that_is_cut_counts_the_outcomes_of_the_rest():
+    """Of 22 lines in a cell of 8 the last 15: 2 that should have been predicted among them."""
+    sample = make_sample(range(20), range(18, 22))
+    panel = sample_panels(sample, NAMES)[1].cut(8)
+    assert len(panel.lines) == 8
+    assert panel.lines[-1] == ('and 15 more: 11 wrong, 2 correct, 2 missed', 'predicted')
+    assert sample_panels(make_sample(range(20)), NAMES)[1].cut(8).lines[-1][0] == 'and 13 more'
+
+
 def test_a_list_that_is_cut_hides_its_outcomes_from_the_legend():
     drawer = EvidenceVisualizer('cut', cell_size=80)
     drawer.visualize_cls(np.zeros((8, 8, 3), np.uint8), make_sample(range(20), range(19)), NAMES)
