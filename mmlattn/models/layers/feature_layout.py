@@ -41,7 +41,7 @@ def to_feature_map(
     if x.dim() == 2:
         raise UserError(
             f'expected a feature map (B, D, h, w), (B, h, w, D) or tokens (B, N, D), got pooled features '
-            f"{shape}. Keep the locations: neck=None; for ViT and DINOv2 out_type='featmap' or 'raw'; for "
+            f"{shape}. Keep the locations: neck=None; for ViT and DINOv2 out_type='featmap'; for "
             'ConvNeXt gap_before_final_norm=False; for timm backbones features_only=True'
         )
     if x.dim() != 3:
@@ -54,7 +54,7 @@ def to_feature_map(
     if count < 1 or height * width != count:
         raise UserError(
             f'{x.shape[1]} tokens less num_extra_tokens={num_extra_tokens} leave {count} patches, which do not '
-            f'form a {height} x {width} grid; set num_extra_tokens (1 with a class token, 2 for distilled DeiT) or '
-            'token_grid=(h, w)'
+            f"form a {height} x {width} grid; set out_type='featmap' of the backbone, or of CSRAHead "
+            'num_extra_tokens (1 with a class token, 2 for distilled DeiT) or token_grid=(h, w)'
         )
     return x[:, num_extra_tokens:].transpose(1, 2).reshape(-1, channels, height, width)
