@@ -101,7 +101,7 @@ def test_every_type_is_known_and_class_counts_agree(cfg):
 
 
 def test_loaders_without_workers_keep_none(cfg):
-    """Torch refuses ``persistent_workers`` then, which mmpretrain's own ``train.py`` sets where a config is silent."""
+    """Torch refuses ``persistent_workers`` then, which mmpretrain's own ``train.py`` sets by itself."""
     for loader in map(cfg.get, LOADERS):
         assert loader.get('num_workers') or loader.get('persistent_workers') is False
 
