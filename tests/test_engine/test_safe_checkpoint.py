@@ -154,7 +154,8 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_of_what_a_checkpoint_names_for_removal_only_the_runs_own_is_kept(tmp_path):
     own, hub = f'{tmp_path}/run/best_a.pth', MessageHub.get_instance('names_for_removal')
     hub.update_info('best_ckpt', own)
-    for number, foreign in enumerate((f'{tmp_path}/best_a.pth', f'{tmp_path}/run/../best_a.pth', 7)):
+    others = ['best_a.pth', 'run/../best_a.pth', 'run/epoch_1.pth', 'run/config.py', 'run/sub/best_a.pth']
+    for number, foreign in enumerate([*(f'{tmp_path}/{other}' for other in others), 7]):
         hub.update_info(f'best_ckpt_{number}', foreign)
     hub.update_info('keep_ckpt_ids', ['/../../best_a', 1, True, 2.0, 2])
     runner = SimpleNamespace(message_hub=hub, work_dir=f'{tmp_path}/run')

@@ -203,7 +203,7 @@ CHECKPOINT_TOOLS = {
 }  # fmt: skip
 PREDICTION_TOOLS = {
     'exit_curve': ('analysis_tools/exit_curve.py', '{tiny}', 'FILE', '--out', 'curve.png'),
-    'fuse_scores': ('analysis_tools/fuse_scores.py', '{tiny}', 'FILE'),
+    'fuse_scores': ('analysis_tools/fuse_scores.py', '{tiny}', 'FILE', '{p}'),
 }
 
 

@@ -99,10 +99,10 @@ class SafeCheckpointHook(CheckpointHook):
         return path
 
     def _forget_foreign_files(self, runner: Runner) -> None:
-        """Drop what a resumed checkpoint names for removal outside of this run's own folder."""
+        """Drop what a resumed checkpoint names for removal and is no best checkpoint in this run's own folder."""
         hub, folder = runner.message_hub, Path(self.out_dir or runner.work_dir).resolve()
         for name, value in list(hub.runtime_info.items()):
-            if name.startswith('best_ckpt') and not _lies_in(value, folder):
+            if name.startswith('best_ckpt') and not _is_best_of(value, folder):
                 hub.pop_info(name)
         if 'keep_ckpt_ids' in hub.runtime_info:
             steps = hub.get_info('keep_ckpt_ids')
@@ -120,8 +120,13 @@ def _agree(runner: Runner) -> None:
     average_gradients(runner)
 
 
-def _lies_in(path: object, folder: Path) -> bool:
-    return isinstance(path, str) and Path(path).resolve().is_relative_to(folder)
+def _is_best_of(path: object, folder: Path) -> bool:
+    """Whether a hook that saves into this folder would give this name to the best checkpoint."""
+    return (
+        isinstance(path, str)
+        and Path(path).resolve().parent == folder
+        and Path(path).name.startswith('best_')
+    )
 
 
 class _RemovesLast:
