@@ -1,0 +1,38 @@
+"""When a loss that is no finite number ends a training."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmlattn.engine.hooks.finite_loss import LEFT_OUT, FiniteLossHook
+from mmlattn.utils.errors import UserError
+
+
+def runner(scales):
+    scaler = None if scales is None else SimpleNamespace(is_enabled=lambda: scales)
+    wrapper = SimpleNamespace(loss_scaler=scaler, get_lr=lambda: dict(lr=[0.1, 0.01]))
+    return SimpleNamespace(optim_wrapper=wrapper, iter=6, epoch=1)
+
+
+def steps_taken(scales, losses):
+    """After how many steps a training ends, None if it does not."""
+    hook = FiniteLossHook()
+    for number, loss in enumerate(losses, start=1):
+        try:
+            hook.after_train_iter(
+                runner(scales), 0, outputs=dict(loss=torch.tensor(loss), accuracy=float('nan'))
+            )
+        except UserError as error:
+            assert 'in iteration 7 (epoch 2) loss=' in str(error) and 'learning rate of 0.1,' in str(error)
+            return number
+    return None
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_the_first_ends_it_unless_losses_are_scaled_and_then_only_many_in_a_row(bad):
+    for scales in (None, False):
+        assert steps_taken(scales, [1.0, bad, 1.0]) == 2
+    nearly = [bad] * (LEFT_OUT - 1)
+    assert steps_taken(True, [*nearly, 1.0, *nearly]) is None
+    assert steps_taken(True, [1.0, *nearly, bad]) == LEFT_OUT + 1
