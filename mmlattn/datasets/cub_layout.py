@@ -169,12 +169,18 @@ def add_relative_box(item: dict) -> dict:
     """Replace the ``pixel_box`` of an item, if it has one, and see that it lies in the picture.
 
     In its place come ``width`` and ``height`` of the picture, ``gt_boxes`` (1, 4) float32 xyxy in [0, 1] of it (what
-    lies outside is cut off) and ``gt_box_labels`` (1,) int64, the picture's class.
+    lies outside is cut off) and ``gt_box_labels`` (1,) int64, the picture's class; nothing, and a line in the log, if
+    the picture can not be opened.
     """
     if 'pixel_box' not in item:
         return item
     path, box = item['img_path'], item.pop('pixel_box')
-    width, height = _picture_size(path)
+    try:
+        width, height = _picture_size(path)
+    except UserError as error:
+        # Whoever loads it stumbles too, and is told what to do about pictures that can not be read.
+        warn(path, f'its box is left out: {error}')
+        return item
     boxes = relative_boxes([box], width, height)
     if (boxes[:, 2:] <= boxes[:, :2]).any():
         raise UserError(

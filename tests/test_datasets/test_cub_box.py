@@ -9,6 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmlattn.datasets import CUBBox
+from mmlattn.datasets.unreadable_pictures import guard_pictures
 from mmlattn.utils.errors import UserError
 
 
@@ -97,9 +98,21 @@ def test_boxes_are_cut_off_at_the_picture_and_must_meet_it(tmp_path):
     np.testing.assert_allclose(first['gt_boxes'], [(0, 8 / first['height'], 1, 1)], rtol=1e-6)
     with pytest.raises(UserError, match=r'but its box runs from \[500\.0, 8\.0\] to .*same download'):
         data[1]
-    next(root.glob('images/002*/*_0000_*')).write_bytes(b'none')
-    with pytest.raises(UserError, match='no picture that can be opened'):
-        data[2]
+
+
+def test_a_picture_that_can_not_be_opened_is_the_loaders_to_refuse_or_skip(tmp_path):
+    root = write_cub(tmp_path)
+    spoilt = next(root.glob('images/002*/*_0000_*'))
+    steps = [dict(type='LoadImageFromFile'), dict(type='PackInputs', algorithm_keys=('gt_boxes',))]
+    data = [CUBBox(str(root), 'train', pipeline=steps) for _ in range(2)]
+    index = next(i for i in range(len(data[0])) if data[0].get_data_info(i)['img_path'] == str(spoilt))
+    spoilt.write_bytes(b'none')
+    guard_pictures(data[0], 'raise', training=True)
+    with pytest.raises(UserError, match='can not be read as a picture: its content is no picture'):
+        data[0][index]
+    [guard] = guard_pictures(data[1], 'skip', training=True)
+    assert data[1][index]['data_samples'].gt_boxes.shape == (1, 4)
+    assert guard.paths() == [str(spoilt)]
 
 
 def test_other_splits_are_refused(cub_root):

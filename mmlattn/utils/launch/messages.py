@@ -27,6 +27,10 @@ ADVICE = [
         'batch normalisation needs more than one picture of this size: set train_dataloader.drop_last=True, a '
         'larger batch_size, or resize to larger pictures',
     ),
+    (
+        r'^mat1 and mat2 shapes cannot be multiplied',
+        "what comes has another width than in_channels: set that, or model.neck=dict(type='GlobalAveragePooling')",
+    ),
     (r'no key (gs|hdfs|az|oss|abfs)$', 'addresses of that kind can not be read: download the data'),
     (r"'HTTPBackend' object has no attribute", 'data sets can not be read from the web: download the data'),
     (r'Cannot infer the rule for key', "set default_hooks.checkpoint.rule='greater', or 'less'"),
