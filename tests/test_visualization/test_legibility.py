@@ -72,6 +72,8 @@ SYSTEMS = {
     'ST-LSTM': with_regions,
     'RA-CNN': lambda sample: with_regions(sample, ('scale 1', 'scale 2', 'scale 3')),
     'CNN-RNN': lambda sample: with_path(with_maps(sample)),
+    # On a sheet of two cells, which is narrower than what the legend has to say.
+    'CNN-RNN without maps': with_path,
     'none': lambda sample: sample,
 }
 # Predicted, true, ignored: one, several, very many; none predicted, no truth, nothing at all.
@@ -108,7 +110,7 @@ def test_colours_are_of_the_palette():
 
 def test_outcomes_are_told_without_colour():
     """Each mark, in grey and with its ground taken away, differs from the others by its sign."""
-    drawer, signs = EvidenceVisualizer('signs', cell_size=200), []
+    drawer, signs = EvidenceVisualizer('signs', cell_size=1000), []
     image = np.zeros((8, 8, 3), np.uint8)
     drawn = drawer.visualize_cls(image, make_sample([0, 1, 3], [0, 2], [3]), NAMES)
     marks = [patch for patch in drawer.ax_save.patches if isinstance(patch, Circle)][:4]
@@ -121,7 +123,8 @@ def test_outcomes_are_told_without_colour():
         signs.append(np.abs(patch - ground) > 50)
     for one, other in itertools.combinations(signs, 2):
         side = min(len(one), len(other))
-        assert (one[:side, :side] != other[:side, :side]).mean() > 0.1
+        # Of the same sign they differ by the fraction of a pixel where it begins.
+        assert (one[:side, :side] != other[:side, :side]).mean() > 0.2
 
 
 def ground_of(box, patches):
