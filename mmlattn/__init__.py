@@ -3,11 +3,12 @@
 from importlib import import_module
 from types import ModuleType
 
+from mmlattn.utils.configs import config_names, config_path
 from mmlattn.utils.versions import check_frameworks
 
 from .version import __version__
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'config_names', 'config_path']
 
 _SUBPACKAGES = (
     'apis', 'datasets', 'engine', 'evaluation', 'models', 'register', 'registry', 'structures', 'utils',

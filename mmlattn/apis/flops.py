@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from .pictures import ARRAY_SIDES
+from .pictures import ARRAY_SIDES, input_channels
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,7 @@ def count(model: BaseModel, height: int, width: int) -> dict[str, Cost]:
         dict[str, Cost]: By the module's name; ``''`` is the whole model.
     """
     model = model.to('meta').eval()
-    convolutions = [module for module in model.modules() if isinstance(module, _ConvNd)]
-    channels = convolutions[0].in_channels if convolutions else 3
-    picture = torch.empty(1, channels, height, width, device='meta')
+    picture = torch.empty(1, input_channels(model), height, width, device='meta')
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(picture, mode='tensor')
     flops = counter.get_flop_counts()  # a multiply-add is two

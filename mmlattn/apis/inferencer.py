@@ -76,8 +76,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             kwargs, pretrained = placing, checkpoint_of(model, pretrained)
         elif not hasattr(model, '_config'):
             raise UserError(
-                f'this {type(model).__name__} does not know its config, which says how pictures are prepared: build it '
-                'with mmpretrain.get_model(cfg), or give the config'
+                f'this {type(model).__name__} does not know its config, which says how pictures are prepared: '
+                'build it with mmpretrain.get_model(cfg), or give the config'
             )
         if isinstance(pretrained, (str, Path)):
             # Mmpretrain loads what fits, reports the rest in hundreds of lines, and goes on.
@@ -121,7 +121,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         inputs = self._inputs_to_list(inputs)
         check_there(item for item in inputs if isinstance(item, str))
         if kwargs.get('show_dir') is not None:
-            check_drawings(_drawing_names(inputs), Path(kwargs['show_dir']), 'show_dir')
+            check_drawings(_drawing_names(inputs), kwargs['show_dir'], 'show_dir')
         if constraints is None:
             return super().__call__(inputs, return_datasamples, batch_size, **kwargs)
         if kwargs.get('threshold') is not None or kwargs.get('topk') is not None:
@@ -134,7 +134,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
 
     @staticmethod
     def list_models(pattern: str | None = None) -> list[str]:
-        """Names of our configs and of mmpretrain's classifiers; ``pattern`` may have wildcards, and more may follow."""
+        """Names of our configs and of mmpretrain's classifiers that begin with a ``pattern``, wildcards allowed."""
         ours = fnmatch.filter(config_names(), f'{pattern or ""}*')
         return sorted({*ours, *list_models(pattern=pattern, task='Image Classification')})
 

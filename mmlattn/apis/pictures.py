@@ -1,82 +1,228 @@
-"""Pictures as the network of a config sees them in tests: from files, or from its test data set."""
+"""Pictures as the network of a config sees them in tests: from files, from arrays, or from its test data set."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import mmcv
 import numpy as np
+import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS, TRANSFORMS
-from torch import Tensor
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from mmlattn.datasets.unreadable_pictures import why_unreadable
+from mmlattn.utils.arrays import for_the_eye
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import type_name
 
 #: Height and width, in pixels, of the arrays that data sets without picture files keep.
 ARRAY_SIDES = dict(CIFAR10=32, CIFAR100=32, MNIST=28, FashionMNIST=28)
+_WANTED = 'give (H, W, 3) in the order BGR, or grey (H, W), uint8 from 0 to 255'
 
 
-def check_pictures(files: Iterable[str | Path]) -> None:
-    """Raises ``UserError`` for the first file that is no picture, before anything slow is done for the others."""
-    for file in map(Path, files):
-        if file.is_dir():
-            raise UserError(f'{file} is a folder: name the pictures, for example {file}/*.jpg')
-        if not file.is_file():
-            raise UserError(f'{file} is not there')
-        if mmcv.imread(str(file), 'unchanged') is None:
-            raise UserError(f'{file} is no picture')
+def picture_files(paths: Iterable[str | Path]) -> list[str]:
+    """The paths, with the pictures of a folder, in the order of their names, in its place.
 
-
-def check_drawings(files: list[Path], folder: Path) -> None:
-    """See that none of the drawings for ``--out-dir`` would replace a file.
+    Hidden files, files of other kinds and folders in it are passed over.
 
     Raises:
-        UserError: Naming the file in question.
+        UserError: If a folder has no pictures.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f'--out-dir {folder} is a file; give the folder to draw into')
-    twice = sorted({str(file) for file in files if files.count(file) > 1})
-    if twice:
-        raise UserError(
-            f'several pictures would be drawn to {", ".join(twice)}; draw them into separate folders'
+    files = []
+    for path in map(str, paths):
+        folder = Path(path)
+        found = [path]
+        if '://' not in path and folder.is_dir():
+            inside = sorted(file for file in folder.iterdir() if not file.name.startswith('.'))
+            found = [str(f) for f in inside if f.is_file() and f.suffix.lower() in IMG_EXTENSIONS]
+            if not found:
+                raise UserError(f'{path} has no pictures; looked for {", ".join(IMG_EXTENSIONS)}')
+        files += found
+    return files
+
+
+def check_there(files: Iterable[str | Path]) -> None:
+    """Raises ``UserError`` for the first that is no file; what a URL names is seen when it is loaded."""
+    for file in map(str, files):
+        if '://' in file:
+            continue
+        if Path(file).is_dir():
+            raise UserError(f'{file} is a folder: name the pictures, for example {file}/*.jpg')
+        if not Path(file).is_file():
+            raise UserError(f'{file} is not there')
+
+
+def check_pictures(cfg: Config, files: Iterable[str | Path]) -> None:
+    """Raises ``UserError`` for the first file that the config cannot load."""
+    files = list(files)
+    check_there(files)
+    reader = PictureReader(cfg) if files else None
+    for file in files:
+        reader.read(file)
+
+
+def input_channels(model: nn.Module) -> int:
+    """Channels of the pictures that a network takes: those of its first convolution, 3 where it has none."""
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+
+
+class PictureReader:
+    """Pictures as the test loop of a config gets them: by its own ``LoadImageFromFile``, with its options.
+
+    Where the pipeline loads nothing, because the data set keeps arrays as CIFAR's does, it gets what that data set
+    would give: RGB or grey, and of the same size where that is known, as what follows is made for it.
+
+    Args:
+        cfg (Config): With ``test_dataloader.dataset.pipeline``.
+        channels (int): Of the network's input; without a loader these are 3 for RGB, else grey.
+    """
+
+    def __init__(self, cfg: Config, channels: int = 3) -> None:
+        dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+        if dataset.get('pipeline') is None:
+            raise UserError(
+                'the config has no test_dataloader.dataset.pipeline, which says how to prepare a picture'
+            )
+        self.channels, self.side = channels, ARRAY_SIDES.get(type_name(dataset))
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            transforms = [TRANSFORMS.build(transform) for transform in dataset['pipeline']]
+        self.loader = next((t for t in transforms if isinstance(t, LoadImageFromFile)), None)
+        self.transforms = Compose([transform for transform in transforms if transform is not self.loader])
+
+    def __call__(self, picture: str | Path | np.ndarray | Image.Image) -> dict:
+        """``inputs`` (Tensor, (C, H, W)) and ``data_samples`` of a picture."""
+        item = self.transforms(self.read(picture))
+        channels = item['inputs'].shape[-3]
+        if channels in (2, 4) and channels != self.channels:
+            raise UserError(
+                f'{_called(picture)} has {channels} channels, one of them likely for transparency, and the network '
+                f"takes {self.channels}: save it without, or set color_type='color' in LoadImageFromFile"
+            )
+        return item
+
+    def read(self, picture: str | Path | np.ndarray | Image.Image) -> dict:
+        """What the pipeline goes on from: ``img``, its shapes and, of a file, the path.
+
+        Raises:
+            UserError: If the picture cannot be loaded, or an array leaves open what its numbers mean.
+        """
+        if not isinstance(picture, (str, Path)):
+            return self._results(self._convert(picture))
+        path = str(picture)
+        try:
+            if self.loader is None:
+                image = mmcv.imread(path, 'color' if self.channels == 3 else 'grayscale')
+                return dict(self._results(image), img_path=path)
+            loaded = self.loader(dict(img_path=path))
+        except Exception as error:
+            raise UserError(f'{path} can not be read as a picture: {why_unreadable(path, error)}') from error
+        if loaded is None:  # ignore_empty
+            raise UserError(f'{path} can not be read as a picture: {why_unreadable(path)}')
+        return loaded
+
+    def shown(self, picture: str | Path | np.ndarray | Image.Image) -> np.ndarray:
+        """The picture before the transforms, to be drawn: (H, W, 3), RGB, or (H, W, 1), uint8."""
+        image = np.atleast_3d(self.read(picture)['img'])
+        image = image[..., ::-1] if self.loader is not None and image.shape[-1] == 3 else image
+        if self.loader is not None and image.shape[-1] == 4:
+            image = image[..., 2::-1]
+        return for_the_eye(torch.from_numpy(image.astype(np.float64)).permute(2, 0, 1))
+
+    def _convert(self, picture: np.ndarray | Image.Image) -> np.ndarray:
+        """An array or PIL image as the loader, or the data set, would give it."""
+        color_type = getattr(self.loader, 'color_type', 'color')
+        if isinstance(picture, Image.Image):
+            picture = _from_pil(picture, turn='ignore_orientation' not in color_type)
+        problem = array_problem(picture, any_depth=color_type == 'unchanged')
+        if problem:
+            raise UserError(f'{_called(picture)} is not taken as a picture: {problem}')
+        if self.loader is None:
+            return _with_channels(picture, self.channels)
+        if color_type != 'unchanged':
+            picture = _with_channels(picture, 1 if color_type.startswith('grayscale') else 3)
+        return picture.astype(np.float32) if self.loader.to_float32 else picture
+
+    def _results(self, image: np.ndarray) -> dict:
+        """An image as the loader gives it or, where there is none, as a data set without files keeps it."""
+        original = image.shape[:2]
+        if self.loader is None:
+            image = image[..., ::-1] if image.ndim == 3 else image
+            if self.side is not None:
+                image = mmcv.imresize(image, (self.side, self.side), interpolation='area')
+        return dict(img=image, img_shape=image.shape[:2], ori_shape=original)
+
+
+def array_problem(array: object, any_depth: bool = False) -> str | None:
+    """Why an array is not clearly a picture, and what to give in its place; None if it is one.
+
+    Args:
+        array (object): What came.
+        any_depth (bool): Take other numbers than uint8, and any number of channels: the config loads what is there.
+    """
+    if isinstance(array, Tensor):
+        return f'tensors say neither order nor range: {_WANTED}, as numpy array'
+    if not isinstance(array, np.ndarray):
+        return f'expected a path, a URL, a numpy array or a PIL image, got {array!r:.60}'
+    if array.ndim == 4:
+        return f'it is a stack: give list(array), {len(array)} pictures'
+    if array.ndim not in (2, 3) or not array.size:
+        return f'its shape is {array.shape}: {_WANTED}'
+    if array.dtype == bool:
+        return 'it holds True and False: give array.astype(np.uint8) * 255'
+    if array.ndim == 3 and array.shape[0] <= 4 < array.shape[2]:
+        return f'its channels stand first, {array.shape}: give array.transpose(1, 2, 0), in the order BGR'
+    if any_depth:
+        return None if array.dtype.kind in 'uif' else f'its numbers are {array.dtype}'
+    if array.dtype.kind == 'f':
+        unit = array.min() >= 0 and array.max() <= 1
+        return (
+            f'its numbers are {array.dtype}: give (array{" * 255" if unit else ""}).round().astype(np.uint8)'
         )
-    taken = [str(file) for file in files if file.exists()]
-    if taken:
-        raise UserError(f'{", ".join(taken)} exists already; choose another --out-dir')
+    if array.dtype != np.uint8:
+        return f"its numbers are {array.dtype}: {_WANTED}; 16 bits need LoadImageFromFile(color_type='unchanged')"
+    if array.ndim == 3 and array.shape[2] == 4:
+        return 'it has a fourth channel: leave transparency out, array[..., :3], in the order BGR'
+    return None if array.ndim == 2 or array.shape[2] in (1, 3) else f'its shape is {array.shape}: {_WANTED}'
+
+
+def _called(picture: object) -> str:
+    """What a message calls a picture."""
+    if isinstance(picture, (np.ndarray, Tensor)):
+        return f'{type(picture).__name__} of shape {tuple(picture.shape)}'
+    return str(picture) if isinstance(picture, (str, Path)) else type(picture).__name__
+
+
+def _from_pil(picture: Image.Image, turn: bool) -> np.ndarray:
+    if picture.mode not in ('L', 'RGB'):
+        raise UserError(f"a PIL image of mode {picture.mode} is not taken: give picture.convert('RGB')")
+    array = np.asarray(ImageOps.exif_transpose(picture) if turn else picture)
+    return array if array.ndim == 2 else np.ascontiguousarray(array[..., ::-1])
+
+
+def _with_channels(picture: np.ndarray, channels: int) -> np.ndarray:
+    """BGR (H, W, 3) or grey (H, W), from either."""
+    picture = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
+    if channels == 3:
+        return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) if picture.ndim == 2 else picture
+    return picture if picture.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_BGR2GRAY)
 
 
 def file_items(cfg: Config, files: Iterable[str | Path], channels: int = 3) -> list[dict]:
-    """Pass picture files through the test pipeline.
-
-    Where the pipeline does not load files itself, because the data set keeps arrays as CIFAR's does, it gets RGB
-    arrays with 3 or 1 ``channels`` as from there: of the same size too, where that is known, as what follows is made
-    for it.
+    """Pass picture files through the test pipeline, for a network that takes so many channels.
 
     Returns:
         list[dict]: ``inputs`` (Tensor, (C, H, W)) and ``data_samples`` for each.
     """
-    pipeline_cfg = ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline')
-    if pipeline_cfg is None:
-        raise UserError(
-            'the config has no test_dataloader.dataset.pipeline, which says how to prepare a picture'
-        )
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        pipeline = Compose([TRANSFORMS.build(transform) for transform in pipeline_cfg])
-    files = [Path(file) for file in files]
-    check_pictures(files)
-    if _loads_files(cfg):
-        return [pipeline(dict(img_path=str(file))) for file in files]
-    side = ARRAY_SIDES.get(cfg.test_dataloader.dataset.type.rpartition('.')[2])
-    return [pipeline(_array(file, channels, side)) for file in files]
-
-
-def _array(file: Path, channels: int, side: int | None) -> dict:
-    image = mmcv.imread(str(file), 'color' if channels == 3 else 'grayscale')
-    image, original = image[..., ::-1] if channels == 3 else image, image.shape[:2]
-    if side is not None:
-        image = mmcv.imresize(image, (side, side), interpolation='area')
-    return dict(img=image, img_path=str(file), img_shape=image.shape[:2], ori_shape=original)
+    files = list(files)
+    reader = PictureReader(cfg, channels)
+    check_there(files)
+    return [reader(file) for file in files]
 
 
 def dataset_items(
@@ -103,17 +249,10 @@ def shown_picture(inputs: Tensor, cfg: Config, to_rgb: bool) -> np.ndarray:
     """What the network sees, for the eye: (H, W, 3), uint8, RGB.
 
     Args:
-        inputs (Tensor): Shape (C, H, W), 0 to 255, before the data preprocessor.
+        inputs (Tensor): Shape (C, H, W), before the data preprocessor.
         cfg (Config): Whose test pipeline made it.
         to_rgb (bool): Whether the data preprocessor turns BGR to RGB.
     """
-    if len(inputs) == 1:
-        inputs = inputs.expand(3, -1, -1)
-    elif to_rgb or _loads_files(cfg):
-        inputs = inputs.flip(0)
-    return inputs.permute(1, 2, 0).round().byte().numpy()
-
-
-def _loads_files(cfg: Config) -> bool:
-    types = [transform['type'] for transform in cfg.test_dataloader.dataset.pipeline]
-    return any(kind.rpartition('.')[2] == 'LoadImageFromFile' for kind in types)
+    turned = len(inputs) == 3 and (to_rgb or PictureReader(cfg).loader is not None)
+    picture = for_the_eye(inputs.flip(0) if turned else inputs)
+    return np.broadcast_to(picture, (*picture.shape[:2], 3))

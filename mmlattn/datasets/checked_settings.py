@@ -34,7 +34,7 @@ class CheckedSettings:
             raise UserError(f'metainfo must be a dict such as dict(classes=[...]), got {metainfo!r}')
         metainfo = dict(metainfo or {})
         check_class_key(metainfo, 'metainfo')
-        named = [_read_names(value) for value in (classes, metainfo.get('classes')) if value is not None]
+        named = [read_names(value) for value in (classes, metainfo.get('classes')) if value is not None]
         if len(named) == 2 and named[0] != named[1]:
             raise UserError(f'classes are {named[0]} but metainfo.classes {named[1]}: give one of them')
         if named:
@@ -76,7 +76,7 @@ def check_class_key(metainfo: Mapping, where: str) -> None:
             raise UserError(f'{where} has {key}, which is not read: write classes, in small letters')
 
 
-def _read_names(classes: Any) -> Any:
+def read_names(classes: Any) -> Any:
     """The names in a list, where there is one under that path; anything else as it is, to be checked at loading."""
     if isinstance(classes, str | os.PathLike):
         path = os.path.expanduser(classes)

@@ -54,7 +54,7 @@ def whole_numbers(name: str, values, least: int) -> tuple[int, ...]:
 
 
 def check_folder(name: str, folder) -> None:
-    """Raises ``UserError`` for anything but the path of a folder that is there, or can be made, and be written into."""
+    """Raises ``UserError`` for what is no path of a folder that can be made, if need be, and written into."""
     if not isinstance(folder, str | os.PathLike) or not str(folder).strip() or '\0' in str(folder):
         raise UserError(f'{name} must be the path of a folder, got {folder!r}')
     there = next((part for part in (Path(folder), *Path(folder).parents) if os.path.lexists(part)), Path())

@@ -34,7 +34,7 @@ def make_cfg():
 
 
 def test_random_weights_depend_on_the_seed_alone():
-    a, b, c = (load_model(make_cfg(), seed=seed).state_dict() for seed in (1, 1, 2))
+    a, b, c = (load_model(make_cfg(), False, seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not torch.equal(a['backbone.layer1.0.conv1.weight'], c['backbone.layer1.0.conv1.weight'])
 
@@ -44,18 +44,18 @@ def test_random_regions_need_no_file_either():
     sizes = dict(in_channels=32, region_size=2, embed_dims=4, hidden_dims=4, out_dims=4)
     cfg.model.neck = dict(type='mmlattn.STLSTM', fc_from_vgg=dict(checkpoint='nowhere.pth'), **sizes)
     cfg.model.head.in_channels = 4
-    assert load_model(cfg).neck.fc_from_vgg is None
+    assert load_model(cfg, False).neck.fc_from_vgg is None
 
 
 def test_random_networks_normalise_by_their_batch():
-    model = load_model(make_cfg())
+    model = load_model(make_cfg(), False)
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     assert norms and all(norm.training for norm in norms)
     assert not any(module.training for module in model.modules() if not isinstance(module, _BatchNorm))
 
 
 def test_trained_weights_are_all_loaded_or_none(tmp_path):
-    model = load_model(make_cfg(), seed=3)
+    model = load_model(make_cfg(), False, seed=3)
     whole, part = tmp_path / 'whole.pth', tmp_path / 'part.pth'
     state = model.state_dict()
     torch.save(dict(state_dict=state, meta=dict(dataset_meta=dict(classes=('x', 'y', 'z')))), whole)
@@ -74,7 +74,7 @@ def test_files_from_before_settings_were_stored_keep_loading(tmp_path):
     cfg.model.backbone = dict(type='mmlattn.ResidualAttentionNet', arch=arch)
     cfg.model.neck = None
     cfg.model.head = dict(type='mmlattn.CSRAHead', num_classes=3, in_channels=8, num_heads=2, lam=0.1)
-    state = load_model(cfg, seed=3).state_dict()
+    state = load_model(cfg, False, seed=3).state_dict()
     settings = [name for name in state if name.endswith('.stored_settings')]
     assert len(settings) == 2
     torch.save({name: value for name, value in state.items() if name not in settings}, tmp_path / 'old.pth')

@@ -91,7 +91,7 @@ def test_what_is_not_there_is_named(folder):
     with pytest.raises(UserError, match=r'x\.png is not there'):
         file_items(cfg, [folder / 'x.png'])
     (folder / 'text.png').write_text('no picture')
-    with pytest.raises(UserError, match=r'text\.png is no picture'):
+    with pytest.raises(UserError, match=r'text\.png can not be read as a picture: its content is no picture'):
         file_items(cfg, [folder / 'text.png'])
     with pytest.raises(UserError, match=r'a is a folder: name the pictures'):
         file_items(cfg, [folder / 'a'])

@@ -15,6 +15,75 @@ from mmlattn.utils.errors import UserError
 from mmlattn.visualization import EvidenceVisualizer
 
 
+def loop(dataset):
+    """A loop over a data set, as far as the hook looks at it."""
+    return SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+
+
+class Listed(list):
+    """A data set that tells the paths of its pictures."""
+
+    def get_data_info(self, index):
+        return dict(img_path=self[index])
+
+
+def draw_all(hook, dataset, sizes, mode='test', image=None, **runner):
+    """Run a loop over pictures in batches of the given sizes."""
+    image = torch.full((1, 8, 8), 7, dtype=torch.uint8) if image is None else image
+    runner = SimpleNamespace(
+        model=SimpleNamespace(data_preprocessor=SimpleNamespace(to_rgb=True)), **{f'{mode}_loop': loop(dataset)},
+        train_loop=None, iter=runner.get('iter', 0),
+    )  # fmt: skip
+    getattr(hook, f'before_{mode}')(runner)
+    items = iter(dataset)
+    for number, size in enumerate(sizes):
+        samples = [DataSample().set_pred_score(torch.tensor([0.9])).set_pred_label([0]) for _ in range(size)]
+        for sample in samples:
+            path = next(items)
+            if isinstance(path, str):
+                sample.set_field(path, 'img_path', field_type='metainfo')
+        getattr(hook, f'after_{mode}_iter')(runner, number, dict(inputs=[image] * size), samples)
+
+
+def drawn(folder):
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob('*.png'))
+
+
+def test_pictures_of_one_name_are_drawn_in_their_folders(tmp_path):
+    """Grey ones, with an interval over a last batch that is smaller; a second test replaces nothing."""
+    EvidenceVisualizer.get_instance('folders', cell_size=80)
+    paths = Listed([f'/data/{folder}/{name}' for folder in 'ab' for name in ('0.jpg', '1.jpg', '1.png')])
+    hook = EvidenceVisualizationHook(enable=True, interval=1, out_dir=str(tmp_path / 'all'))
+    draw_all(hook, paths, (4, 2))
+    names = ['a/0.png', 'a/1.jpg.png', 'a/1.png.png']
+    assert drawn(tmp_path / 'all') == names + [name.replace('a/', 'b/') for name in names]
+    with pytest.raises(UserError, match=r'a/0\.png and 5 more exists already; choose another --show-dir'):
+        draw_all(hook, paths, (4, 2))
+    hook = EvidenceVisualizationHook(enable=True, interval=2, out_dir=str(tmp_path / 'some'))
+    draw_all(hook, list(range(7)), (3, 3, 1))
+    assert drawn(tmp_path / 'some') == ['0.png', '2.png', '4.png', '6.png']
+
+
+def test_validation_draws_beside_what_is_there(tmp_path):
+    EvidenceVisualizer.get_instance('beside', cell_size=80)
+    hook = EvidenceVisualizationHook(enable=True, interval=1, out_dir=str(tmp_path))
+    for step in (3, 6, 6):
+        draw_all(hook, Listed(['a/0.jpg', 'b/0.jpg']), (2,), 'val', iter=step)
+    assert drawn(tmp_path) == [f'{folder}/0_{end}.png' for folder in 'ab' for end in ('3', '6', '6_2')]
+
+
+def test_sixteen_bits_are_drawn_by_their_maximum(tmp_path):
+    """The stock hook keeps the lower eight bits: stripes."""
+    visualizer = EvidenceVisualizer.get_instance('deep', cell_size=80)
+    seen = []
+    visualizer.visualize_cls = lambda image, **_: seen.append(image)
+    image = torch.tensor([[[0, 256], [512, 65535]]], dtype=torch.int32)
+    draw_all(
+        EvidenceVisualizationHook(enable=True, interval=1, out_dir=str(tmp_path)), [0], (1,), image=image
+    )
+    assert seen[0].tolist() == [[[0], [1]], [[2], [255]]]
+
+
 @pytest.mark.parametrize('to_rgb', [True, False])
 @pytest.mark.parametrize('mode', ['val', 'test'])
 def test_red_stays_red(tmp_path, mode, to_rgb):
@@ -48,9 +117,9 @@ class Masked(torch.nn.Module):
 def test_masks_are_recorded_while_testing_and_no_longer(tmp_path):
     """The samples get each their own masks, drawn in their own cells; afterwards nothing is hooked."""
     EvidenceVisualizer.get_instance('masks', cell_size=100)
-    runner = SimpleNamespace(model=Masked().eval(), iter=0)
-    hook = EvidenceVisualizationHook(enable=True, out_dir=str(tmp_path), interval=1, trunk_masks=True)
     pictures = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    runner = SimpleNamespace(model=Masked().eval(), iter=0, test_loop=loop(pictures))
+    hook = EvidenceVisualizationHook(enable=True, out_dir=str(tmp_path), interval=1, trunk_masks=True)
     hook.before_test(runner)
     for batch_idx, batch in enumerate((pictures[:2], pictures[2:])):
         samples = [DataSample().set_pred_score(torch.tensor([0.9])).set_pred_label([0]) for _ in batch]
@@ -73,7 +142,7 @@ def test_masks_are_recorded_while_testing_and_no_longer(tmp_path):
 @pytest.mark.parametrize('options', [dict(enable=False, trunk_masks=True), dict(enable=True)])
 def test_nothing_is_recorded_unasked(options):
     EvidenceVisualizer.get_instance('unasked')
-    runner = SimpleNamespace(model=Masked().eval())
+    runner = SimpleNamespace(model=Masked().eval(), test_loop=loop([]))
     hook = EvidenceVisualizationHook(**options)
     hook.before_test(runner)
     assert not any(m._forward_hooks for m in runner.model.modules())

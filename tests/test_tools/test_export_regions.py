@@ -42,7 +42,7 @@ def run(repo_root, make_coco, tmp_path_factory):
     config = folder / 'small.py'
     config.write_text(CONFIG.format(base=base, root=str(coco), classes=CLASSES))
     cfg = Config.fromfile(config)
-    model = load_model(cfg, seed=1)
+    model = load_model(cfg, False, seed=1)
     with torch.no_grad():
         model.head.weight.normal_(std=3, generator=torch.Generator().manual_seed(0))
     torch.save(dict(state_dict=model.state_dict()), folder / 'random.pth')
@@ -147,7 +147,7 @@ def test_regions_are_boxes_as_by_hand(run, tmp_path):
     config = tmp_path / 'regions.py'
     config.write_text(REGIONS.format(base=str(run.config)))
     cfg = Config.fromfile(config)
-    model = load_model(cfg, seed=0)
+    model = load_model(cfg, False, seed=0)
     with torch.no_grad():
         model.neck.loc.weight.normal_(
             std=3, generator=torch.Generator().manual_seed(0)

@@ -55,7 +55,7 @@ def make_items(count):
 @pytest.mark.parametrize('batch_size', [1, 2, 5])
 def test_responses_of_a_network_run_by_hand(tool, batch_size):
     """Each picture counts the same, also in a smaller last batch."""
-    model = load_model(make_cfg()).eval()
+    model = load_model(make_cfg(), False).eval()
     items = make_items(5)
     responses, images = tool.mean_responses(model, items, batch_size)
     x = torch.stack([item['inputs'].flip(0) for item in items]) / 255
@@ -74,7 +74,7 @@ def test_responses_of_a_network_run_by_hand(tool, batch_size):
 def test_naive_learning_fades_by_the_masks(tool):
     """All masks are 0.5 at the start, so a module gives 1.5 T or 0.5 T: three times less, and nine after two."""
     arl, nal = (
-        tool.mean_responses(load_model(make_cfg(learning=kind)), make_items(4), 4)[0]
+        tool.mean_responses(load_model(make_cfg(learning=kind), False), make_items(4), 4)[0]
         for kind in ('arl', 'nal')
     )
     assert nal['stage1.transition'] == pytest.approx(arl['stage1.transition'])
@@ -83,7 +83,7 @@ def test_naive_learning_fades_by_the_masks(tool):
 
 def test_parts_that_match_nothing_are_named(tool):
     with pytest.raises(UserError, match='no module of the ImageClassifier matches --parts'):
-        tool.mean_responses(load_model(make_cfg()), make_items(1), 1, r'layer\d')
+        tool.mean_responses(load_model(make_cfg(), False), make_items(1), 1, r'layer\d')
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_command_line(tool, tmp_path):
 
     files = [tmp_path / f'{learning}.pth' for learning in ('arl', 'nal')]
     for file in files:
-        torch.save(dict(state_dict=load_model(make_cfg(learning=file.stem)).state_dict()), file)
+        torch.save(dict(state_dict=load_model(make_cfg(learning=file.stem), False).state_dict()), file)
     command[3] = tmp_path / 'b.svg'
     one = run_tool(*command, '--checkpoints', files[0], cwd=tmp_path)
     assert one.returncode == 1 and '--checkpoints must name one for each of the 2 curves' in one.stderr

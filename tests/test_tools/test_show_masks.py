@@ -53,7 +53,7 @@ def record_attention(repo_root):
 @pytest.mark.parametrize('backbone', [RAN, WRAPPED], ids=['net', 'wrapper'])
 def test_records_what_runs_through_the_network(record_attention, backbone, learning):
     """The fused features are what the next layer gets, the trunk is what the trunk's last block gave."""
-    model = load_model(make_cfg(dict(backbone, learning=learning)))
+    model = load_model(make_cfg(dict(backbone, learning=learning)), False)
     modules = {n: m for n, m in model.named_modules() if isinstance(m, (AttentionModule, AttendedStage))}
     fused, trunks = {}, {}
     for name, module in modules.items():
@@ -78,7 +78,7 @@ def test_records_what_runs_through_the_network(record_attention, backbone, learn
 
 
 def test_networks_without_masks_are_refused(record_attention):
-    model = load_model(make_cfg(RESNET))
+    model = load_model(make_cfg(RESNET), False)
     with pytest.raises(UserError, match='ResNet has no soft masks'), record_attention(model):
         pass
 
@@ -89,8 +89,8 @@ def test_networks_without_masks_are_refused(record_attention):
     [
         ('folder', 'shown', 'folder is a folder: name the pictures'),
         ('none.png', 'shown', 'none.png is not there'),
-        ('text.png', 'shown', 'text.png is no picture'),
-        ('a.png', 'text.png', 'text.png is a file; give the folder'),
+        ('text.png', 'shown', 'text.png can not be read as a picture'),
+        ('a.png', 'text.png', '--out-dir text.png: text.png is a file, or a link to nowhere'),
     ],
 )
 @pytest.mark.parametrize('tool', [TOOL, 'analysis_tools/mean_response.py', 'visualization/show_evidence.py'])
@@ -124,7 +124,7 @@ def test_command_line(repo_root, tmp_path):
     for name, shape in dict(wide=(40, 90, 3), tall=(100, 37, 3)).items():
         pictures.append(tmp_path / f'{name}.png')
         mmcv.imwrite(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), str(pictures[-1]))
-    torch.save(dict(state_dict=load_model(cfg).state_dict()), tmp_path / 'ran.pth')
+    torch.save(dict(state_dict=load_model(cfg, False).state_dict()), tmp_path / 'ran.pth')
     command = [TOOL, tmp_path / 'ran.py', *pictures, '--out-dir', tmp_path / 'shown', '--no-crop']
 
     nothing = run_tool(*command, cwd=tmp_path)

@@ -10,17 +10,19 @@ import argparse
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
-from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmlattn.datasets.unreadable_pictures import why_unreadable
 from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
@@ -72,34 +74,44 @@ def describe(name: str, dataset: BaseDataset, console: Console) -> list[dict]:
     return items
 
 
-def picture_problem(item: dict) -> str | None:
-    """Why a picture can't be decoded, or how its size differs from the ``width`` and ``height`` of its item.
+def loader_of(dataset: BaseDataset) -> LoadImageFromFile | None:
+    """What loads the pictures of a data set; None where they are in one file that was read already, as CIFAR's."""
+    while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):  # RepeatDataset and its like
+        dataset = dataset.dataset
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    return next((transform for transform in transforms if isinstance(transform, LoadImageFromFile)), None)
 
-    A picture is turned as its EXIF orientation says, which is what ``LoadImageFromFile`` does by default.
-    """
+
+def picture_problem(loader: LoadImageFromFile, item: dict) -> str | None:
+    """Why training cannot load a picture, or how its size differs from the ``width`` and ``height`` of its item."""
     path = item.get('img_path')
     if path is None:
-        # Of CIFAR and its like, whose pictures are in one file that was read already.
         return None
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            size = ImageOps.exif_transpose(picture).size
-    except (OSError, SyntaxError, ValueError) as error:
-        return f'{path}: {error}'
-    told = (item.get('width', size[0]), item.get('height', size[1]))
-    if told != size:
+        loaded = loader(dict(img_path=path))
+    except Exception as error:
+        return f'{path} can not be read as a picture: {why_unreadable(path, error)}'
+    if loaded is None:  # ignore_empty
+        return f'{path} can not be read as a picture: {why_unreadable(path)}'
+    height, width = loaded['ori_shape']
+    told = (item.get('width', width), item.get('height', height))
+    if told != (width, height):
         return (
-            f'{path}: is {size[0]} x {size[1]} (as its EXIF orientation turns it) but the annotation file says '
-            f'{told[0]} x {told[1]}, so its boxes do not fit'
+            f'{path}: is {width} x {height} as LoadImageFromFile turns it, but the annotation file says {told[0]} x '
+            f'{told[1]}, so its boxes do not fit'
         )
     return None
 
 
-def picture_problems(items: list[dict], workers: int, console: Console) -> list[str]:
-    """Decode every picture and list what is wrong with it."""
+def picture_problems(dataset: BaseDataset, items: list[dict], workers: int, console: Console) -> list[str]:
+    """Decode every picture as the data set does and list what is wrong with it."""
+    loader = loader_of(dataset)
+    if loader is None:
+        return []
     with ThreadPoolExecutor(workers) as pool:
-        results = track(pool.map(picture_problem, items), 'decoding', total=len(items), console=console)
+        results = track(
+            pool.map(partial(picture_problem, loader), items), 'decoding', total=len(items), console=console
+        )
         return [result for result in results if result is not None]
 
 
@@ -159,7 +171,7 @@ def main() -> None:
             classes[name] = tuple(dataset.metainfo['classes'])
             problems += class_count_problems(cfg, name, len(classes[name]))
         if args.images:
-            problems += picture_problems(items, args.workers, console)
+            problems += picture_problems(dataset, items, args.workers, console)
     if not seen:
         problems.append(f'{args.config} has no data set in a train, val or test data loader')
     problems += class_name_problems(classes)

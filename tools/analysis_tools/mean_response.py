@@ -25,7 +25,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
 from mmlattn.apis import load_model
-from mmlattn.apis.pictures import check_pictures, dataset_items, file_items
+from mmlattn.apis.pictures import check_pictures, dataset_items, file_items, input_channels
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
 from mmlattn.utils.launch.config import apply_options, load_config
@@ -225,14 +225,16 @@ def main() -> None:
     taken = [str(file) for file in (args.out, numbers) if file.exists()]
     if taken:
         raise UserError(f'{", ".join(taken)} exists already; choose another --out')
-    check_pictures(args.images or [])
-    results = []
-    for label, path, cfg, checkpoint in networks(args):
-        model = load_model(cfg, checkpoint, seed=args.seed, device=args.device, trust=args.trust_checkpoint)
-        channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    compared, results = networks(args), []
+    for _, _, cfg, _ in compared:
+        check_pictures(cfg, args.images or [])
+    for label, path, cfg, checkpoint in compared:
+        model = load_model(
+            cfg, checkpoint or False, seed=args.seed, device=args.device, trust=args.trust_checkpoint
+        )
         with explain_missing_data(cfg, ['test']):
             items = (
-                file_items(cfg, args.images, channels)
+                file_items(cfg, args.images, input_channels(model))
                 if args.images
                 else dataset_items(cfg, limit=args.num_images)
             )

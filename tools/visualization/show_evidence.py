@@ -7,7 +7,6 @@ python tools/visualization/show_evidence.py CONFIG CHECKPOINT folder --out-dir s
 import argparse
 from pathlib import Path
 
-from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import add_cfg_options, add_font, add_trust, make_parser
@@ -19,7 +18,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument('images', nargs='+', type=Path, help='pictures, or folders of pictures')
-    parser.add_argument('--out-dir', type=Path, required=True, help='folder for one PNG per picture')
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        required=True,
+        help='folder for one PNG per picture',
+    )
     parser.add_argument(
         '--threshold', type=float, help="predict from this score on; default: the model's own"
     )
@@ -42,44 +46,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def picture_files(paths: list[Path]) -> list[Path]:
-    """The paths, with the pictures of a folder, in the order of their names, in its place.
-
-    Raises:
-        UserError: If a folder has none; folders in it are not searched.
-    """
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    files = []
-    for path in paths:
-        inside = sorted(path.iterdir()) if path.is_dir() else []
-        found = [file for file in inside if file.is_file() and file.suffix.lower() in IMG_EXTENSIONS]
-        if path.is_dir() and not found:
-            raise UserError(f'{path} has no pictures; looked for {", ".join(IMG_EXTENSIONS)}')
-        files += found or [path]
-    return files
-
-
-def check_files(images: list[Path], out_dir: Path) -> None:
-    """See that none of the drawings would replace a file."""
-    from mmlattn.apis.pictures import check_drawings
-
-    # The names that mmpretrain's inferencer gives: what follows a second dot is lost.
-    check_drawings([(out_dir / path.stem).with_suffix('.png') for path in images], out_dir)
-
-
 def main() -> None:
     """Draw."""
     args = parse_args()
     from mmlattn.apis import MultiLabelInferencer, without_crops
-    from mmlattn.apis.pictures import check_pictures
+    from mmlattn.apis.pictures import check_pictures, picture_files
+    from mmlattn.utils.drawings import check_drawings, drawing_names
     from mmlattn.visualization import EvidenceVisualizer
 
     images = picture_files(args.images)
-    check_files(images, args.out_dir)
-    check_pictures(images)
+    check_drawings(drawing_names(images), args.out_dir)
     visualizer = EvidenceVisualizer('inferencer', font=args.font)
     cfg = read_config(args)
+    check_pictures(cfg, images)
     inferencer = MultiLabelInferencer(
         without_crops(cfg) if args.no_crop else cfg,
         args.checkpoint,
@@ -87,7 +66,6 @@ def main() -> None:
         trust_checkpoint=args.trust_checkpoint,
     )
     inferencer.visualizer = visualizer
-    args.out_dir.mkdir(parents=True, exist_ok=True)
     results = inferencer(
         images,
         batch_size=1 if args.no_crop else args.batch_size,

@@ -19,9 +19,11 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
 from mmlattn.apis import load_model, without_crops
-from mmlattn.apis.pictures import check_drawings, check_pictures, dataset_items, file_items, shown_picture
+from mmlattn.apis.loading import class_names
+from mmlattn.apis.pictures import check_pictures, dataset_items, file_items, input_channels, shown_picture
 from mmlattn.models.ran.attention_module import FUSIONS
 from mmlattn.models.ran.soft_mask import SoftMask
+from mmlattn.utils.drawings import check_drawings, drawing_names
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
@@ -95,7 +97,7 @@ def describe(title: str, sample, model: nn.Module, args: argparse.Namespace) -> 
     lines = {title: INK, f'network: {Path(args.config).stem}': INK}
     if args.random_weights:
         return lines | {f'RANDOM WEIGHTS (seed {args.seed}): this network has learned nothing': '#B03A00'}
-    classes = (getattr(model, '_dataset_meta', None) or {}).get('classes')
+    classes = class_names(model)
     label = int(sample.pred_score.argmax())
     name = classes[label] if classes else f'class {label}'
     return lines | {
@@ -107,28 +109,28 @@ def describe(title: str, sample, model: nn.Module, args: argparse.Namespace) -> 
 def main() -> None:
     """Draw."""
     args = parse_args()
-    names = [path.stem for path in args.images] + [str(index) for index in args.from_dataset]
-    files = [args.out_dir / f'{name}.png' for name in names]
-    check_drawings(files, args.out_dir)
-    check_pictures(args.images)
+    files = check_drawings(drawing_names([*args.images, *args.from_dataset]), args.out_dir)
     font = None if args.font is None else font_family(args.font)
     cfg = read_config(args)
+    check_pictures(cfg, args.images)
     if args.no_crop:
         cfg = without_crops(cfg)
-    model = load_model(cfg, args.checkpoint, seed=args.seed, device=args.device, trust=args.trust_checkpoint)
-    channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
-    items = file_items(cfg, args.images, channels)
+    model = load_model(
+        cfg, args.checkpoint or False, seed=args.seed, device=args.device, trust=args.trust_checkpoint
+    )
+    items = file_items(cfg, args.images, input_channels(model)) if args.images else []
     if args.from_dataset:
         with explain_missing_data(cfg, ['test']):
             items += dataset_items(cfg, args.from_dataset)
-    args.out_dir.mkdir(parents=True, exist_ok=True)
     titles = [path.name for path in args.images] + [f'item {i} of the test data' for i in args.from_dataset]
     for title, file, item in zip(titles, files, items, strict=True):
         with record_attention(model) as attentions, torch.no_grad():
             sample = model.test_step(pseudo_collate([item]))[0]
         picture = shown_picture(item['inputs'], cfg, getattr(model.data_preprocessor, 'to_rgb', False))
         heading = describe(title, sample, model, args)
-        draw_masks(picture, heading, attentions, args.channels, font).savefig(file)
+        figure = draw_masks(picture, heading, attentions, args.channels, font)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file)
         print(f'drawn to {file}')
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from mmlattn.utils.arguments import check_folder
+from mmlattn.utils.configs import config_names, config_path
 from mmlattn.utils.errors import UserError
 
 from .flags import PLACES
@@ -25,12 +26,14 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def load_config(path: str) -> Config:
-    """Read a config file.
+    """Read a config file, or one of ours by its name, such as ``csra_r101_coco``.
 
     Raises:
         UserError: If there is no such file, naming files of similar name, or it is no config or an empty one, or what
             it builds on is missing, or Python stumbles over it.
     """
+    if not osp.isfile(path) and path in config_names():
+        path = config_path(path)
     if not osp.isfile(path):
         folders = {Path(path).parent, Path('configs'), Path(__file__).parents[2] / '.mim' / 'configs'}
         known = {file.name: file for folder in sorted(folders) for file in sorted(folder.glob('*.py'))}
