@@ -137,7 +137,8 @@ def read_places(sample: Any, evidence: str = 'auto') -> dict[str, np.ndarray]:
         wanted = ' or '.join(PLACES) if evidence == 'auto' else evidence
         raise UserError(
             f'the data samples carry no {wanted} but {" and ".join(carried) or "no other evidence"}: set '
-            'model.head.with_evidence=True (--cfg-options model.head.with_evidence=True) for a head that tells them'
+            'model.head.with_evidence=True (--cfg-options model.head.with_evidence=True) for a head that tells them, '
+            'and average no views'
         )
     if len(found) > 1:
         choices = ' or '.join(f'evidence={kind!r}' for kind in found)

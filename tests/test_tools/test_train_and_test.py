@@ -11,8 +11,10 @@ from pathlib import Path
 
 import mmengine
 import mmpretrain
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_run import TOOLS, differing, final_state, run_script, run_tool, tool_environment, write_tiny_run
 
 
@@ -83,6 +85,55 @@ def test_train_then_test(config, trained, tmp_path):
     for hook in ('mmlattn.ClassNamesHook', 'mmlattn.ReproducibilityHook'):
         assert (trained / 'tiny.py').read_text().count(hook) == 1
     assert (tmp_path / 'run').is_dir() and not (tmp_path / 'work_dirs').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('classes_as_types', [False, True])
+def test_a_stock_config_is_drawn_with_our_hook_and_visualizer(config, trained, tmp_path, classes_as_types):
+    """In the colours of the files and large enough to be seen; a config may name its hook by class."""
+    for name, colour in dict(a=(255, 0, 0), b=(0, 255, 0), c=(0, 0, 255)).items():
+        (tmp_path / 'data' / name).mkdir(parents=True)
+        Image.new('RGB', (40, 40), colour).save(tmp_path / 'data' / name / f'{name}.png')
+    path = tmp_path / 'own.py'
+    path.write_text(config.read_text())
+    if classes_as_types:
+        imports = 'from mmpretrain.engine import VisualizationHook\nfrom mmpretrain.visualization import *\n'
+        own = "default_hooks['visualization'] = dict(type=VisualizationHook, enable=False)\n"
+        own += 'visualizer = dict(type=UniversalVisualizer)\n'
+        path.write_text(imports.replace('*', 'UniversalVisualizer') + config.read_text() + own)
+    data = f'test_dataloader.dataset.data_root={tmp_path}/data'
+    checkpoint = trained / 'epoch_3.pth'
+    done = run_tool('test.py', path, checkpoint, '--show-dir', 'shown', '--cfg-options', data, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'mmlattn.EvidenceVisualizer draws in the place of UniversalVisualizer' in done.stdout + done.stderr
+    drawn = {file.stem[0]: Image.open(file) for file in (tmp_path / 'shown').rglob('*.png')}
+    assert drawn.keys() == {'a', 'b', 'c'}
+    for channel, name in enumerate('abc'):
+        pixels = np.asarray(drawn[name].convert('RGB')).reshape(-1, 3)
+        pure = (pixels[:, channel] == 255) & (np.delete(pixels, channel, axis=1) == 0).all(axis=1)
+        assert pure.sum() > 150**2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('by', ['epoch', 'iter'])
+def test_the_schedule_of_a_dumped_config_can_be_drawn(config, tmp_path, by):
+    """Mmpretrain's tool trains on a list in place of a loader, with all our hooks."""
+    path = tmp_path / 'whole.py'
+    path.write_text(f'_base_ = {str(config)!r}\n' + BY_ITERATION * (by == 'iter'))
+    dumping = [
+        '--cfg-options',
+        'default_hooks.param_scheduler.type=ParamSchedulerHook',
+        'train_cfg.val_interval=99',
+    ]
+    done = run_tool('train.py', path, '--work-dir', tmp_path / 'run', *dumping, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tool = Path(mmpretrain.__path__[0], '.mim', 'tools', 'visualization', 'vis_scheduler.py')
+    command = [sys.executable, tool, tmp_path / 'run' / 'whole.py', '-d', '12', '-s', 'lr.png', '--not-show']
+    done = subprocess.run(
+        list(map(str, command)), cwd=tmp_path, env=tool_environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'lr.png').is_file()
 
 
 IDENTITY = """
@@ -176,8 +227,6 @@ BAD_CALLS = {
     'launcher': (['test.py', '{config}', 'none.pth', '--launcher', 'slurm'], ['SLURM_PROCID', 'slurm_*.sh']),
     'test': (['test.py', '{config}', 'none.pth'], ['there is no checkpoint none.pth']),
 }  # fmt: skip
-if not torch.cuda.is_available():
-    BAD_CALLS['amp'] = (['train.py', '{config}', '--amp'], ['--amp', 'GPU'])
 
 
 @pytest.mark.slow

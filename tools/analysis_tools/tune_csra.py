@@ -8,7 +8,7 @@ import argparse
 import math
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.config import read_config
+from mmlattn.utils.launch.config import read_config, type_name
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import add_cfg_options, add_trust, make_parser
 
@@ -55,7 +55,7 @@ def main() -> None:
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     use_safe_loading(trust=args.trust_checkpoint)
 
-    is_csra = cfg.model.head.type.endswith('CSRAHead')
+    is_csra = type_name(cfg.model.head).endswith('CSRAHead')
     model_cfg = cfg.model if is_csra else training_free_model(cfg.model)
     model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     model = MODELS.build(model_cfg)
