@@ -5,8 +5,10 @@ from numbers import Number
 from typing import NoReturn
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import BaseOptimWrapper, OptimWrapperDict
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from mmlattn.registry import HOOKS
@@ -45,15 +47,19 @@ class CheckpointChecksHook(Hook):
             weights = dict(checkpoint)
             checkpoint.clear()
             checkpoint['state_dict'] = weights
+        # In shards, as of FSDP, weights have no shapes of their own to compare.
+        whole = isinstance(runner.model, DistributedDataParallel) or not is_model_wrapper(runner.model)
         if not runner._resume:
-            load_some_weights(runner.model, checkpoint, name)
+            if whole:
+                load_some_weights(runner.model, checkpoint, name)
             return
         try:
             _check_parts(checkpoint)
             _check_position(runner, checkpoint['meta'])
-            load_all_weights(runner.model, checkpoint, 'it')
+            if whole:
+                load_all_weights(runner.model, checkpoint, 'it')
+                _check_optimizers(runner.optim_wrapper, checkpoint['optimizer'])
             _check_averages(checkpoint)
-            _check_optimizers(runner.optim_wrapper, checkpoint['optimizer'])
             _check_schedulers(runner.param_schedulers, checkpoint)
         except UserError as error:
             raise UserError(
@@ -108,9 +114,7 @@ def _by_name(wrapper: BaseOptimWrapper, state: Mapping) -> Iterator[tuple[str, O
     if wrappers.keys() != states.keys():
         raise UserError(f'its optimizers are {_listed(states)}, those of this run {_listed(wrappers)}')
     for name, one in wrappers.items():
-        # FSDP saves its parameters under their names, and knows them by these.
-        numbered = all(isinstance(n, int) for group in states[name]['param_groups'] for n in group['params'])
-        if isinstance(getattr(one, 'optimizer', None), Optimizer) and numbered:
+        if isinstance(getattr(one, 'optimizer', None), Optimizer):
             yield f'optimizer {name}'.strip(), one.optimizer, states[name]
 
 
@@ -156,7 +160,7 @@ def _settings(group: Mapping) -> list[str]:
 def _check_state(optimizer: Optimizer, state: Mapping, place: str) -> None:
     weights = [weight for group in optimizer.param_groups for weight in group['params']]
     for number, entry in state.items():
-        if number >= len(weights):
+        if not isinstance(number, int) or not 0 <= number < len(weights):
             _differ(place, f'state of a parameter {number}', f'{len(weights)} parameters')
         shape = tuple(weights[number].shape)
         for key in _ELEMENTWISE:
