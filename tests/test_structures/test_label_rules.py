@@ -267,3 +267,8 @@ def test_pictures_are_found_by_the_end_of_their_path():
         known.match(['x/a.jpg', 'y/a.jpg'])
     with pytest.raises(UserError, match=r"'a.jpg' and 'x/a.jpg' both fit|'x/a.jpg' and 'a.jpg' both fit"):
         read_known_labels(dict(images={'a.jpg': {}, 'x/a.jpg': {}}), 6).match(['x/a.jpg'])
+
+
+def test_constraints_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / 'known.json').write_bytes(b'\xef\xbb\xbf{"present": ["b"]}')
+    assert read_known_labels(tmp_path / 'known.json', 2, ['a', 'b']).rules.present == (1,)
