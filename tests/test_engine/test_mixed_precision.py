@@ -1,4 +1,4 @@
-"""Mixed precision on a CPU: five systems learn, losses of float16 are scaled, a resumed run is the same bit for bit."""
+"""Mixed precision on a CPU: five systems learn, float16 scales its losses, a resumed run is the same bit for bit."""
 
 import pytest
 import torch
