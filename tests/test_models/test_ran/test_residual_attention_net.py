@@ -16,6 +16,7 @@ from mmlattn.models.ran.attention_module import AttentionModule
 from mmlattn.models.ran.mask_recording import record_masks
 from mmlattn.models.ran.residual_units import ResidualUnit
 from mmlattn.models.ran.soft_mask import MaskHead
+from mmlattn.utils.launch.stumbles import StepCounter, explain_stumble
 
 F64 = torch.float64
 SMALL = dict(stem_channels=4, channels=(8, 8, 16, 16))
@@ -636,3 +637,18 @@ def test_layer_depth():
     )
     assert depths['norm3.0.weight'][0] == 11
     assert [d for d, _ in depths.values()] == sorted(d for d, _ in depths.values())
+
+
+def test_a_last_batch_of_one_small_picture_is_explained():
+    """Its mask has one cell, of which there is no variance: a line with the layer and what to change, in any step."""
+    arch = dict(stem_channels=4, channels=(8,), strides=(1,), modules=(1,), units=(0,), mask_depths=(3,))
+    model = ResidualAttentionNet(arch).train()
+    steps = StepCounter()
+    steps.mode = 'train'
+    steps.stepped.add('train')
+    assert model(torch.rand(2, 3, 32, 32))[0].shape == (2, 8, 8, 8)
+    with pytest.raises(ValueError) as caught:
+        model(torch.rand(1, 3, 32, 32))
+    said = str(explain_stumble(model, steps, caught.value))
+    assert 'stage1.attention1.mask.body.bottom.0.norm1' in said and 'drop_last=True' in said
+    assert '\n' not in said
