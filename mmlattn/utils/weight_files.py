@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import BrokenFileError, load_weights_only
+from .checkpoint_content import check_content
 from .errors import UserError
 
 
@@ -26,8 +27,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         if path.suffix == '.npz':
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}, {}
-        content = load_weights_only(str(path), 'cpu')
+                content = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        else:
+            content = load_weights_only(str(path), 'cpu')
     except BrokenFileError as error:
         raise UserError(f'{path} {error}: it is cut off, damaged or no checkpoint') from error
     except UserError as error:
@@ -42,6 +44,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     if not isinstance(state, dict) or not state or not all(map(torch.is_tensor, state.values())):
         what = ', '.join(map(str, list(state)[:3])) if isinstance(state, dict) else type(state).__name__
         raise UserError(f'{path} holds no state dict (but {what}): expected tensors by their names')
+    check_content(content, str(path))
     return without_wrapper_prefix(state), meta if isinstance(meta, dict) else {}
 
 

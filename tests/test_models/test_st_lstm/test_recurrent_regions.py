@@ -58,7 +58,12 @@ def test_output_is_a_tuple_that_stock_heads_read():
     out = STLSTMOutput(*fields)
     assert isinstance(out, tuple) and out[-1] == 'pooled'
     # As mmpretrain's FeatureExtractor makes it anew, as mmengine casts it, and copies of it.
-    for again in (type(out)(list(fields)), type(out)(*out), copy.deepcopy(out), pickle.loads(pickle.dumps(out))):
+    for again in (
+        type(out)(list(fields)),
+        type(out)(*out),
+        copy.deepcopy(out),
+        pickle.loads(pickle.dumps(out)),
+    ):
         assert again == out and type(again) is STLSTMOutput
     assert out._replace(theta='other').theta == 'other'
 
