@@ -182,7 +182,7 @@ def main() -> None:
 
     from mmlattn.evaluation.evaluators import leave_out_evidence
     from mmlattn.models import DecidingTTA
-    from mmlattn.utils.checkpoint import use_safe_loading
+    from mmlattn.utils.checkpoint.loading import use_safe_loading
     from mmlattn.utils.launch.runner import build_runner, process_group, run
     from mmlattn.utils.weights import without_wrapper
 

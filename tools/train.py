@@ -104,7 +104,7 @@ def main() -> None:
     cfg = load_config(args.config)
     merge_args(cfg, args)
 
-    from mmlattn.utils.checkpoint import use_safe_loading
+    from mmlattn.utils.checkpoint.loading import use_safe_loading
     from mmlattn.utils.launch.runner import build_runner, process_group, run
 
     use_safe_loading(trust=args.trust_checkpoint, run_dir=cfg.work_dir if cfg.get('resume') else None)

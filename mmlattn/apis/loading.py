@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmlattn.datasets.annotation_files import check_classes
 from mmlattn.datasets.checked_settings import read_names
 from mmlattn.models.views.decision import head_of
-from mmlattn.utils.checkpoint import safe_loading
+from mmlattn.utils.checkpoint.loading import safe_loading
 from mmlattn.utils.configs import config_names, config_path
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import load_config

@@ -1,6 +1,6 @@
 """Predictions that ``tools/test.py --out`` wrote are data, not code.
 
-They are a pickle, which can run anything when it is opened. Here plain values, arrays (:mod:`.safe_objects`) and
+They are a pickle, which can run anything when it is opened. Here plain values, arrays (:mod:`.checkpoint.safe_objects`) and
 tensors are made, and anything else is refused. The storage of a tensor is a file of ``torch.save`` within the pickle
 and is read weights-only.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checkpoint.safe_objects import MAKERS, Note, make
 from .errors import UserError
-from .safe_objects import MAKERS, Note, make
 
 #: Strides of 0 repeat a number without a place of its own; what computes with it needs one.
 _MOST_REPEATED = 2**20

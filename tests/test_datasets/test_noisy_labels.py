@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from mmlattn.datasets import NoisyLabels
 from mmlattn.datasets.label_flips import flip_labels, pair_transition, symmetric_transition
 from mmlattn.engine import SeededDataset
-from mmlattn.utils.checkpoint import load_weights_only
+from mmlattn.utils.checkpoint.loading import load_weights_only
 from mmlattn.utils.errors import UserError
 
 CIFAR10 = (

@@ -22,9 +22,9 @@ from tiny_run import run_tool, write_tiny_run
 
 from mmlattn.apis.loading import load_trained
 from mmlattn.utils import UserError
-from mmlattn.utils.archives import archive_damage
-from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
-from mmlattn.utils.digests import DIGESTS, digest
+from mmlattn.utils.checkpoint.archives import archive_damage
+from mmlattn.utils.checkpoint.digests import DIGESTS, digest
+from mmlattn.utils.checkpoint.loading import load_weights_only, use_safe_loading
 from mmlattn.utils.launch.config import keep_checkpoints_safe, make_reproducible
 from mmlattn.utils.launch.runner import build_runner
 

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmlattn.engine.hooks.class_names import compare_classes
-from mmlattn.utils.checkpoint import use_safe_loading
+from mmlattn.utils.checkpoint.loading import use_safe_loading
 from mmlattn.utils.errors import UserError
 
 

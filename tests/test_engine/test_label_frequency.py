@@ -19,7 +19,7 @@ from tiny_run import free_port, run_tool
 from mmlattn.engine.hooks.label_frequency import LabelFrequencyHook, count_labels
 from mmlattn.engine.reproducibility import SeededDataset
 from mmlattn.models import CNNRNNHead
-from mmlattn.utils.checkpoint import use_safe_loading
+from mmlattn.utils.checkpoint.loading import use_safe_loading
 from mmlattn.utils.errors import UserError
 
 NUM_LABELS = 5

@@ -21,7 +21,7 @@ from tiny_run import differing, final_state, run_tool, train_in_processes, write
 from mmlattn.engine import RACNNPhaseHook
 from mmlattn.engine.hooks.racnn_phase import RunningLoss
 from mmlattn.models import ActivationLocalizer
-from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
+from mmlattn.utils.checkpoint.loading import load_weights_only, use_safe_loading
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import make_reproducible
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmlattn.engine.hooks.racnn_schedule import PhaseSchedule
-from mmlattn.utils.checkpoint import load_weights_only
+from mmlattn.utils.checkpoint.loading import load_weights_only
 
 SHORT = dict(warmup=3, pretrain_apn=1, cls=2, apn=1, final=2, max_cycles=2)
 

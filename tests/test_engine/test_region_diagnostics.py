@@ -18,7 +18,7 @@ from mmlattn.engine.hooks.region_diagnostics import RegionMeter, region_figures
 from mmlattn.models import STLSTM, STLSTMHead
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
 from mmlattn.models.st_lstm.regions import region_anchors
-from mmlattn.utils.checkpoint import use_safe_loading
+from mmlattn.utils.checkpoint.loading import use_safe_loading
 
 
 def test_figures_by_hand():

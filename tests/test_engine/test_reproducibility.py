@@ -21,7 +21,7 @@ from tiny_run import BY_ITERATION, differing, final_state, train_in_processes, w
 from mmlattn.engine.reproducibility import ReproducibilityHook, SeededDataset
 from mmlattn.engine.reproducibility import hook as hook_module
 from mmlattn.engine.reproducibility.seeding import STEP, seed_process
-from mmlattn.utils.checkpoint import load_weights_only, use_safe_loading
+from mmlattn.utils.checkpoint.loading import load_weights_only, use_safe_loading
 from mmlattn.utils.launch.config import make_reproducible
 
 _names = itertools.count()

@@ -21,7 +21,7 @@ from mmengine.runner import CheckpointLoader
 from PIL import Image
 from tiny_run import TOOLS, run_tool, write_tiny_run
 
-from mmlattn.utils.checkpoint import safe_loading
+from mmlattn.utils.checkpoint.loading import safe_loading
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.predictions import load_predictions
 from mmlattn.utils.weights import load_all_weights

@@ -17,7 +17,7 @@ from mmengine.runner.checkpoint import get_external_models, get_mmcls_models, ge
 from tiny_run import MarkWhenOpened
 
 from mmlattn.utils import UserError, checkpoint
-from mmlattn.utils.checkpoint import load_weights_only, safe_loading, use_safe_loading
+from mmlattn.utils.checkpoint.loading import load_weights_only, safe_loading, use_safe_loading
 
 
 class Reduced:

@@ -45,7 +45,7 @@ def main() -> None:
 
     from mmlattn.apis.training_free import collect_terms, search_lam, training_free_model
     from mmlattn.engine.hooks.class_names import compare_classes
-    from mmlattn.utils.checkpoint import use_safe_loading
+    from mmlattn.utils.checkpoint.loading import use_safe_loading
     from mmlattn.utils.stored_settings import encode_settings
     from mmlattn.utils.weights import load_all_weights
 

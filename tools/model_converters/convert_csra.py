@@ -186,7 +186,7 @@ def to_ours(state: 'dict[str, Tensor]', source: str, lam: float | None, verifies
 def main() -> None:
     """Convert."""
     args = parse_args()
-    from mmlattn.utils.weight_files import read_weights, refuse_existing, write_weights
+    from mmlattn.utils.checkpoint.weight_files import read_weights, refuse_existing, write_weights
 
     refuse_existing(args.dst)
     if args.dst.suffix == '.npz':

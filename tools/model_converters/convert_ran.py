@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Convert."""
     args = parse_args()
-    from mmlattn.utils.weight_files import read_weights, refuse_existing, write_weights
+    from mmlattn.utils.checkpoint.weight_files import read_weights, refuse_existing, write_weights
 
     refuse_existing(args.dst)
     if args.reverse and args.layout == 'auto':

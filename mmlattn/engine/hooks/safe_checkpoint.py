@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from mmlattn.engine.reproducibility.accumulation import average_gradients
 from mmlattn.registry import HOOKS
-from mmlattn.utils.digests import add_digests
+from mmlattn.utils.checkpoint.digests import add_digests
 
 from .share_buffers import share_buffers
 

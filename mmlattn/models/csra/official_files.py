@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from mmlattn.utils.checkpoint.weight_files import without_wrapper_prefix
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import BUFFER
-from mmlattn.utils.weight_files import without_wrapper_prefix
 
 from .pooling import PAPER_TEMPERATURES
 

@@ -25,9 +25,9 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from mmlattn.utils.checkpoint.weight_files import without_wrapper_prefix
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import decode_settings, encode_settings
-from mmlattn.utils.weight_files import without_wrapper_prefix
 from mmlattn.utils.weights import some_names
 
 from .layer_names import layer_names

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmlattn.utils.archives import archive_damage
+from mmlattn.utils.checkpoint.archives import archive_damage
 
 
 def newest_checkpoint(work_dir: str) -> str | None:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoint import BrokenFileError, load_weights_only
-from .checkpoint_content import check_content
-from .errors import UserError
+from ..errors import UserError
+from .content import check_content
+from .loading import BrokenFileError, load_weights_only
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -1,6 +1,6 @@
 """What a checkpoint must be like, whoever made it: looked at once, when it is opened.
 
-Only what a file has is looked at; what a resumed run needs of it, ``engine/hooks/resumable.py`` asks for.
+Only what a file has is looked at; what a resumed run needs of it, ``engine/hooks/checkpoint_checks.py`` asks for.
 """
 
 import math
@@ -14,8 +14,8 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from torch import Tensor
 
+from ..errors import UserError
 from .digests import DIGESTS, changed_part
-from .errors import UserError
 
 #: Tensors and arrays count as one each.
 _MOST_VALUES = 10**6

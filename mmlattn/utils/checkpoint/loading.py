@@ -32,9 +32,9 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
+from ..errors import UserError
 from .archives import archive_damage
-from .checkpoint_content import check_content
-from .errors import UserError
+from .content import check_content
 from .safe_objects import SAFE_GLOBALS, make
 
 #: Seconds without an answer after which a download is given up.
@@ -85,7 +85,7 @@ def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
 class SafeLoader:
     """The reader behind mmengine's ``CheckpointLoader``, for every scheme.
 
-    What it gives is whole and sound (:mod:`.archives`, :mod:`.checkpoint_content`). The text of the config that a
+    What it gives is whole and sound (:mod:`.archives`, :mod:`.content`). The text of the config that a
     checkpoint carries is left out: mmengine would run it when it resumes.
 
     Args:
