@@ -16,8 +16,8 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import get_external_models, get_mmcls_models, get_torchvision_models
 from tiny_run import MarkWhenOpened
 
-from mmlattn.utils import UserError, checkpoint
-from mmlattn.utils.checkpoint.loading import load_weights_only, safe_loading, use_safe_loading
+from mmlattn.utils import UserError
+from mmlattn.utils.checkpoint.loading import SafeLoader, load_weights_only, safe_loading, use_safe_loading
 
 
 class Reduced:
@@ -181,7 +181,7 @@ def test_download_that_is_not_whole_is_not_kept(tmp_path, handler, name, problem
 def test_every_scheme_is_ours():
     use_safe_loading()
     owners = {type(getattr(reader, '__self__', None)) for reader in CheckpointLoader._schemes.values()}
-    assert owners == {checkpoint.SafeLoader}
+    assert owners == {SafeLoader}
 
 
 def test_refusal_names_request_and_ways_out(evil):
