@@ -9,6 +9,7 @@ import sys
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
+from tiny_run import run_tool
 
 CONFIG = """
 model = dict(head=dict(num_classes={num_classes}))
@@ -75,6 +76,32 @@ val_dataloader = dict(dataset=dict(
     assert re.search(rf'{wrong.name}: is \d+ x \d+ .* but the annotation file says', result.stderr)
     assert turned.name not in result.stderr
     assert f'class 0 is {names[0]} in train and {names[1]} in val' in result.stderr
+
+
+def test_pictures_are_decoded_as_in_training(make_coco, tmp_path, monkeypatch):
+    """What Pillow takes for a bomb and OpenCV reads, and an orientation that the loader ignores."""
+    root = make_coco(tmp_path / 'coco', num_images=4)
+    annotations = root / 'annotations' / 'instances_train2017.json'
+    content = json.loads(annotations.read_text())
+    turned, large = (root / 'train2017' / image['file_name'] for image in content['images'][1:3])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(turned) as picture:
+        size = picture.size
+        picture.save(turned, exif=exif)
+    config = tmp_path / 'config.py'
+    text = CONFIG.format(num_classes=80, root=str(root)).replace(
+        "data_prefix='train2017'", "data_prefix='train2017', pipeline=[dict(type='LoadImageFromFile', {})]"
+    )
+    config.write_text(text.replace('{}', "color_type='color_ignore_orientation'"))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    done = run_tool('analysis_tools/check_dataset.py', config, '--images', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config.write_text(text.replace(', {}', ''))
+    done = run_tool('analysis_tools/check_dataset.py', config, '--images', cwd=tmp_path)
+    told = f'{turned.name}: is {size[1]} x {size[0]}'
+    assert (done.returncode == 1 and told in done.stderr) or size[0] == size[1]
+    assert large.name not in done.stderr
 
 
 @pytest.mark.slow

@@ -74,18 +74,20 @@ def describe(name: str, dataset: BaseDataset, console: Console) -> list[dict]:
     return items
 
 
-def loader_of(dataset: BaseDataset) -> LoadImageFromFile | None:
-    """What loads the pictures of a data set; None where they are in one file that was read already, as CIFAR's."""
+def loader_of(dataset: BaseDataset) -> LoadImageFromFile:
+    """What loads the pictures of a data set; one with mmcv's defaults where its pipeline has none."""
     while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):  # RepeatDataset and its like
         dataset = dataset.dataset
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    return next((transform for transform in transforms if isinstance(transform, LoadImageFromFile)), None)
+    loaders = (transform for transform in transforms if isinstance(transform, LoadImageFromFile))
+    return next(loaders, LoadImageFromFile())
 
 
 def picture_problem(loader: LoadImageFromFile, item: dict) -> str | None:
     """Why training cannot load a picture, or how its size differs from the ``width`` and ``height`` of its item."""
     path = item.get('img_path')
     if path is None:
+        # Of CIFAR and its like, whose pictures are in one file that was read already.
         return None
     try:
         loaded = loader(dict(img_path=path))
@@ -106,8 +108,6 @@ def picture_problem(loader: LoadImageFromFile, item: dict) -> str | None:
 def picture_problems(dataset: BaseDataset, items: list[dict], workers: int, console: Console) -> list[str]:
     """Decode every picture as the data set does and list what is wrong with it."""
     loader = loader_of(dataset)
-    if loader is None:
-        return []
     with ThreadPoolExecutor(workers) as pool:
         results = track(
             pool.map(partial(picture_problem, loader), items), 'decoding', total=len(items), console=console
