@@ -1,8 +1,8 @@
 """Predictions that ``tools/test.py --out`` wrote are data, not code.
 
-They are a pickle, which can run anything when it is opened. Here plain values, tensors and arrays (``safe_objects.py``
-of ``checkpoint/``) are made, and anything else is refused. The storage of a tensor is a file of ``torch.save`` within
-the pickle and is read weights-only.
+They are a pickle, which can run anything when it is opened. Here plain values, tensors and arrays are made
+(``checkpoint/safe_objects.py``), and anything else is refused. The storage of a tensor is a file of ``torch.save``
+within the pickle and is read weights-only.
 """
 
 import pickle

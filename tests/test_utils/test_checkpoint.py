@@ -273,7 +273,7 @@ def test_download_is_kept_and_checked(evil, tmp_path):
 
 
 def test_silent_server_does_not_hang(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, 'DOWNLOAD_TIMEOUT', 0.5)
+    monkeypatch.setattr('mmlattn.utils.checkpoint.loading.DOWNLOAD_TIMEOUT', 0.5)
     use_safe_loading()
     with socket.create_server(('127.0.0.1', 0)) as server:
         url = f'http://127.0.0.1:{server.getsockname()[1]}/resnet-0123abcd.pth'
