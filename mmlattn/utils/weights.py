@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from mmengine.model import BaseTTAModel, PretrainedInit, is_model_wrapper
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import UserError
 
@@ -104,6 +104,7 @@ def _load(model: nn.Module, checkpoint: Mapping, source: str) -> tuple[list[str]
         f'{name} ({value.dtype} in the file, {own[name].dtype} in the model)'
         for name, value in state.items()
         if name in own
+        and isinstance(value, Tensor)
         and value.is_floating_point()
         and not own[name].is_floating_point()
         and (value % 1).any()

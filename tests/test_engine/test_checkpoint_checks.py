@@ -21,6 +21,7 @@ from mmpretrain.apis import get_model
 from tiny_run import run_tool, write_tiny_run
 
 from mmlattn.apis.loading import load_trained
+from mmlattn.engine.hooks.checkpoint_checks import _check_groups
 from mmlattn.utils import UserError
 from mmlattn.utils.checkpoint.archives import archive_damage
 from mmlattn.utils.checkpoint.digests import DIGESTS, digest
@@ -288,6 +289,23 @@ def test_whole_ones_are_resumed(runner, saved, content, tmp_path):
     assert torch.equal(runner.optim_wrapper.optimizer.state[weight]['momentum_buffer'], momentum)
     torch.save(content, tmp_path / 'without_digests.pth')
     resume(runner, tmp_path / 'without_digests.pth')
+
+
+def test_a_run_that_was_resumed_with_larger_batches_is_whole(runner, content, tmp_path):
+    """Its plan of iterations is shorter than what it has done."""
+    write_mutilated(content, put(*INFO, 'max_iters', 3), tmp_path / 'a.pth')
+    resume(runner, tmp_path / 'a.pth')
+    assert runner.iter == 6
+
+
+def test_adamw_of_torch_that_did_not_note_its_decay():
+    optimizer = torch.optim.AdamW([torch.ones(2, requires_grad=True)])
+    [group] = optimizer.state_dict()['param_groups']
+    flag = group.pop('decoupled_weight_decay', True)
+    _check_groups(optimizer, [group], 'optimizer')
+    if 'decoupled_weight_decay' in optimizer.param_groups[0]:  # from torch 2.7 on
+        with pytest.raises(UserError, match='of another optimizer'):
+            _check_groups(optimizer, [group | dict(decoupled_weight_decay=not flag)], 'optimizer')
 
 
 def test_infinity_is_for_masks(tmp_path, model):

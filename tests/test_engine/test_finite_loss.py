@@ -36,3 +36,16 @@ def test_the_first_ends_it_unless_losses_are_scaled_and_then_only_many_in_a_row(
     nearly = [bad] * (LEFT_OUT - 1)
     assert steps_taken(True, [*nearly, 1.0, *nearly]) is None
     assert steps_taken(True, [1.0, *nearly, bad]) == LEFT_OUT + 1
+
+
+def test_weights_of_a_checkpoint_are_finite_but_for_masks():
+    hook = FiniteLossHook()
+    mask = torch.full((3, 3), float('-inf')).triu(1)
+    weights = dict(
+        fc=torch.ones(2), mask=mask, count=torch.tensor(3), none=torch.ones(0), layer_extra_state={}
+    )
+    hook.before_save_checkpoint(runner(None), dict(state_dict=weights))
+    with pytest.raises(UserError, match=r'diverged: in iteration 6 .* fc holds NaN'):
+        hook.before_save_checkpoint(
+            runner(None), dict(state_dict=weights | dict(fc=torch.tensor([1.0, float('nan')])))
+        )

@@ -130,7 +130,7 @@ def _check_groups(optimizer: Optimizer, groups: Sequence[Mapping], place: str) -
     for group, ours in zip(groups, own, strict=True):
         if group['params'] != ours['params']:
             _differ(place, 'other numbers of parameters', 'those in order')
-        if _settings(group) != _settings(ours):
+        if _settings(group) != _settings(ours) or not _decay_alike(group, ours):
             kind = type(optimizer).__name__
             _differ(
                 place,
@@ -144,17 +144,21 @@ def _count(sizes: Sequence[int]) -> str:
 
 
 def _settings(group: Mapping) -> list[str]:
-    """What tells optimizers apart; flags come and go with versions of torch, but for that of AdamW."""
-    numbers = [
+    """What tells optimizers apart; flags come and go with versions of torch."""
+    return sorted(
         name
         for name, value in group.items()
         if isinstance(value, (Number, Tensor, tuple))
         and not isinstance(value, bool)
         # Of schedulers, which are compared by themselves.
         and not name.startswith('initial_')
-    ]
-    flags = ['decoupled_weight_decay'] if group.get('decoupled_weight_decay') else []
-    return sorted(numbers + flags)
+    )
+
+
+def _decay_alike(group: Mapping, own: Mapping) -> bool:
+    """Whether both or neither decays as AdamW does; torch 2.6 did not note it down."""
+    flag = 'decoupled_weight_decay'
+    return flag not in group or group[flag] == own.get(flag, group[flag])
 
 
 def _check_state(optimizer: Optimizer, state: Mapping, place: str) -> None:

@@ -1,9 +1,10 @@
 """The parts of a config are compared with each other before the first step."""
 
-from collections.abc import Sequence
+import math
 from difflib import get_close_matches
 
 import numpy as np
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -56,23 +57,27 @@ class ConfigChecksHook(Hook):
             _check_loss_weights(head)
         for mode, loop in _loops(runner):
             dataset = loop.dataloader.dataset
-            metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
-            if head is not None and _has_label_sets(dataset) is not None:
-                _check_label_kind(runner, deciding_head(head), dataset, mode)
-            check_metric_names(metrics, f'{mode}_evaluator')
+            evaluator, several = getattr(loop, 'evaluator', None), _has_label_sets(dataset)
+            metrics = getattr(evaluator, 'metrics', ())
+            if head is not None and several is not None:
+                _check_label_kind(runner, deciding_head(head), several, mode)
             for metric in metrics:
-                _check_metric(metric, dataset, getattr(head, 'num_classes', None), mode)
-            if mode == 'val':
-                _check_prefixes(_best_of(runner), metrics)
+                _check_metric(metric, several, getattr(head, 'num_classes', None), mode)
+            if type(evaluator) is Evaluator:
+                # Others, as mmdet's of several data sets, may put names of their own before those of the metrics.
+                check_metric_names(metrics, f'{mode}_evaluator')
+                if mode == 'val':
+                    _check_prefixes(_best_of(runner), metrics)
             if mode == 'train':
                 _check_paramwise(runner)
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         """See that the best checkpoint can be found."""
-        for name in _best_of(runner) if self.enabled else ():
-            if name not in (metrics or {}):
-                near = get_close_matches(name, metrics or {}, n=1)
-                hint = f'did you mean {near[0]}?' if near else f'write one of {", ".join(metrics or {})}'
+        # mmengine saves no best checkpoint where there are no metrics at all.
+        for name in _best_of(runner) if self.enabled and metrics else ():
+            if name not in metrics:
+                near = get_close_matches(name, metrics, n=1)
+                hint = f'did you mean {near[0]}?' if near else f'write one of {", ".join(metrics)}'
                 raise UserError(f'default_hooks.checkpoint.save_best={name!r} is none of the metrics: {hint}')
 
 
@@ -95,7 +100,7 @@ def _check_loss_weights(head: nn.Module) -> None:
     for name, module in head.named_modules():
         for key in ('class_weight', 'pos_weight'):
             weights = getattr(module, key, None)
-            number = np.size(weights) if isinstance(weights, Sequence) or np.ndim(weights) else 1
+            number = math.prod(np.shape(weights))
             if weights is not None and classes is not None and number not in (1, classes):
                 raise UserError(
                     f'{key} of {name}: {type(module).__name__} has {number} entries, the head {classes} classes: '
@@ -118,23 +123,23 @@ def _has_label_sets(dataset) -> bool | None:
     return False
 
 
-def _check_label_kind(runner, head: nn.Module, dataset, mode: str) -> None:
-    name, several = type(head).__name__, _has_label_sets(dataset)
+def _check_label_kind(runner, head: nn.Module, several: bool, mode: str) -> None:
+    name = type(head).__name__
     if several and isinstance(head, ClsHead):
         raise UserError(
             f'{name} decides for one label a picture, but those of {mode}_dataloader have label sets: set model.head '
             f'to a head for several labels, as mmlattn.CSRAHead or MultiLabelLinearClsHead; {IF_MEANT}'
         )
-    if several is False and isinstance(head, MultiLabelClsHead) and mode == 'train':
+    if not several and isinstance(head, MultiLabelClsHead) and mode == 'train':
         runner.logger.warning(
             f'{name} decides for each class by itself, but the pictures of train_dataloader have one label each: '
             'heads for one label, as LinearClsHead, know that'
         )
 
 
-def _check_metric(metric, dataset, num_classes: int | None, mode: str) -> None:
+def _check_metric(metric, several: bool | None, num_classes: int | None, mode: str) -> None:
     name = type(metric).__name__
-    if isinstance(metric, (Accuracy, ConfusionMatrix, SingleLabelMetric)) and _has_label_sets(dataset):
+    if isinstance(metric, (Accuracy, ConfusionMatrix, SingleLabelMetric)) and several:
         raise UserError(
             f'{name} in {mode}_evaluator is for one label a picture, but those of {mode}_dataloader have label sets: '
             'take mmlattn.MultiLabelReport, AveragePrecision or MultiLabelMetric'
@@ -166,7 +171,9 @@ def _check_prefixes(best: list[str], metrics) -> None:
 def _check_paramwise(runner) -> None:
     """Mmengine passes over what it does not know."""
     cfg = runner.cfg.get('optim_wrapper') or {}
-    constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(cfg.get('constructor', 'DefaultOptimWrapperConstructor'))
+    constructor = cfg.get('constructor', DefaultOptimWrapperConstructor)
+    if isinstance(constructor, str):
+        constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(constructor)
     options = cfg.get('paramwise_cfg') or {}
     if constructor is not DefaultOptimWrapperConstructor:
         return
@@ -177,8 +184,9 @@ def _check_paramwise(runner) -> None:
     keys += [(f'paramwise_cfg.custom_keys.{part}', value, own) for part, value in custom.items()]
     for place, given, known in keys:
         for key in given:
-            if key not in known:
-                near = get_close_matches(key, known, n=1)
+            near = get_close_matches(key, known, n=1)
+            # Custom keys go into the groups of the optimizer, where it or a hook may read others: LARS, SimSiam.
+            if key not in known and (near or known is _PARAMWISE):
                 hint = f'did you mean {near[0]}?' if near else f'write some of {", ".join(sorted(known))}'
                 raise UserError(f'optim_wrapper.{place} has {key}, which is not read: {hint}')
     names = [name for name, _ in network(runner.model).named_parameters()]

@@ -5,8 +5,10 @@ from typing import NoReturn
 
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
+from torch import Tensor
 
 from mmlattn.registry import HOOKS
+from mmlattn.utils.checkpoint.content import not_finite
 from mmlattn.utils.errors import UserError
 
 #: Steps in a row that a scaler of the loss may leave out, as it does where half precision overflows.
@@ -37,8 +39,11 @@ class FiniteLossHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Look at the weights, which a step with a finite loss may have spoiled."""
         for name, weight in checkpoint['state_dict'].items():
-            if not weight.isfinite().all():
-                _end(runner, runner.iter, f'{name} holds NaN or infinity')
+            # A module may store other things than tensors beside them.
+            floating = isinstance(weight, Tensor) and weight.is_floating_point() and weight.numel()
+            problem = not_finite(weight) if floating else None
+            if problem:
+                _end(runner, runner.iter, f'{name} holds {problem}')
 
 
 def _end(runner, iteration: int, what: str) -> NoReturn:

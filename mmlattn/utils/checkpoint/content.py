@@ -117,12 +117,13 @@ def _check_tensor(value: Tensor, where: str) -> None:
     if value.is_complex():
         _wrong(f'{where} holds complex numbers, which a network of real ones would cut in half')
     if value.is_floating_point() and value.numel():
-        problem = _not_finite(value)
+        problem = not_finite(value)
         if problem:
             _wrong(f'{where} holds {problem}', _DIVERGED)
 
 
-def _not_finite(value: Tensor) -> str | None:
+def not_finite(value: Tensor) -> str | None:
+    """What of a floating tensor is no finite number; None also for a mask of 0 and -inf."""
     # One pass without a copy, in which NaN wins; narrow types know neither.
     value = value.detach().float() if value.element_size() < 2 else value.detach()
     low, high = torch.aminmax(value)
@@ -273,7 +274,9 @@ def _check_position(checkpoint: Mapping) -> None:
         return
     for name, limit in (('epoch', 'max_epochs'), ('iter', 'max_iters')):
         done, planned = meta.get(name, 0), hub['runtime_info'].get(limit)
-        if planned is not None and done > planned:
+        # Iterations may exceed the plan: a run that is resumed with larger batches plans fewer of them.
+        begun = hub['runtime_info'].get(name, -1)
+        if planned is not None and done > max(planned, begun + 1):
             _wrong(f'meta[{name!r}] is {done}, but its run had {limit}={planned}')
 
 
