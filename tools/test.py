@@ -4,6 +4,8 @@ import argparse
 import os.path as osp
 from copy import deepcopy
 
+from mmengine.config import ConfigDict
+
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import (
     add_hook,
@@ -96,7 +98,7 @@ def draw_predictions(cfg, args: argparse.Namespace) -> None:
     Raises:
         UserError: If there is none in a config that is not for classification.
     """
-    hooks = cfg.setdefault('default_hooks', {})
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
     if hooks.get('visualization') is None:
         if not for_classification(cfg):
             raise UserError('--show and --show-dir need default_hooks.visualization in the config')

@@ -425,6 +425,11 @@ def test_training_starts_from_a_part_but_not_from_nothing(runner, content, tmp_p
     start({**weights, 'head.layers.1.fc.weight': torch.ones(9, 16), 'head.layers.1.fc.bias': torch.ones(9)})
     start({name: value for name, value in weights.items() if name.startswith('backbone.')})
     start(weights, optimizer=[1], param_schedulers='of another framework')
+    # Averages of another number of classes are left out.
+    averages = {f'module.{name}': value for name, value in weights.items()}
+    averages['module.head.layers.1.fc.bias'] = torch.ones(9)
+    start(weights, ema_state_dict=averages)
+    assert torch.equal(runner.model.state_dict()[WEIGHT], weights[WEIGHT])
     with pytest.raises(UserError, match=r'a\.pth has no weights for this model: it has layer1.*init_cfg'):
         start({n.removeprefix('backbone.'): v for n, v in weights.items() if n.startswith('backbone.layer1')})
     # Without a state_dict, EMA would stumble.

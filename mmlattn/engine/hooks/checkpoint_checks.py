@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.weights import load_all_weights, load_some_weights, some_names
+from mmlattn.utils.weights import load_all_weights, load_some_weights, network, some_names
 
 # State that torch's optimizers keep for each element of a parameter.
 _ELEMENTWISE = (
@@ -52,6 +52,7 @@ class CheckpointChecksHook(Hook):
         if not runner._resume:
             if whole:
                 load_some_weights(runner.model, checkpoint, name)
+                _leave_out_misfits(runner, checkpoint)
             return
         try:
             _check_parts(checkpoint)
@@ -66,6 +67,22 @@ class CheckpointChecksHook(Hook):
                 f'{name} cannot be resumed: {error}. To start anew from its weights, leave out --resume and set '
                 '--cfg-options load_from=FILE'
             ) from error
+
+
+def _leave_out_misfits(runner, checkpoint: dict) -> None:
+    """Averages of other shapes, as with another number of classes, at which mmpretrain's EMAHook would end.
+
+    It then begins with the ``state_dict``, which holds the averaged weights.
+    """
+    averages = checkpoint.get('ema_state_dict')
+    if not isinstance(averages, Mapping):
+        return
+    own = network(runner.model).state_dict()
+    plain = {name.removeprefix('module.'): value for name, value in averages.items()}
+    odd = [name for name in plain.keys() & own.keys() if _shape(plain[name]) != _shape(own[name])]
+    if odd:
+        del checkpoint['ema_state_dict']
+        runner.logger.info(f'ema_state_dict is left out, which does not fit in {some_names(sorted(odd))}')
 
 
 def _check_parts(checkpoint: Mapping) -> None:
