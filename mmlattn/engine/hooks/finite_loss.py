@@ -6,6 +6,7 @@ from typing import NoReturn
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from torch import Tensor
+from torch.nn import Parameter
 
 from mmlattn.registry import HOOKS
 from mmlattn.utils.checkpoint.content import not_finite
@@ -39,8 +40,9 @@ class FiniteLossHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Look at the weights, which a step with a finite loss may have spoiled."""
         for name, weight in checkpoint['state_dict'].items():
-            # A module may store other things than tensors beside them.
-            floating = isinstance(weight, Tensor) and weight.is_floating_point() and weight.numel()
+            # A module may store other things beside tensors; those in shards can not be looked at.
+            plain = type(weight) in (Tensor, Parameter)
+            floating = plain and weight.is_floating_point() and weight.numel()
             problem = not_finite(weight) if floating else None
             if problem:
                 _end(runner, runner.iter, f'{name} holds {problem}')

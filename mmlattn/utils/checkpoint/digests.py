@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 #: Where a checkpoint keeps its digests; mmengine and mmpretrain pass by what they do not know.
 DIGESTS = 'digests'
@@ -63,8 +64,8 @@ def _leaves(value: Any, name: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def _fingerprint(value: Any) -> str:
-    if not isinstance(value, Tensor) or value.layout is not torch.strided:
-        # Of other objects the text can differ from run to run.
+    if type(value) not in (Tensor, Parameter) or value.layout is not torch.strided:
+        # Of other objects, as tensors in shards, the text can differ from run to run.
         return repr(value) if isinstance(value, (bool, int, float, str, type(None))) else type(value).__name__
     content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return f'{value.dtype} {tuple(value.shape)} {zlib.crc32(content)}'
