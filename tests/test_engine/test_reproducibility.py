@@ -13,15 +13,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from tiny_run import BY_ITERATION, differing, final_state, train_in_processes, write_tiny_run
+from torch.utils.data import DataLoader
 
 from mmlattn.engine.reproducibility import ReproducibilityHook, SeededDataset
 from mmlattn.engine.reproducibility import hook as hook_module
 from mmlattn.engine.reproducibility.seeding import STEP, seed_process
+from mmlattn.engine.reproducibility.stream import _endlessly
 from mmlattn.utils.checkpoint.loading import load_weights_only, use_safe_loading
+from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import make_reproducible
 
 _names = itertools.count()
@@ -270,3 +274,12 @@ def test_making_reproducible_twice_changes_nothing(config):
     once = cfg.pretty_text
     make_reproducible(cfg)
     assert cfg.pretty_text == once
+
+
+def test_a_sampler_of_ones_own_learns_which_pass_it_is():
+    data = list(range(5))
+    sampler = DefaultSampler(data, shuffle=True, seed=3)
+    passes = list(itertools.islice(_endlessly(DataLoader(data, batch_size=5, sampler=sampler)), 3))
+    assert len({tuple(batch.tolist()) for batch in passes}) == 3
+    with pytest.raises(UserError, match='gives no batch'):
+        next(_endlessly(DataLoader(data, batch_size=6, drop_last=True)))

@@ -1,13 +1,15 @@
 """Training counted in iterations: an endless stream of samples, numbered, that goes on where a checkpoint stopped."""
 
-from collections.abc import Iterator
-from itertools import chain, islice, repeat
+from collections.abc import Iterable, Iterator
+from itertools import count, islice
+from typing import Any
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
 from mmlattn.registry import DATA_SAMPLERS, LOOPS
+from mmlattn.utils.arguments import check_number
 from mmlattn.utils.errors import UserError
 
 
@@ -59,6 +61,13 @@ class StreamTrainLoop(IterBasedTrainLoop):
 
     validated: int | None = None
 
+    def __init__(
+        self, runner, dataloader, max_iters: int, val_begin: int = 1, val_interval: int = 1000, **kwargs
+    ):
+        check_number('train_cfg.max_iters', max_iters, 1)
+        check_number('train_cfg.val_interval', val_interval, 1)
+        super().__init__(runner, dataloader, max_iters, val_begin, val_interval, **kwargs)
+
     def run(self) -> nn.Module:
         """Launch training."""
         self.runner.call_hook('before_train')
@@ -94,7 +103,22 @@ class StreamTrainLoop(IterBasedTrainLoop):
             sampler.skip(self._iter * loader.batch_size)
             return iter(loader)
         # Any other sampler, or batch sampler, says where it stands only by drawing.
-        batches = chain.from_iterable(repeat(loader))
+        batches = _endlessly(loader)
         for _ in range(self._iter):
             next(batches)
         return batches
+
+
+def _endlessly(loader: Iterable) -> Iterator[Any]:
+    """The batches of one pass after another; as in mmengine, a sampler learns which pass it is."""
+    batches = getattr(loader, 'batch_sampler', None)
+    sampler = getattr(batches, 'sampler', getattr(loader, 'sampler', None))
+    for number in count():
+        if number and hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(number)
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise UserError('train_dataloader gives no batch: set a smaller batch_size, or drop_last=False')
