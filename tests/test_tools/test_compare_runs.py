@@ -1,7 +1,9 @@
 """Several configs, several seeds, one table; finished runs are read again, but only those of the same recipe."""
 
 import json
+import math
 import re
+import runpy
 import statistics
 import subprocess
 import sys
@@ -111,3 +113,14 @@ def test_a_metric_that_nobody_gives_is_found_before_training(config, tmp_path, t
     )
     assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_score_that_is_not_finite_stands_in_the_table(capsys):
+    tool = runpy.run_path(str(TOOLS / 'analysis_tools/compare_runs.py'))
+    tool['print_table']('mAP', dict(a={0: 1.0, 1: math.nan}, b={0: 1.0, 1: 3.0}, c={0: math.nan}))
+    rows = capsys.readouterr().out.splitlines()[-3:]
+    assert rows == [
+        '| a | nan | nan | 1.00, nan |',
+        '| b | 2.00 | 1.41 | 1.00, 3.00 |',
+        '| c | nan | one run | nan |',
+    ]

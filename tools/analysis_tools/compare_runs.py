@@ -178,7 +178,11 @@ def print_table(metric: str, scores: Mapping[str, Mapping[int, float]]) -> None:
     """One row for each config."""
     print(f'\n| config | {metric}: mean | standard deviation | runs |\n|---|---|---|---|')
     for name, runs in scores.items():
-        spread = f'{statistics.stdev(runs.values()):.2f}' if len(runs) > 1 else 'one run'
+        spread = 'one run'
+        if len(runs) > 1:
+            # statistics stumbles over NaN.
+            finite = all(map(math.isfinite, runs.values()))
+            spread = f'{statistics.stdev(runs.values()) if finite else math.nan:.2f}'
         each = ', '.join(f'{score:.2f}' for score in runs.values())
         print(f'| {name} | {statistics.mean(runs.values()):.2f} | {spread} | {each} |')
 
