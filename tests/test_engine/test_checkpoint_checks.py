@@ -172,7 +172,7 @@ OF_TRAINING = {
         lambda c: (put('meta', 'epoch', 10**9)(c), put(*INFO, 'max_epochs', 10**9)(c)), 'but this run ends at'
     ),
     'absurd iteration': (put('meta', 'iter', 10**9), 'its run had max_iters=9'),
-    'no iteration': (put('meta', 'iter', None), 'iter.* is None, not a whole number'),
+    'no iteration': (put('meta', 'iter', None), 'has no iter'),
     'seed as text': (put('meta', 'seed', 'x'), "seed.* is 'x'"),
     'seed below 0': (put('meta', 'seed', -1), 'is -1, expected 0 or more'),
     'seed too large': (put('meta', 'seed', 2**40), 'less than 4294967296'),
@@ -425,6 +425,7 @@ def test_training_starts_from_a_part_but_not_from_nothing(runner, content, tmp_p
     start({**weights, 'head.layers.1.fc.weight': torch.ones(9, 16), 'head.layers.1.fc.bias': torch.ones(9)})
     start({name: value for name, value in weights.items() if name.startswith('backbone.')})
     start(weights, optimizer=[1], param_schedulers='of another framework')
+    start(weights, meta=dict(epoch=None, iter=None))
     # Averages of another number of classes are left out.
     averages = {f'module.{name}': value for name, value in weights.items()}
     averages['module.head.layers.1.fc.bias'] = torch.ones(9)

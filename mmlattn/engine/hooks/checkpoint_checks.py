@@ -90,7 +90,7 @@ def _check_parts(checkpoint: Mapping) -> None:
         if checkpoint.get(part) is None:
             raise UserError(f'it has no {part}, as when it was made for publication')
     for part in ('epoch', 'iter'):
-        if part not in checkpoint['meta']:
+        if checkpoint['meta'].get(part) is None:
             raise UserError(f'its meta has no {part}')
 
 

@@ -139,7 +139,7 @@ def not_finite(value: Tensor) -> str | None:
 def _check_meta(meta: Any, where: str) -> None:
     _be(meta, Mapping, where, 'a dict')
     for name in ('epoch', 'iter'):
-        if name in meta:
+        if meta.get(name) is not None:
             _check_whole(meta[name], f'{where}[{name!r}]')
     if meta.get('seed') is not None:
         # numpy's range.
@@ -273,7 +273,7 @@ def _check_position(checkpoint: Mapping) -> None:
     if not isinstance(meta, Mapping) or not isinstance(hub, Mapping):
         return
     for name, limit in (('epoch', 'max_epochs'), ('iter', 'max_iters')):
-        done, planned = meta.get(name, 0), hub['runtime_info'].get(limit)
+        done, planned = meta.get(name) or 0, hub['runtime_info'].get(limit)
         # Iterations may exceed the plan: a run that is resumed with larger batches plans fewer of them.
         begun = hub['runtime_info'].get(name, -1)
         if planned is not None and done > max(planned, begun + 1):
