@@ -33,7 +33,7 @@ class CheckpointChecksHook(Hook):
 
     mmengine takes what fits and goes on without the rest. A resumed run needs all weights, their averages if it has
     some, the state of the same optimizer and schedulers, and an end that lies ahead. ``load_from`` needs one weight;
-    mmengine lists those that do not fit. ``tools/train.py`` adds this hook.
+    mmengine lists those that do not fit, and averages that do not are left out. ``tools/train.py`` adds this hook.
     """
 
     # What is wrong must be said before another hook stumbles over it.

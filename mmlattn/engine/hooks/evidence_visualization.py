@@ -24,8 +24,8 @@ class EvidenceVisualizationHook(VisualizationHook):
 
     The pictures of a batch are in the order in which they were loaded, BGR for mmcv, and the stock hook hands
     them to a visualizer that draws RGB. Here they are turned, those of a data set of arrays where the model's
-    preprocessor turns them too. Drawings
-    in ``out_dir`` keep the folders that the pictures do not share; those of a test replace none that are there.
+    preprocessor turns them too. Drawings in ``out_dir`` keep the folders that the pictures do not share; those of a
+    test replace none that are there.
 
     Args:
         trunk_masks (bool): Draw the soft masks of the model's attention modules too. They are recorded here, as

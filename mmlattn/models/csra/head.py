@@ -31,8 +31,8 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
     ViT/DINOv2 ``out_type='featmap'`` or ``'raw'``, ConvNeXt ``gap_before_final_norm=False``, timm
     ``features_only=True``. The arguments of mmpretrain's ``CSRAClsHead`` mean the same here, and its state dicts
     load, as do those that ``state_dicts.py`` lists; a classifier with this head loads the whole files of the authors,
-    see ``official_files.py``. ``feats`` are the outputs of the backbone, of which the last is
-    read: (B, D, h, w), (B, h, w, D) or (B, N, D).
+    see ``official_files.py``. ``feats`` are the outputs of the backbone, of which the last is read: (B, D, h, w),
+    (B, h, w, D) or (B, N, D).
 
     Args:
         num_classes (int): C.
