@@ -97,7 +97,8 @@ def test_a_threshold_does_what_the_curve_says(tested, tmp_path):
     assert {1, 2, 3} == set(looks)  # or nothing is compared
     assert middle['mean_scales'] == pytest.approx(looks.mean())
     assert middle['mean_multiply_adds'] == pytest.approx(np.array(costs)[looks - 1].mean())
-    printed = re.search(r'scales/output: ([\d.]+).* scales/mean_scales: ([\d.]+)', ran.stderr + ran.stdout)
+    log = max(tested.glob('work_dirs/*/*/*.log'), key=lambda path: path.stat().st_mtime).read_text()
+    printed = re.search(r'scales/output: ([\d.]+).* scales/mean_scales: ([\d.]+)', log)
     assert [float(value) for value in printed.groups()] == pytest.approx(
         [middle['accuracy'], middle['mean_scales']], abs=1e-4
     )

@@ -188,7 +188,7 @@ def test_size_has_the_order_of_the_transform(transform, size):
         (['README.md'], r'README\.md is no config file'),
         (['--cfg-options', 'foo'], "expected key=value, got 'foo'"),
         (['--cfg-options', 'model.backbone.arch=57'], 'arch must be one of .*57'),
-        (['--cfg-options', 'model.backbone.arh=56'], "unexpected keyword argument 'arh'"),
+        (['--cfg-options', 'model.backbone.arh=56'], 'takes no arh: did you mean arch'),
         (['--cfg-options', 'model.backbone.arch.depth=56'], '--cfg-options does not fit'),
         (['--cfg-options', 'model.head.in_channels=7'], r'at 224 x 224 pixels: .*\[7, 1000\]'),
     ],

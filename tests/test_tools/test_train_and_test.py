@@ -78,7 +78,7 @@ def test_train_then_test(config, trained, tmp_path):
         'test.py', *args, '--tta', '--show-dir', tmp_path / 'drawn', '--cfg-options', *drawn, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert len([*(tmp_path / 'drawn').glob('*.png')]) == 11
+    assert len([*(tmp_path / 'drawn').rglob('*.png')]) == 11
     assert json.loads((tmp_path / 'm.json').read_text()).keys() >= {'accuracy/top1', 'single-label/precision'}
     [dumped] = (tmp_path / 'run').glob('tiny.py')  # its own custom_hooks do not name the hook
     assert dumped.read_text().count('mmlattn.ClassNamesHook') == 1

@@ -37,10 +37,11 @@ def voc_root(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def coco(coco_root):
+def coco(make_coco, tmp_path_factory):
     """Drawn pictures, one of which has a crowd and nothing else."""
     files = dict(ann_file='annotations/instances_train2017.json', data_prefix='train2017')
-    return dict(data_root=str(coco_root), filter_empty=False, crowd='ignore', **files)
+    root = make_coco(tmp_path_factory.mktemp('coco'))
+    return dict(data_root=str(root), filter_empty=False, crowd='ignore', **files)
 
 
 @pytest.fixture(scope='module')
