@@ -98,11 +98,13 @@ def load_json(ann_file: str, sections: Mapping[str, type]) -> dict:
         content = json.loads(content)
     except json.JSONDecodeError as error:
         raise UserError(
-            f'{ann_file}: line {error.lineno}, column {error.colno}: not valid json ({error.msg}): the file is '
-            'damaged or only partly downloaded'
+            f'{ann_file}: line {error.lineno}, column {error.colno}: not valid json ({error.msg}): '
+            + _why_no_json(content, error)
         ) from error
     except ValueError as error:  # other bytes than UTF-8, or a number of more digits than Python reads
-        raise UserError(f'{ann_file}: not json in UTF-8 ({error}): save it as UTF-8') from error
+        packed = content.startswith(b'\x1f\x8b')
+        mend = 'it is compressed: unpack it with gunzip' if packed else 'save it as UTF-8'
+        raise UserError(f'{ann_file}: not json in UTF-8 ({error}): {mend}') from error
     if not isinstance(content, dict) or not content.keys() >= sections.keys():
         found = sorted(content) if isinstance(content, dict) else f'a {type(content).__name__}'
         raise UserError(f'{ann_file}: expected an object with {", ".join(sections)}, found {found}')
@@ -111,6 +113,16 @@ def load_json(ann_file: str, sections: Mapping[str, type]) -> dict:
             wanted = 'a list' if kind is list else 'an object'
             refuse(ann_file, name, f'must be {wanted}, got {reprlib.repr(content[name])}')
     return content
+
+
+def _why_no_json(content: bytes, error: json.JSONDecodeError) -> str:
+    if not content.strip():
+        return 'the file is empty: write or download it again'
+    if error.msg == 'Extra data':
+        return 'more follows where the file should end: it must hold one object, not one a line'
+    if error.pos == 0:
+        return 'the file is in another format: write its content as json'
+    return 'the file is damaged or only partly downloaded'
 
 
 def is_whole(value: Any) -> bool:

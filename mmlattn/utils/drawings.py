@@ -77,7 +77,9 @@ def _parts(picture: str) -> tuple[str, ...]:
         parts = [part for part in (url.netloc, *url.path.split('/')) if part not in ('', '.', '..')]
     else:
         parts = Path(os.path.abspath(picture)).parts[1:]
-    return tuple(part.encode()[:_MOST_BYTES].decode(errors='ignore') for part in parts)
+    return tuple(
+        part.encode(errors='backslashreplace')[:_MOST_BYTES].decode(errors='ignore') for part in parts
+    )
 
 
 def _key(parts: tuple[str, ...]) -> tuple[str, ...]:

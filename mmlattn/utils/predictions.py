@@ -39,8 +39,8 @@ def _tensor(
     """Within the bounds of its storage, which ``as_strided`` checks: other ways would enlarge it."""
     flat = torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
     tensor = flat.as_strided(size, stride, offset)
-    if tensor.numel() > max(len(storage), _MOST_REPEATED):
-        raise pickle.UnpicklingError(f'a tensor of {tensor.numel()} numbers is made of {len(storage)}')
+    if tensor.numel() > max(flat.numel(), _MOST_REPEATED):
+        raise pickle.UnpicklingError(f'a tensor of {tensor.numel()} numbers is made of {flat.numel()}')
     # A byte other than 0 and 1 makes kernels count what they do not find.
     return tensor.view(torch.uint8) != 0 if tensor.dtype == torch.bool else tensor
 

@@ -1,5 +1,6 @@
 """COCO and plain annotation files: what is read, and how bad files are refused."""
 
+import gzip
 import json
 import os
 from collections import defaultdict
@@ -212,6 +213,15 @@ def test_broken_and_missing_json(cls, drawn, tmp_path):
     path.write_bytes(b'{"images": "caf\xe9"}')
     with pytest.raises(ValueError, match=r'broken\.json: not json in UTF-8 .*0xe9 in position 15'):
         cls(str(path))
+    for content, words in {
+        b' ': 'the file is empty',
+        b'file,label\n': 'in another format',
+        b'{}\n{}\n': 'must hold one object',
+        gzip.compress(b'{}'): 'unpack it with gunzip',
+    }.items():
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            cls(str(path))
     with pytest.raises(ValueError, match=r'none\.json: no such file: set data_root'):
         cls(str(tmp_path / 'none.json'))
 

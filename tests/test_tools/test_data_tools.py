@@ -37,7 +37,11 @@ def test_check_dataset(repo_root, make_coco, tmp_path):
 
     picture = sorted((root / 'train2017').iterdir())[2]
     picture.write_bytes(picture.read_bytes()[:300])
+    other.write_text(
+        other.read_text() + 'val_dataloader = dict(dataset=dict(train_dataloader["dataset"], test_mode=True))'
+    )
     result = run(repo_root, 'check_dataset.py', other, '--images')
+    assert re.search(r'warning: 6 pictures of train are in val too, first \S+: ', result.stderr)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert 'model.head.num_classes is 81 but the train data set has 80' in result.stderr
     assert picture.name in result.stderr

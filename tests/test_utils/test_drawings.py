@@ -22,6 +22,7 @@ from mmlattn.utils.errors import UserError
         (['s3://bucket/a/0.jpg', 's3://bucket/b/0.jpg'], ['a/0.png', 'b/0.png']),
         (['/data/a/0.jpg', '/data/a/b/0.jpg'], ['0.png', 'b/0.png']),
         (['x' * 255], None),
+        (['d/caf\udce9.png'], ['caf\\udce9.png']),  # a name in latin-1
         ([], []),
     ],
 )

@@ -1,7 +1,10 @@
 """Parts of the launcher that need no run."""
 
 import argparse
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,22 @@ def test_a_data_set_that_does_not_name_what_it_misses(tmp_path):
     ):
         StanfordCars(str(tmp_path / 'cars'))
     assert 'does not exist' not in str(error.value)
+
+
+def test_output_that_nothing_reads_ends_in_one_line():
+    script = 'from mmlattn.utils.launch.explain import run_tool; run_tool(lambda: print("x" * 10**6))'
+    unread, output = os.pipe()
+    os.close(unread)
+    with open(output, 'wb') as pipe:
+        done = subprocess.run([sys.executable, '-c', script], stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith('error: Broken pipe: ')
+    assert 'Traceback' not in done.stderr and 'Exception ignored' not in done.stderr
+
+
+def test_names_that_the_terminal_has_no_letters_for_are_printed():
+    script = 'from mmlattn.utils.launch.explain import run_tool; run_tool(lambda: print("caf\\udce9"))'
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == r'caf\udce9'
 
 
 def test_an_interrupt_stays_one_while_mmengine_formats_a_config(monkeypatch):

@@ -107,6 +107,17 @@ multi | custom_hooks=[{'type':'EMAHok'}] | no hook is called EMAHok: did you mea
 multi | ${HOOK}logger.intervall=5 | LoggerHook takes no intervall: did you mean interval?
 multi | custom_hooks=[{'type':'EMAHook','momentum':5}] | before the first step; in EMAHook
 multi | train_cfg.max_epoch=3 | did you mean max_epochs?
+multi | train_cfg.max_epochs=0 | train_cfg.max_epochs must be a finite number of 1 or more, got 0
+multi | train_cfg.val_interval=0 | train_cfg.val_interval must; got 0
+multi | train_cfg={'by_epoch':False,'max_iters':0} | train_cfg.max_iters must; got 0
+multi | train_cfg={'by_epoch':False,'max_iters':2,'val_interval':0} | train_cfg.val_interval must; got 0
+multi | train_cfg=3 | train_cfg must be a dict, or None, got 3
+multi | default_hooks=[{'type':'CheckpointHook'}] | default_hooks must be a dict, or None
+multi | custom_hooks=5 | custom_hooks must be a list; got 5
+multi | val_cfg=None | val_evaluator should be either all None; set all three
+multi | trian_cfg.max_epochs=3 | no trian_cfg: did you mean train_cfg?
+multi | train_dataloader.batch_size=64 train_dataloader.drop_last=True | train_dataloader gives no batch; batch_size
+multi | ${TRAIN}indices=0 | the data set has no item
 multi | visualizer.vis_backends=[{'type':'NeptuneVisBackend'}] | neptune
 multi | ${HOOK}pictures.on_error=ignore | on_error of default_hooks.pictures must be one of 'raise', 'skip'
 multi | ${OPT}optimizer.lr=1e9 param_scheduler=[] | diverged: in iteration; loss=nan; rate of 1e+09; clip_grad

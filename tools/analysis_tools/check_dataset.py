@@ -7,6 +7,7 @@ from the data set's.
 """
 
 import argparse
+import os
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -146,13 +147,25 @@ def class_count_problems(cfg: Config, name: str, num_classes: int) -> list[str]:
     ]
 
 
+def warn_of_shared_pictures(pictures: dict[str, set[str]]) -> None:
+    """Say which pictures of training are tested on; with a warning, for a trial run may mean it."""
+    for name in ('val', 'test'):
+        shared = sorted(pictures.get('train', set()) & pictures.get(name, set()))
+        if shared:
+            print(
+                f'warning: {len(shared)} pictures of train are in {name} too, first {shared[0]}: its scores say '
+                'nothing of new pictures; set another ann_file in one of them',
+                file=sys.stderr,
+            )
+
+
 def main() -> None:
     """Check all splits; end with 1 if anything is wrong."""
     args = parse_args()
     check_whole('--workers', args.workers, 1)
     cfg = read_config(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    console, problems, seen, classes = Console(markup=False), [], [], {}
+    console, problems, seen, classes, pictures = Console(markup=False), [], [], {}, {}
     for name in SPLITS:
         dataset_cfg = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
         if dataset_cfg is None or dataset_cfg in seen:
@@ -165,6 +178,7 @@ def main() -> None:
             problems.append(f'{name}: {" ".join(str(error).split())}')
             continue
         items = describe(name, dataset, console)
+        pictures[name] = {os.path.realpath(item['img_path']) for item in items if item.get('img_path')}
         if not any(len(labels_of(item)) for item in items):
             problems.append(f'{name}: no picture has a label: set metainfo.classes to the names in use')
         if dataset.metainfo.get('classes'):
@@ -175,6 +189,7 @@ def main() -> None:
     if not seen:
         problems.append(f'{args.config} has no data set in a train, val or test data loader')
     problems += class_name_problems(classes)
+    warn_of_shared_pictures(pictures)
     for problem in problems:
         print(f'error: {problem}', file=sys.stderr)
     sys.exit(bool(problems))

@@ -31,7 +31,11 @@ class FiniteLossHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         """Look at every loss of this step."""
-        losses = {name: float(value) for name, value in (outputs or {}).items() if 'loss' in name}
+        losses = {
+            name: float(value.detach() if isinstance(value, Tensor) else value)
+            for name, value in (outputs or {}).items()
+            if 'loss' in name
+        }
         wrong = [f'{name}={value}' for name, value in losses.items() if not math.isfinite(value)]
         self._in_a_row = self._in_a_row + 1 if wrong else 0
         if wrong and self._in_a_row >= (LEFT_OUT if _scales_losses(runner.optim_wrapper) else 1):

@@ -7,6 +7,8 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from mmlattn.registry import LOOPS
+from mmlattn.utils.arguments import check_number
+from mmlattn.utils.errors import UserError
 
 
 class SkippingBatches:
@@ -45,6 +47,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     """
 
     validated: int | None = None
+
+    def __init__(
+        self, runner, dataloader, max_epochs: int, val_begin: int = 1, val_interval: int = 1, **kwargs
+    ):
+        check_number('train_cfg.max_epochs', max_epochs, 1)
+        check_number('train_cfg.val_interval', val_interval, 1)
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, **kwargs)
+        if not len(self.dataloader):
+            raise UserError('train_dataloader gives no batch: set a smaller batch_size, or drop_last=False')
 
     def run(self) -> nn.Module:
         """Launch training."""

@@ -5,8 +5,10 @@ import difflib
 import os
 import os.path as osp
 import re
+import reprlib
 import textwrap
 import traceback
+from inspect import signature
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -16,6 +18,12 @@ from mmlattn.utils.configs import config_names, config_path
 from mmlattn.utils.errors import UserError
 
 from .flags import PLACES
+
+#: Settings of a run that are dicts, where they are set.
+_DICTS = (
+    *(f'{mode}_{part}' for mode in ('train', 'val', 'test') for part in ('cfg', 'dataloader')),
+    'optim_wrapper', 'default_hooks', 'data_preprocessor',
+)  # fmt: skip
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -87,14 +95,34 @@ def apply_options(cfg: Config, options: dict) -> None:
     Raises:
         UserError: If an option does not fit the structure of the config.
     """
+    from mmengine.runner import Runner
+
+    known = {*cfg, *signature(Runner).parameters}
+    for name in {option.partition('.')[0] for option in options} - known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        if near:
+            raise UserError(f'--cfg-options: the config has no {name}: did you mean {near[0]}?')
     try:
         cfg.merge_from_dict(options)
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise UserError(f'--cfg-options does not fit the config: {error}') from error
 
 
+def check_kinds(cfg: Config) -> None:
+    """Raises ``UserError`` for settings of a run that should be dicts, and custom hooks that should be a list."""
+    for name in _DICTS:
+        if not isinstance(cfg.get(name), dict | None):
+            raise UserError(f'{name} must be a dict, or None, got {reprlib.repr(cfg[name])}')
+    hooks = cfg.get('custom_hooks')
+    if hooks is not None and not (
+        isinstance(hooks, list | tuple) and all(isinstance(h, dict) for h in hooks)
+    ):
+        raise UserError(f"custom_hooks must be a list, [dict(type='...'), ...], got {reprlib.repr(hooks)}")
+
+
 def merge_common(cfg: Config, args: argparse.Namespace) -> None:
     """Write launcher and working directory into the config: flag, else config, else the config's name."""
+    check_kinds(cfg)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     missing = [name for name in PLACES.get(args.launcher, {}).values() if name not in os.environ]
@@ -135,6 +163,9 @@ def merge_options(cfg: Config, options: dict, fields: list[str]) -> None:
     from mmengine.device import get_device
 
     apply_options(cfg, options)
+    check_kinds(cfg)
+    if cfg.get('default_hooks') is None:
+        cfg.default_hooks = ConfigDict()  # mmengine's own
     add_hook(cfg, 'mmlattn.ClassNamesHook')
     add_hook(cfg, 'mmlattn.ConfigChecksHook')
     watch_pictures(cfg, fields)
@@ -147,7 +178,7 @@ def merge_options(cfg: Config, options: dict, fields: list[str]) -> None:
 
 def watch_pictures(cfg: Config, fields: list[str]) -> None:
     """Name pictures that cannot be read, or leave them out: ``default_hooks.pictures.on_error=skip``."""
-    hook = cfg.setdefault('default_hooks', ConfigDict()).setdefault('pictures', ConfigDict())
+    hook = cfg.default_hooks.setdefault('pictures', ConfigDict())
     if hook is None:
         return
     hook.setdefault('type', 'mmlattn.UnreadablePicturesHook')

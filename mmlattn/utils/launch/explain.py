@@ -1,7 +1,9 @@
 """What a user can put right ends in one line; everything else keeps its traceback."""
 
+import io
 import os
 import os.path as osp
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +22,20 @@ def run_tool(main: Callable[[], None]) -> None:
 
     ``MMLATTN_TRACEBACK=1`` in the environment shows where in the code it was.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # names that the terminal has no letters for
     try:
         main()
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        if not _output_is_unread():
+            raise
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno()
+        )  # for what Python flushes at its end
+        _say(f'error: {error.strerror}: what read the output has ended: write it to a file, > FILE')
+        sys.exit(1)
     except KeyboardInterrupt as error:
         # SIGINT, as of Ctrl-C.
         _say('interrupted' + ''.join(f'; {part}' for part in error.args))
@@ -31,6 +45,13 @@ def run_tool(main: Callable[[], None]) -> None:
             raise
         _say(f'error: {error}', first=getattr(error, 'first_of_all', False))
         sys.exit(1)
+
+
+def _output_is_unread() -> bool:
+    """Whether the output goes into a pipe that nothing reads any more, as ``head`` leaves it."""
+    poll = select.poll()
+    poll.register(sys.__stdout__, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _say(message: str, first: bool = False) -> None:

@@ -35,6 +35,11 @@ ADVICE = [
     (r"'HTTPBackend' object has no attribute", 'data sets can not be read from the web: download the data'),
     (r'Cannot infer the rule for key', "set default_hooks.checkpoint.rule='greater', or 'less'"),
     (r'embedded null byte', 'a path holds the character \\0: write it again'),
+    (r'need at least one array to concatenate', 'the data set has no item: set more indices, or other files'),
+    (
+        r'should be either all None or not None',
+        'set all three, or none of them, as in val_cfg=dict(), val_dataloader=dict(...), val_evaluator=dict(...)',
+    ),
     (r'out of memory', 'set a smaller batch_size, smaller pictures or --amp'),
     (r'No space left on device', 'make room, or set another --work-dir'),
 ]  # fmt: skip
