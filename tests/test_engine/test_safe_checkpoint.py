@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -117,6 +118,22 @@ def test_resuming_takes_the_newest_whole_file_and_says_so(config, tmp_path, whol
     pointer.unlink()
     assert newest_checkpoint(str(work_dir)) == str(last)
     assert newest_checkpoint(str(tmp_path)) is None
+
+
+def test_a_folder_that_was_moved_or_copied_is_resumed_from_its_own_files(tmp_path, capsys):
+    run, copy, elsewhere = (tmp_path / name for name in ('run', 'copy', 'checkpoints'))
+    for folder in (run, elsewhere):
+        folder.mkdir()
+        torch.save({}, folder / 'epoch_1.pth')
+    (run / 'last_checkpoint').write_text(str(run / 'epoch_1.pth'))
+    shutil.copytree(run, copy)
+    assert newest_checkpoint(str(run)) == str(run / 'epoch_1.pth') and not capsys.readouterr().err
+    assert newest_checkpoint(str(copy)) == str(copy / 'epoch_1.pth')
+    assert f'not from {run / "epoch_1.pth"}' in capsys.readouterr().err
+    # A checkpoint folder of its own, as default_hooks.checkpoint.out_dir makes it.
+    (copy / 'epoch_1.pth').unlink()
+    (copy / 'last_checkpoint').write_text(str(elsewhere / 'epoch_1.pth'))
+    assert newest_checkpoint(str(copy)) == str(elsewhere / 'epoch_1.pth')
 
 
 def test_a_checkpoint_cannot_have_other_files_removed(config, tmp_path, whole):

@@ -13,6 +13,8 @@ from mmlattn.utils.checkpoint.archives import archive_damage
 def newest_checkpoint(work_dir: str) -> str | None:
     """The checkpoint that ``last_checkpoint`` names or, where that is missing or damaged, the newest whole one.
 
+    In a folder that was moved or copied it is the one of that name there, not the one that the run wrote elsewhere.
+
     Args:
         work_dir (str): Folder of the run.
 
@@ -21,6 +23,10 @@ def newest_checkpoint(work_dir: str) -> str | None:
     """
     pointer = Path(work_dir, 'last_checkpoint')
     named = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
+    here = Path(work_dir, Path(named).name)
+    if named and Path(named).parent.resolve() != here.parent.resolve() and _is_whole(here):
+        print(f'resuming from {here}, not from {named}, which last_checkpoint names', file=sys.stderr)
+        return str(here)
     if _is_whole(named):
         return named
     # A checkpoint folder of its own is known from the pointer alone.
