@@ -33,9 +33,13 @@ def why_unreadable(path: str, error: Exception | None = None) -> str:
     if not start:
         return 'it is empty (0 bytes): copy or download it again'
     if start.lstrip().startswith(b'<'):
-        return 'it is a web page: download the picture itself'
+        return 'it is a web page, or a drawing in svg: download the picture itself'
     if start.startswith(_PICTURES):
-        return f'it is damaged or cut off ({Path(path).stat().st_size} bytes): copy or download it again'
+        size = Path(path).stat().st_size
+        return (
+            f'it is damaged or cut off ({size} bytes), or of a kind that is not decoded here: copy or download it '
+            'again, or save it as PNG of 8 bits'
+        )
     return 'its content is no picture that can be decoded here'
 
 
