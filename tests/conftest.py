@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from tiny_run import write_tiny_run
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 # Tools are tested in forked processes, in which autograd works if its first backward here came before any
@@ -77,6 +78,12 @@ def write_coco(root, num_images=24, num_classes=6, split='train2017', seed=0):
 def repo_root():
     """Root of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    """Path of the config of ``tiny_run.py``, with its pictures, for a file of tests."""
+    return write_tiny_run(tmp_path_factory.mktemp('tiny'))
 
 
 @pytest.fixture(scope='session')

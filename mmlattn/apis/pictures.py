@@ -7,7 +7,6 @@ import cv2
 import mmcv
 import numpy as np
 import torch
-from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
@@ -16,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from mmlattn.datasets.unreadable_pictures import why_unreadable
+from mmlattn.datasets.unreadable_pictures import load_picture, loader_in
 from mmlattn.utils.arrays import for_the_eye
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import type_name
@@ -92,7 +91,7 @@ class PictureReader:
         self.channels, self.side = channels, ARRAY_SIDES.get(type_name(dataset))
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             transforms = [TRANSFORMS.build(transform) for transform in dataset['pipeline']]
-        self.loader = next((t for t in transforms if isinstance(t, LoadImageFromFile)), None)
+        self.loader = loader_in(transforms)
         self.transforms = Compose([transform for transform in transforms if transform is not self.loader])
 
     def __call__(self, picture: str | Path | np.ndarray | Image.Image) -> dict:
@@ -114,17 +113,11 @@ class PictureReader:
         """
         if not isinstance(picture, (str, Path)):
             return self._results(self._convert(picture))
-        path = str(picture)
-        try:
-            if self.loader is None:
-                image = mmcv.imread(path, 'color' if self.channels == 3 else 'grayscale')
-                return dict(self._results(image), img_path=path)
-            loaded = self.loader(dict(img_path=path))
-        except Exception as error:
-            raise UserError(f'{path} can not be read as a picture: {why_unreadable(path, error)}') from error
-        if loaded is None:  # ignore_empty
-            raise UserError(f'{path} can not be read as a picture: {why_unreadable(path)}')
-        return loaded
+        return load_picture(self.loader or self._load, str(picture))
+
+    def _load(self, item: dict) -> dict:
+        image = mmcv.imread(item['img_path'], 'color' if self.channels == 3 else 'grayscale')
+        return dict(self._results(image), **item)
 
     def shown(self, picture: str | Path | np.ndarray | Image.Image) -> np.ndarray:
         """The picture before the transforms, to be drawn: (H, W, 3), RGB, or (H, W, 1), uint8."""
@@ -245,14 +238,14 @@ def dataset_items(
     return (dataset[index] for index in chosen)
 
 
-def shown_picture(inputs: Tensor, cfg: Config, to_rgb: bool) -> np.ndarray:
+def shown_picture(inputs: Tensor, reader: PictureReader, to_rgb: bool) -> np.ndarray:
     """What the network sees, for the eye: (H, W, 3), uint8, RGB.
 
     Args:
         inputs (Tensor): Shape (C, H, W), before the data preprocessor.
-        cfg (Config): Whose test pipeline made it.
+        reader (PictureReader): Of the config whose test pipeline made it.
         to_rgb (bool): Whether the data preprocessor turns BGR to RGB.
     """
-    turned = len(inputs) == 3 and (to_rgb or PictureReader(cfg).loader is not None)
+    turned = len(inputs) == 3 and (to_rgb or reader.loader is not None)
     picture = for_the_eye(inputs.flip(0) if turned else inputs)
     return np.broadcast_to(picture, (*picture.shape[:2], 3))

@@ -1,6 +1,7 @@
 """Picture files that cannot be read: which, why, and what takes their places."""
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from traceback import walk_tb
 
@@ -41,6 +42,22 @@ def why_unreadable(path: str, error: Exception | None = None) -> str:
             'again, or save it as PNG of 8 bits'
         )
     return 'its content is no picture that can be decoded here'
+
+
+def loader_in(transforms: Iterable) -> LoadImageFromFile | None:
+    """The transform that loads the pictures of a pipeline; None where a data set keeps arrays."""
+    return next((transform for transform in transforms if isinstance(transform, LoadImageFromFile)), None)
+
+
+def load_picture(load: Callable[[dict], dict | None], path: str) -> dict:
+    """What a loader makes of a picture file; raises ``UserError`` with the reason where that is nothing."""
+    try:
+        loaded = load(dict(img_path=path))
+    except Exception as error:
+        raise UserError(f'{path} can not be read as a picture: {why_unreadable(path, error)}') from error
+    if loaded is None:  # ignore_empty
+        raise UserError(f'{path} can not be read as a picture: {why_unreadable(path)}')
+    return loaded
 
 
 class PictureGuard:

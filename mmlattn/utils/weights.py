@@ -23,6 +23,11 @@ def network(model: nn.Module) -> nn.Module:
     return model
 
 
+def averaged_weights(averages: Mapping) -> dict:
+    """What mmengine's EMA keeps under ``module.`` and beside a counter, by the names of the model."""
+    return {name.removeprefix('module.'): value for name, value in averages.items() if name != 'steps'}
+
+
 def loads_weights(init_cfg: Mapping | Sequence[Mapping] | None) -> bool:
     """Whether weights of others are among mmengine's initialisers, named by string or by class."""
     initialisers = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or []
@@ -48,7 +53,7 @@ def load_all_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None
     missing, extra, misfits = _load(model, checkpoint, source)
     children = {name for name, _ in network(model).named_children()}
     problems = {
-        'missing are': [name for name in missing if not name.endswith('num_batches_tracked')],  # unused
+        'missing are': missing,
         'of another shape or type are': misfits,
         'without a place are': [name for name in extra if name.partition('.')[0] in children],
     }

@@ -9,7 +9,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import TRANSFORMS
 
-from mmlattn.apis.pictures import dataset_items, file_items, shown_picture
+from mmlattn.apis.pictures import PictureReader, dataset_items, file_items, shown_picture
 from mmlattn.utils.errors import UserError
 
 RED_ABOVE_BLUE = np.zeros((8, 12, 3), np.uint8)
@@ -42,14 +42,16 @@ def test_files_come_as_the_data_set_gives_them_and_are_shown_in_their_colours(fo
     red = 2 if loads else 0
     assert item['inputs'].shape == (3, 8, 8)
     assert (item['inputs'][red, :4] == 255).all() and (item['inputs'][red, 4:] == 0).all()
-    assert np.array_equal(shown_picture(item['inputs'], cfg, to_rgb=loads), RED_ABOVE_BLUE[:, :8])
+    assert np.array_equal(
+        shown_picture(item['inputs'], PictureReader(cfg), to_rgb=loads), RED_ABOVE_BLUE[:, :8]
+    )
 
 
 def test_one_channel(folder):
     cfg = make_cfg(folder, loads=False)
     (item,) = file_items(cfg, [folder / 'a' / '0.png'], channels=1)
     assert item['inputs'].shape == (1, 8, 8)
-    grey = shown_picture(item['inputs'], cfg, to_rgb=False)
+    grey = shown_picture(item['inputs'], PictureReader(cfg), to_rgb=False)
     assert grey.shape == (8, 8, 3) and np.ptp(grey, axis=-1).max() == 0 and grey[0, 0, 0] > grey[7, 0, 0] > 0
 
 

@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmpretrain.apis import get_model
-from tiny_run import run_tool, write_tiny_run
+from tiny_run import run_tool
 
 from mmlattn.apis.loading import load_trained
 from mmlattn.engine.hooks.checkpoint_checks import _check_groups
@@ -30,11 +30,6 @@ from mmlattn.utils.launch.config import keep_checkpoints_safe, make_reproducible
 from mmlattn.utils.launch.runner import build_runner
 
 WEIGHT, MEAN = 'backbone.layer1.0.conv1.weight', 'backbone.bn1.running_mean'
-
-
-@pytest.fixture(scope='module')
-def config(tmp_path_factory):
-    return write_tiny_run(tmp_path_factory.mktemp('tiny'))
 
 
 @pytest.fixture(scope='module')

@@ -11,18 +11,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from tiny_run import differing, final_state, run_tool, write_tiny_run
+from tiny_run import differing, final_state, run_tool
 
 from mmlattn.engine.hooks.safe_checkpoint import SafeCheckpointHook, WholeFileBackend, _RemovesLast
 from mmlattn.utils.launch.resume import newest_checkpoint
 
 SAVING = ('default_hooks.checkpoint.max_keep_ckpts=1', 'train_cfg.val_interval=1')
 BEST = ('default_hooks.checkpoint.save_best=accuracy/top1',)
-
-
-@pytest.fixture(scope='module')
-def config(tmp_path_factory):
-    return write_tiny_run(tmp_path_factory.mktemp('tiny'))
 
 
 def train(config, work_dir, *options, resume=False):

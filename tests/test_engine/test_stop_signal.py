@@ -15,7 +15,6 @@ from tiny_run import (
     final_state,
     run_tool,
     train_in_processes,
-    write_tiny_run,
 )
 
 from mmlattn.utils.errors import UserError
@@ -52,11 +51,6 @@ class FailHook(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == 2 and get_rank() == self.rank:
             raise (UserError if self.user_error else KeyError)(f'rank {self.rank} met something')
-
-
-@pytest.fixture(scope='module')
-def config(tmp_path_factory):
-    return write_tiny_run(tmp_path_factory.mktemp('tiny'))
 
 
 def with_hook(config, name, more='', **hook):

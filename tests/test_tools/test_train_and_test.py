@@ -15,12 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_run import TOOLS, differing, final_state, run_script, run_tool, tool_environment, write_tiny_run
-
-
-@pytest.fixture(scope='module')
-def config(tmp_path_factory):
-    return write_tiny_run(tmp_path_factory.mktemp('tiny'))
+from tiny_run import TOOLS, differing, final_state, run_script, run_tool, tool_environment
 
 
 @pytest.fixture(scope='module')

@@ -4,12 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.apis import get_model
-from tiny_run import MarkWhenOpened, run_tool, write_tiny_run
-
-
-@pytest.fixture(scope='module')
-def config(tmp_path_factory):
-    return write_tiny_run(tmp_path_factory.mktemp('tiny'))
+from tiny_run import MarkWhenOpened, run_tool
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mmlattn.datasets.unreadable_pictures import why_unreadable
+from mmlattn.datasets.unreadable_pictures import load_picture, loader_in
 from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
@@ -80,8 +80,7 @@ def loader_of(dataset: BaseDataset) -> LoadImageFromFile:
     while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):  # RepeatDataset and its like
         dataset = dataset.dataset
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    loaders = (transform for transform in transforms if isinstance(transform, LoadImageFromFile))
-    return next(loaders, LoadImageFromFile())
+    return loader_in(transforms) or LoadImageFromFile()
 
 
 def picture_problem(loader: LoadImageFromFile, item: dict) -> str | None:
@@ -91,11 +90,9 @@ def picture_problem(loader: LoadImageFromFile, item: dict) -> str | None:
         # Of CIFAR and its like, whose pictures are in one file that was read already.
         return None
     try:
-        loaded = loader(dict(img_path=path))
-    except Exception as error:
-        return f'{path} can not be read as a picture: {why_unreadable(path, error)}'
-    if loaded is None:  # ignore_empty
-        return f'{path} can not be read as a picture: {why_unreadable(path)}'
+        loaded = load_picture(loader, path)
+    except UserError as error:
+        return str(error)
     height, width = loaded['ori_shape']
     told = (item.get('width', width), item.get('height', height))
     if told != (width, height):

@@ -10,12 +10,11 @@ adds is lam, which their files do not hold. Theirs is in their file names (head4
 
 import argparse
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
-from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.launch.flags import add_conversion, make_parser
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,8 +40,7 @@ TORCHVISION_VIT = (
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('src', metavar='SRC', type=Path, help='file with weights')
-    parser.add_argument('dst', metavar='DST', type=Path, help='file to write; it must not exist yet')
+    add_conversion(parser)
     parser.add_argument(
         '--lam',
         type=float,

@@ -14,18 +14,16 @@ printed; the settings in it are part of what the weights mean.
 """
 
 import argparse
-from pathlib import Path
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
-from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.launch.flags import add_conversion, make_parser
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__)
-    parser.add_argument('src', metavar='SRC', type=Path, help='file with weights')
-    parser.add_argument('dst', metavar='DST', type=Path, help='file to write; it must not exist yet')
+    add_conversion(parser)
     parser.add_argument(
         '--layout',
         choices=['auto', 'port', 'caffe'],

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from mmlattn.apis import load_model, without_crops
 from mmlattn.apis.loading import class_names
-from mmlattn.apis.pictures import check_pictures, dataset_items, file_items, input_channels, shown_picture
+from mmlattn.apis.pictures import (
+    PictureReader,
+    check_pictures,
+    dataset_items,
+    file_items,
+    input_channels,
+    shown_picture,
+)
 from mmlattn.models.ran.attention_module import FUSIONS
 from mmlattn.models.ran.soft_mask import SoftMask
 from mmlattn.utils.drawings import check_drawings, drawing_names
@@ -122,11 +129,12 @@ def main() -> None:
     if args.from_dataset:
         with explain_missing_data(cfg, ['test']):
             items += dataset_items(cfg, args.from_dataset)
+    reader, to_rgb = PictureReader(cfg), getattr(model.data_preprocessor, 'to_rgb', False)
     titles = [path.name for path in args.images] + [f'item {i} of the test data' for i in args.from_dataset]
     for title, file, item in zip(titles, files, items, strict=True):
         with record_attention(model) as attentions, torch.no_grad():
             sample = model.test_step(pseudo_collate([item]))[0]
-        picture = shown_picture(item['inputs'], cfg, getattr(model.data_preprocessor, 'to_rgb', False))
+        picture = shown_picture(item['inputs'], reader, to_rgb)
         heading = describe(title, sample, model, args)
         figure = draw_masks(picture, heading, attentions, args.channels, font)
         file.parent.mkdir(parents=True, exist_ok=True)

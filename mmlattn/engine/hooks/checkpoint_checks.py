@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from mmlattn.registry import HOOKS
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.weights import load_all_weights, load_some_weights, network, some_names
+from mmlattn.utils.weights import averaged_weights, load_all_weights, load_some_weights, network, some_names
 
 # State that torch's optimizers keep for each element of a parameter.
 _ELEMENTWISE = (
@@ -78,7 +78,7 @@ def _leave_out_misfits(runner, checkpoint: dict) -> None:
     if not isinstance(averages, Mapping):
         return
     own = network(runner.model).state_dict()
-    plain = {name.removeprefix('module.'): value for name, value in averages.items()}
+    plain = averaged_weights(averages)
     odd = [name for name in plain.keys() & own.keys() if _shape(plain[name]) != _shape(own[name])]
     if odd:
         del checkpoint['ema_state_dict']
@@ -109,7 +109,7 @@ def _check_averages(checkpoint: Mapping) -> None:
     weights, averages = checkpoint['state_dict'], checkpoint.get('ema_state_dict')
     if averages is None:
         return
-    plain = {name.removeprefix('module.'): value for name, value in averages.items() if name != 'steps'}
+    plain = averaged_weights(averages)
     odd = [n for n in plain.keys() | weights.keys() if _shape(plain.get(n)) != _shape(weights.get(n))]
     if odd:
         raise UserError(f'its ema_state_dict does not fit its state_dict in {some_names(sorted(odd))}')

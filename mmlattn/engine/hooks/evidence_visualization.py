@@ -38,6 +38,7 @@ class EvidenceVisualizationHook(VisualizationHook):
         self.trunk_masks = trunk_masks
         self._recording = ExitStack()
         self._masks = None
+        self._named, self._drawings = None, []
         self._names: dict[str, Path] = {}
         self._count = 0
 
@@ -86,10 +87,13 @@ class EvidenceVisualizationHook(VisualizationHook):
 
     def _name_drawings(self, dataset) -> list[Path]:
         """Names for the pictures of a data set, by path; numbers where it has no files."""
-        paths, self._count = _picture_paths(dataset), 0
-        names = drawing_names(paths or range(len(dataset)))
-        self._names = dict(zip(paths, names, strict=True)) if paths else {}
-        return names
+        self._count = 0
+        # A training validates the same data again and again.
+        if dataset is not self._named:
+            paths, self._named = _picture_paths(dataset), dataset
+            self._drawings = drawing_names(paths or range(len(dataset)))
+            self._names = dict(zip(paths, self._drawings, strict=True)) if paths else {}
+        return self._drawings
 
     def _draw_samples(
         self, batch_idx: int, data_batch: dict, data_samples: Sequence[DataSample], step: int = 0

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from ..weights import averaged_weights
+
 #: Where a checkpoint keeps its digests; mmengine and mmpretrain pass by what they do not know.
 DIGESTS = 'digests'
 _PARTS = ('state_dict', 'ema_state_dict', 'optimizer')
@@ -50,7 +52,7 @@ def digest(part: Mapping) -> str:
     """
     averaged = 'steps' in part and all(str(name).startswith('module.') for name in part if name != 'steps')
     if averaged:
-        part = {name.removeprefix('module.'): value for name, value in part.items() if name != 'steps'}
+        part = averaged_weights(part)
     lines = sorted(f'{name} {_fingerprint(value)}' for name, value in _leaves(part))
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from mmlattn.utils.arguments import check_folder
-from mmlattn.utils.configs import config_names, config_path
+from mmlattn.utils.configs import config_names, config_path, payload_dir
 from mmlattn.utils.errors import UserError
 
 from .flags import PLACES
@@ -43,7 +43,7 @@ def load_config(path: str) -> Config:
     if not osp.isfile(path) and path in config_names():
         path = config_path(path)
     if not osp.isfile(path):
-        folders = {Path(path).parent, Path('configs'), Path(__file__).parents[2] / '.mim' / 'configs'}
+        folders = {Path(path).parent, Path('configs'), payload_dir() / 'configs'}
         known = {file.name: file for folder in sorted(folders) for file in sorted(folder.glob('*.py'))}
         near = difflib.get_close_matches(Path(path).name, known, n=3)
         hint = ': did you mean ' + ' or '.join(str(known[name]) for name in near) + '?' if near else ''
@@ -185,7 +185,7 @@ def watch_pictures(cfg: Config, fields: list[str]) -> None:
     if hook.get('on_error') == 'skip' and cfg.get('launcher', 'none') != 'none':
         for loader in [cfg.get(field) for field in fields if field != 'train_dataloader']:
             # Pictures shown twice, so that all processes have as many, could not be told from others in the metrics.
-            if loader is not None and type_name(loader.sampler) == 'DefaultSampler':
+            if loader is not None and type_name(loader.get('sampler') or {}) == 'DefaultSampler':
                 loader.sampler.round_up = False
 
 

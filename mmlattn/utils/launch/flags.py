@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+from pathlib import Path
 
 from mmengine.config import DictAction as _DictAction
 
@@ -51,6 +52,12 @@ def add_cfg_options(
 ) -> None:
     """Add ``--cfg-options``."""
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help=meaning)
+
+
+def add_conversion(parser: argparse.ArgumentParser) -> None:
+    """Add the two files of a converter."""
+    parser.add_argument('src', metavar='SRC', type=Path, help='file with weights')
+    parser.add_argument('dst', metavar='DST', type=Path, help='file to write; it must not exist yet')
 
 
 def add_font(parser: argparse.ArgumentParser) -> None:
