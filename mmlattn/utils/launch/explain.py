@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmlattn.utils.errors import UserError
 
 from .config import type_name
-from .messages import MISTAKES, built_class, one_line
+from .messages import MISTAKES, built_class, causes, one_line
 
 
 def run_tool(main: Callable[[], None]) -> None:
@@ -69,11 +69,9 @@ def keeping_interrupts() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause = error
-        while cause is not None:
+        for cause in causes(error):
             if isinstance(cause, KeyboardInterrupt):
                 raise cause from None
-            cause = cause.__cause__ or cause.__context__
         raise
 
 

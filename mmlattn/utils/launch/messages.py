@@ -67,6 +67,13 @@ def said_in_worker(error: BaseException) -> tuple[str, str] | None:
     return said[-1] if said else None
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from or while handling, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def frames(error: BaseException) -> Iterator[FrameType]:
     """The frames through which an error came, the innermost last."""
     return (frame for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -2,6 +2,7 @@
 
 import errno
 import re
+from multiprocessing.connection import wait
 
 import torch
 from mmcv.transforms import BaseTransform
@@ -12,11 +13,13 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from mmlattn.utils.errors import UserError
 
-from .messages import MISTAKES, frames, one_line, said_in_worker
+from .messages import MISTAKES, causes, frames, one_line, said_in_worker
 
 HINT = '(MMLATTN_TRACEBACK=1 before the command shows where in the code)'
 # What can happen in any step, and is no mistake in the code.
 _AT_ANY_TIME = r'Expected more than 1 value per channel|out of memory|No space left on device'
+
+_DEAD_WORKER = r'DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed by signal|exited unexpectedly)'
 
 
 class StepCounter(Hook):
@@ -54,7 +57,10 @@ def explain_stumble(model: torch.nn.Module, steps: StepCounter, error: Exception
         return UserError(sent[1])
     if isinstance(error, UserError):
         return error
-    worker = _dead_worker(error)
+    try:
+        worker = _dead_worker(error)
+    except RuntimeError as said:  # by torch, of the same worker
+        worker = _dead_worker(said)
     if worker:
         return UserError(
             f'a worker of a data loader is gone: {worker}. Mostly memory runs out: set fewer num_workers or a '
@@ -85,14 +91,19 @@ def _when(steps: StepCounter, error: Exception) -> str | None:
 
 def _dead_worker(error: Exception) -> str | None:
     """How a worker of a data loader ended without a word of its own, if that is what stands behind an error."""
-    said = re.match(
-        r'DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed by signal|exited unexpectedly)', str(error)
-    )
-    if said:
-        return one_line(error)
+    # torch says so in the middle of anything, and libraries put errors of their own in its place.
+    for cause in causes(error):
+        if re.match(_DEAD_WORKER, str(cause)):
+            return one_line(cause)
     for place in _places(error):
-        for worker in getattr(place, '_workers', ()) if isinstance(place, _BaseDataLoaderIter) else ():
-            if not worker.is_alive() and worker.exitcode:
+        workers = getattr(place, '_workers', ()) if isinstance(place, _BaseDataLoaderIter) else ()
+        # The kernel closes what a dying process held a moment before it reports its death.
+        patience = 5 if isinstance(error, (ConnectionError, EOFError)) else 0
+        dying = wait([worker.sentinel for worker in workers], patience)
+        for worker in workers:
+            if worker.sentinel in dying:
+                worker.join()
+            if worker.exitcode:
                 return f'DataLoader worker (pid {worker.pid}) ended with exit code {worker.exitcode}'
     return None
 
