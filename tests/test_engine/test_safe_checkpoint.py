@@ -36,32 +36,32 @@ def train(config, work_dir, *options, resume=False):
     return done
 
 
-def train_until(config, work_dir, count, *options):
-    """Kill the run when it touches a file of checkpoints for the ``count``-th time; True if it got so far."""
+def train_watched(config, work_dir, at_event):
+    """Train in a process that calls ``at_event(n)`` each time before it touches a file of checkpoints, from 0 on"""
 
-    def killed_run():
-        seen = 0
+    def watched_run():
+        count, busy = 0, False
 
         def watch(event, args):
-            nonlocal seen
-            if event in ('open', 'os.rename', 'os.remove', 'os.rmdir') and _of_checkpoints(args[0]):
-                if seen == count:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                seen += 1
+            nonlocal count, busy
+            touched = event in ('open', 'os.rename', 'os.remove', 'os.rmdir')
+            if touched and not busy and _of_checkpoints(args[0]):
+                busy = True
+                at_event(count)
+                count, busy = count + 1, False
 
         sys.addaudithook(watch)
         import tiny_run
 
-        work_dir.mkdir()
-        args = (config, '--work-dir', work_dir, '--cfg-options', *SAVING, *options)
+        args = (config, '--work-dir', work_dir, '--cfg-options', *SAVING, *BEST)
         tiny_run._main('train.py', args, work_dir, [work_dir / 'stdout.txt', work_dir / 'stderr.txt'])
 
+    work_dir.mkdir()
     torch.set_num_threads(1)
-    process = multiprocessing.get_context('fork').Process(target=killed_run)
+    process = multiprocessing.get_context('fork').Process(target=watched_run)
     process.start()
     process.join(300)
     assert process.exitcode in (0, -signal.SIGKILL), (work_dir / 'stderr.txt').read_text()
-    return process.exitcode != 0
 
 
 @pytest.fixture(scope='module')
@@ -77,23 +77,28 @@ def whole(config, tmp_path_factory):
 
 @pytest.mark.slow
 def test_no_moment_of_saving_loses_the_run(config, tmp_path, whole):
-    """Killed at each opening, renaming and removal of a checkpoint from the first whole one on."""
-    first_saved = False
-    for count in range(1000):
-        work_dir = tmp_path / str(count)
-        killed = train_until(config, work_dir, count, *BEST)
-        found = newest_checkpoint(str(work_dir))
+    """Each opening, renaming and removal of a checkpoint: a copy of the folder is what SIGKILL would leave then."""
+    run, moments, finished = (tmp_path / name for name in ('run', 'moments', 'finished'))
+    train_watched(config, run, lambda count: shutil.copytree(run, moments / str(count)))
+    assert _checkpoints(run) == _checkpoints(whole)
+    run.rename(finished)
+    first_saved, last = False, len(os.listdir(moments)) - 1
+    assert last > 20
+    for count in range(last + 1):
+        shutil.copytree(moments / str(count), run)
+        found = newest_checkpoint(str(run))
         first_saved = first_saved or found is not None
         assert not first_saved or found is not None, f'nothing is left after a kill at event {count}'
-        if not killed:
-            break
         if count % 7 == 3:
-            train(config, work_dir, *BEST, resume=True)
-            assert differing(final_state(whole / 'epoch_3.pth'), final_state(work_dir / 'epoch_3.pth')) == []
-    assert count > 20
-    assert sorted(path.name for path in work_dir.glob('*.pth')) == sorted(
-        path.name for path in whole.glob('*.pth')
-    )
+            train(config, run, *BEST, resume=True)
+            assert differing(final_state(whole / 'epoch_3.pth'), final_state(run / 'epoch_3.pth')) == []
+        shutil.rmtree(run)
+    train_watched(config, run, lambda count: count == last // 2 and os.kill(os.getpid(), signal.SIGKILL))
+    assert _checkpoints(run) == _checkpoints(moments / str(last // 2))
+
+
+def _checkpoints(work_dir):
+    return sorted(path.name for path in work_dir.glob('*.pth*'))
 
 
 def test_resuming_takes_the_newest_whole_file_and_says_so(config, tmp_path, whole):
