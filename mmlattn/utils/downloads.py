@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,13 +17,17 @@ def fetch_wheel(requirement: str, cache: Path, *options: str) -> Path:
     """
     name, version = requirement.split('==')
     pattern = f'{name.replace("-", "_")}-{version}-*.whl'
-    if not any(cache.glob(pattern)):
-        cache.mkdir(parents=True, exist_ok=True)
+    # What is damaged, as pip leaves it when it is killed, is fetched again.
+    if not any(map(zipfile.is_zipfile, cache.glob(pattern))):
         print(f'fetching {requirement} (a few MB)', flush=True)
         command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '--only-binary=:all:']
-        command += [*options, '--dest', str(cache), requirement]
-        run_quietly(command, needs=f'pip and a package index that has {requirement}')
-    return next(cache.glob(pattern))
+        _fetch(
+            [*command, *options, requirement],
+            pattern,
+            cache,
+            f'pip and a package index that has {requirement}',
+        )
+    return next(filter(zipfile.is_zipfile, cache.glob(pattern)))
 
 
 def fetch_debian_package(package: str, cache: Path, size: str, needs: str) -> Path:
@@ -31,14 +36,20 @@ def fetch_debian_package(package: str, cache: Path, size: str, needs: str) -> Pa
     Raises:
         UserError: On a machine that can't do so, saying what it ``needs``.
     """
-    if not any(cache.glob(f'{package}_*.deb')):
-        cache.mkdir(parents=True, exist_ok=True)
+    pattern = f'{package}_*.deb'
+    if not any(cache.glob(pattern)):
         print(f'fetching the package {package} ({size})', flush=True)
-        with TemporaryDirectory(dir=cache, prefix='.download-') as folder:
-            run_quietly(['apt-get', 'download', package], needs=needs, cwd=Path(folder))
-            for archive in Path(folder).glob('*.deb'):
-                archive.rename(cache / archive.name)
-    return next(cache.glob(f'{package}_*.deb'))
+        _fetch(['apt-get', 'download', package], pattern, cache, needs)
+    return next(cache.glob(pattern))
+
+
+def _fetch(command: list[str], pattern: str, cache: Path, needs: str) -> None:
+    """Let a command put a file into the folder that it runs in, and move it to ``cache`` when it is whole."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=cache, prefix='.download-') as folder:
+        run_quietly(command, needs, cwd=Path(folder))
+        for file in Path(folder).glob(pattern):
+            file.replace(cache / file.name)
 
 
 def run_quietly(command: list[str], needs: str, cwd: Path | None = None) -> None:

@@ -5,11 +5,11 @@ Boxes are (x, y, width, height) in pixels.
 
 import io
 import json
-import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,7 @@ from .errors import UserError
 from .json_files import to_json
 
 RECIPE_FILE = 'recipe.json'
+SPLITS = ('train', 'val')
 # One fixed wheel, whatever Python runs this: the pictures in it are all we want.
 TEXTURES_WHEEL = 'scikit-image==0.25.2'
 TEXTURES_OPTIONS = ('--python-version', '3.11', '--platform', 'manylinux2014_x86_64')
@@ -118,27 +119,32 @@ def write_dataset(
     """Write a data set in COCO's format, all of it or nothing.
 
     The pictures go to ``<out>/<split>/``, the boxes to ``<out>/annotations/instances_<split>.json``, what made them,
-    ``recipe``, to ``<out>/recipe.json``. The same recipe gives the same bytes. Category ids count from 1. ``splits``
-    is called only when there is something to write.
+    ``recipe``, with the number of scenes of each split, to ``<out>/recipe.json``. The same recipe gives the same
+    bytes. Category ids count from 1. ``splits`` is called only when there is something to write.
 
     Returns:
         bool: Whether the data set was written; False if it was there already.
 
     Raises:
-        UserError: If ``out`` holds anything else than this data set.
+        UserError: If ``out`` holds anything else than this data set, or not all of it.
     """
     if _is_complete(out, recipe):
         return False
-    partial = out.with_name(out.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / 'annotations').mkdir(parents=True)
-    for split in splits():
-        instances = _write_split(partial / split.name, split, classes)
-        _write_json(partial / 'annotations' / f'instances_{split.name}.json', instances)
-    _write_json(partial / RECIPE_FILE, recipe)
-    if out.exists():
-        out.rmdir()  # empty, _is_complete() saw to that
-    partial.rename(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own for each run, so that two at once do not write into one another's.
+    with TemporaryDirectory(dir=out.parent, prefix=f'.{out.name}-') as folder:
+        whole = Path(folder, 'whole')
+        (whole / 'annotations').mkdir(parents=True)
+        for split in splits():
+            instances = _write_split(whole / split.name, split, classes)
+            _write_json(whole / 'annotations' / f'instances_{split.name}.json', instances)
+        _write_json(whole / RECIPE_FILE, recipe)
+        try:
+            whole.rename(out)  # which may be there, if it is empty
+        except OSError:
+            if not _is_complete(out, recipe):  # as another run has left it meanwhile
+                raise
+            return False
     return True
 
 
@@ -154,7 +160,23 @@ def _is_complete(out: Path, recipe: dict) -> bool:
         raise UserError(
             f'{out} was made with other settings ({", ".join(differing)}); choose another --out-dir, or delete it'
         )
+    missing = sorted(out / name for name in _file_names(recipe) if not (out / name).is_file())
+    if missing:
+        raise UserError(
+            f'{out} lacks {len(missing)} of its files, first {missing[0]}: delete it, and it is made anew'
+        )
     return True
+
+
+def _file_names(recipe: dict) -> Iterator[str]:
+    """The files of a data set, by the number of scenes that its recipe gives for each split."""
+    for split in SPLITS:
+        yield f'annotations/instances_{split}.json'
+        yield from (f'{split}/{_picture_name(index)}' for index in range(recipe[split]))
+
+
+def _picture_name(index: int) -> str:
+    return f'{index:06d}.png'
 
 
 def _write_split(folder: Path, split: Split, classes: Sequence[str]) -> dict:
@@ -162,7 +184,7 @@ def _write_split(folder: Path, split: Split, classes: Sequence[str]) -> dict:
     images, annotations = [], []
     for index in tqdm(range(split.length), desc=f'{split.name} scenes', unit='scene', disable=None):
         scene = split.compose(index)
-        name = f'{index:06d}.png'
+        name = _picture_name(index)
         Image.fromarray(scene.image).save(folder / name)
         height, width = scene.image.shape[:2]
         images.append(dict(id=index + 1, file_name=name, width=width, height=height))

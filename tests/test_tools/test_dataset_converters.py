@@ -228,6 +228,33 @@ def test_nothing_is_made_twice_or_overwritten(modules, digits, tmp_path):
     assert contents(tmp_path / 'mine') == {'notes.txt': b'keep'}
 
 
+def test_a_data_set_that_lost_pictures_is_not_taken_for_whole(modules, digits, tmp_path):
+    out = tmp_path / 'a'
+    write(modules, out, digits)
+    (out / 'train/000001.png').unlink()
+    with pytest.raises(ValueError, match=r'lacks 1 of its files, first .*train/000001\.png: delete it'):
+        write(modules, out, digits)
+
+
+def test_two_at_once_write_one_whole_data_set(modules, digits, tmp_path):
+    out = tmp_path / 'a'
+
+    def while_another_one_runs(index):
+        out.exists() or write(modules, out, digits)
+        return scenes.Scene(TEXTURE[:64, :64], (0,), ((0, 0, 4, 4),))
+
+    recipe = dict(seed=0, train=4, val=2)
+    assert not scenes.write_dataset(
+        out,
+        recipe,
+        ['x'],
+        lambda: [scenes.Split(name, recipe[name], while_another_one_runs) for name in scenes.SPLITS],
+    )
+    write(modules, tmp_path / 'b', digits)
+    assert contents(out) == contents(tmp_path / 'b')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a', 'b']
+
+
 def test_interrupted_writing_leaves_no_data_set(tmp_path):
 
     def fail(index):
@@ -235,7 +262,7 @@ def test_interrupted_writing_leaves_no_data_set(tmp_path):
 
     with pytest.raises(RuntimeError):
         scenes.write_dataset(tmp_path / 'a', {}, ['x'], lambda: [scenes.Split('train', 1, fail)])
-    assert not (tmp_path / 'a').exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_stamps_overlap_little_and_boxes_are_tight(modules):

@@ -184,6 +184,7 @@ def test_files_of_other_data_are_refused_in_one_line(two, tmp_path, message):
         (['a.pkl', 'config.py'], 'config.py is cut off, damaged or no file of predictions'),
         (['a.pkl', 'b.pkl', '--weights', '1'], '2 files need as many --weights'),
         (['a.pkl', 'b.pkl', '--weights', '1', 'nan'], 'above 0'),
+        (['a.pkl', 'b.pkl', '--weights', '1e308', '1e308'], 'a sum that a float holds'),
         (['a.pkl', 'b.pkl', '--weights', '1', '2', '--fuse', 'max'], 'those of a mean'),
         (['a.pkl', 'b.pkl', '--out', 'a.pkl'], 'a.pkl exists already'),
         (['a.pkl', 'b.pkl', '--out', 'a.csv'], '--out takes'),

@@ -1,6 +1,6 @@
 """Packages that are fetched once, whole, and of the version that is asked for."""
 
-from pathlib import Path
+import zipfile
 
 import pytest
 
@@ -14,11 +14,12 @@ def commands(monkeypatch):
     """What is run in place of pip and apt-get, which leave one file."""
     ran = []
 
-    def leave_a_file(command, needs, cwd=None):
+    def leave_a_file(command, needs, cwd):
         ran.append(command)
         name, version = command[-1].split('==') if '==' in command[-1] else (command[-1], None)
         file = f'{name.replace("-", "_")}-{version}-py3-none-any.whl' if version else f'{name}_1.0_all.deb'
-        Path(cwd or command[command.index('--dest') + 1], file).write_text(file)
+        with zipfile.ZipFile(cwd / file, 'w') as archive:
+            archive.writestr('content', file)
 
     monkeypatch.setattr(downloads, 'run_quietly', leave_a_file)
     return ran
@@ -31,6 +32,10 @@ def test_a_wheel_of_this_version_is_fetched_once(tmp_path, commands):
         assert found == cache / f'some_digits-{version}-py3-none-any.whl' and found.is_file()
     assert [command[-1] for command in commands] == ['some-digits==0.25.0', 'some-digits==0.25.1']
     assert all('--no-deps' in command and '--pre' in command for command in commands)
+    # Half of one, as an older version of this left it when it was killed.
+    found.write_bytes(found.read_bytes()[:50])
+    assert fetch_wheel('some-digits==0.25.0', cache) == found and zipfile.is_zipfile(found)
+    assert len(commands) == 3 and len(list(cache.iterdir())) == 2
 
 
 def test_a_debian_package_is_fetched_once_and_arrives_whole(tmp_path, commands):

@@ -39,8 +39,8 @@ def parse_args() -> argparse.Namespace:
             parser.error('--weights are those of a mean: leave --fuse max out')
         if len(args.weights) != len(args.predictions):
             parser.error(f'{len(args.predictions)} files need as many --weights, got {len(args.weights)}')
-        if not all(0 < w < math.inf for w in args.weights):
-            parser.error(f'--weights must be above 0, got {args.weights}')
+        if not all(w > 0 for w in args.weights) or not math.isfinite(sum(args.weights)):
+            parser.error(f'--weights must be above 0, with a sum that a float holds, got {args.weights}')
     if args.out is not None and Path(args.out).suffix not in ('.pkl', '.json'):
         parser.error(f'--out takes .pkl for predictions or .json for metrics, got {args.out}')
     if args.out is not None and Path(args.out).exists():

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.downloads import fetch_wheel
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
@@ -332,6 +333,8 @@ def main() -> None:
     size = tuple(args.digit_size)
     style = SceneStyle(args.canvas, args.max_digits, size, args.clutter, label_sets=table, hide=args.hide)
     lengths = dict(train=args.train, val=args.val)
+    for split, length in lengths.items():
+        check_whole(f'--{split}', length, 1)
     recipe = make_recipe(style, lengths, args.seed)
 
     def splits() -> list[Split]:

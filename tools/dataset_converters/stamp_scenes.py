@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.downloads import fetch_debian_package, fetch_wheel, run_quietly
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
@@ -236,6 +237,8 @@ def main() -> None:
     args = parse_args()
     style = SceneStyle()
     lengths = dict(train=args.train, val=args.val)
+    for split, length in lengths.items():
+        check_whole(f'--{split}', length, 1)
     recipe = dict(data_set='StampScenes', seed=args.seed, **lengths, package=PACKAGE, textures=TEXTURES_WHEEL)
     recipe |= {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(style).items()}
 
