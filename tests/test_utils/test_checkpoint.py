@@ -175,7 +175,7 @@ def test_download_that_is_not_whole_is_not_kept(tmp_path, handler, name, problem
         with pytest.raises(UserError, match=problem):
             CheckpointLoader.load_checkpoint(f'http://127.0.0.1:{server.server_port}/{name}')
         server.shutdown()
-    assert list((tmp_path / 'hub' / 'checkpoints').iterdir()) == []
+    assert [path for path in (tmp_path / 'hub').rglob('*') if path.is_file()] == []
 
 
 def test_every_scheme_is_ours():
@@ -270,6 +270,20 @@ def test_download_is_kept_and_checked(evil, tmp_path):
     assert (
         CheckpointLoader.load_checkpoint(f'{url}/good.pth')['weight'] == 1
     )  # from the cache, without a server
+
+
+def test_files_of_one_name_and_two_addresses_are_two(tmp_path):
+    use_safe_loading()
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        torch.save({'weight': torch.full((1,), number)}, tmp_path / str(number) / 'epoch_8.pth')
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for number in (1, 2):
+            url = f'http://127.0.0.1:{server.server_port}/{number}/epoch_8.pth'
+            assert CheckpointLoader.load_checkpoint(url)['weight'] == number
+        server.shutdown()
 
 
 def test_silent_server_does_not_hang(tmp_path, monkeypatch):

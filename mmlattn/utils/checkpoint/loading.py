@@ -6,6 +6,7 @@ which puts one such reader in the place of all of mmengine's: mmengine 0.10.7 op
 onedl-mmengine falls back to it for files, and both take files at their word that name ``getattr``.
 """
 
+import hashlib
 import http.client
 import os
 import os.path as osp
@@ -201,7 +202,7 @@ def _fetch(url: str) -> str:
     Raises:
         UserError: If the file does not arrive whole, or nothing arrives for ``DOWNLOAD_TIMEOUT`` seconds.
     """
-    target = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
+    target = cached_place(url)
     problem = 'the download by the first process failed'
     if int(os.environ.get('LOCAL_RANK', 0)) == 0 and not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -224,16 +225,32 @@ def _fetch(url: str) -> str:
     return str(target)
 
 
+def cached_place(url: str) -> Path:
+    """Where torch's hub cache has the file of a URL: under its name, if there is a hash in it that tells it apart.
+
+    Of other names, such as ``epoch_8.pth``, the whole address decides.
+    """
+    folder, name = Path(torch.hub.get_dir(), 'checkpoints'), Path(urlparse(url).path).name
+    if not _hash_in(name):
+        folder /= 'by-address-' + hashlib.sha256(url.encode()).hexdigest()[:16]
+    return folder / name
+
+
+def _hash_in(name: str) -> str | None:
+    """The first digits of the SHA-256 that a file has in its name, as published weights do."""
+    found = re.search(r'[-_]([0-9a-f]{8})\.\w+$', name)
+    return found and found[1]
+
+
 def _download(url: str, target: Path) -> None:
     """Download whole or not at all: the hash in the file's name is checked first, or the length where it has none."""
-    in_name = re.search(r'[-_]([0-9a-f]{8})\.\w+$', target.name)
+    in_name = _hash_in(target.name)
     with TemporaryDirectory(dir=target.parent, prefix='.download-') as folder:
         file = Path(folder, target.name)
         try:
-            prefix = in_name and in_name[1]
-            torch.hub.download_url_to_file(url, str(file), prefix, progress=sys.stderr.isatty())
+            torch.hub.download_url_to_file(url, str(file), in_name, progress=sys.stderr.isatty())
         except RuntimeError as error:
-            raise UserError(f'{error}: its name says {prefix}') from error
+            raise UserError(f'{error}: its name says {in_name}') from error
         if not in_name and file.stat().st_size < (length := _announced_length(url)):
             raise UserError(f'it broke off after {file.stat().st_size} of {length} bytes')
         file.replace(target)
