@@ -1,6 +1,9 @@
 from .cnn_rnn.head import CNNRNNHead
 from .cnn_rnn.vgg_neck import VGGFCNeck
 from .csra.head import CSRAHead
+from .linear.head import LinearMultiLabelHead
+from .losses.balanced import DistributionBalancedLoss
+from .losses.masked import MaskedAsymmetricLoss, MaskedBCELoss, MaskedFocalLoss
 from .racnn.classifier import RACNN
 from .racnn.heads import PairwiseRankLoss, ScaledLinearClsHead, ScaleFusionHead
 from .racnn.localizers import APN, ActivationLocalizer
@@ -14,6 +17,8 @@ from .views.tta import DecidingTTA
 
 __all__ = [
     'APN', 'RACNN', 'STLSTM', 'ActivationLocalizer', 'CNNRNNHead', 'CSRAHead', 'DecidingTTA',
+    'DistributionBalancedLoss',
+    'LinearMultiLabelHead', 'MaskedAsymmetricLoss', 'MaskedBCELoss', 'MaskedFocalLoss',
     'MultiCropClassifier', 'PairwiseRankLoss', 'RegionConstraintLoss', 'RegionConstraintWrapper',
     'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'ResidualAttentionWrapper', 'STLSTMHead',
     'ScaleFusionHead', 'ScaledLinearClsHead', 'SoftmaxL2Loss', 'VGGFCNeck',

@@ -5,6 +5,10 @@ class a sample says whether it is present (1), absent (0) or ignored (-1); batch
 something in between. ``gt_score`` (C,) says so directly. Without it ``gt_label`` lists the present classes. A class
 in ``gt_label_ignore``, or in VOC's ``gt_label_difficult``, is ignored unless it is present. So the present classes
 are those above 0; who can read nothing in between asks :func:`check_sets`.
+
+Metrics ignore both kinds. A loss leaves out what is unknown (``gt_label_ignore``, or -1 in ``gt_score``), and takes
+VOC's difficult objects, which are there but hard to see, for absent, as every published recipe does:
+:func:`training_targets`.
 """
 
 from collections.abc import Sequence
@@ -16,6 +20,9 @@ from torch import Tensor
 from mmlattn.utils.errors import UserError
 
 IGNORED_FIELDS = ('gt_label_ignore', 'gt_label_difficult')
+
+UNKNOWN = ('mask', 'negative')
+"""What an unknown label is: left out, or taken for absent. ``unknown`` is the name of the setting everywhere."""
 
 
 def selection_mask(
@@ -89,8 +96,15 @@ def listed_labels(
     return listed
 
 
-def label_matrix(data_samples: Sequence, num_classes: int) -> Tensor:
+def label_matrix(
+    data_samples: Sequence, num_classes: int, ignored_fields: Sequence[str] = IGNORED_FIELDS
+) -> Tensor:
     """What each sample says of each class: (B, C) float32, 1 present, 0 absent, -1 ignored, or a value in between.
+
+    Args:
+        data_samples (Sequence): Samples.
+        num_classes (int): C.
+        ignored_fields (Sequence[str]): Whose classes are ignored unless they are present.
 
     Raises:
         UserError: If a sample has neither ``gt_score`` nor ``gt_label``, or one that does not fit the classes, or for
@@ -105,7 +119,7 @@ def label_matrix(data_samples: Sequence, num_classes: int) -> Tensor:
     targets = torch.stack(
         [next(listed) if s.get('gt_score') is None else _read_scores(s, num_classes) for s in data_samples]
     )
-    for field in IGNORED_FIELDS:
+    for field in ignored_fields:
         rows = [row for row, sample in enumerate(data_samples) if sample.get(field) is not None]
         if rows:
             ignored = torch.stack(_one_hot([data_samples[row] for row in rows], num_classes, field))
@@ -118,6 +132,36 @@ def label_matrix(data_samples: Sequence, num_classes: int) -> Tensor:
             f'{targets[~sound].unique()[:5].tolist()}'
         )
     return targets
+
+
+def training_targets(data_samples: Sequence, num_classes: int, unknown: str = 'mask') -> Tensor:
+    """The targets of a loss: (B, C) float32 as of :func:`label_matrix`, -1 where the loss must not look.
+
+    VOC's difficult objects are absent. With ``unknown='negative'`` so is all that is unknown.
+
+    Raises:
+        UserError: As :func:`label_matrix`, and with ``unknown='mask'`` for pictures that a batch augmentation has
+            mixed where labels are unknown: the mixture does not say of which picture it does not know a label.
+    """
+    if unknown == 'negative':
+        return label_matrix(data_samples, num_classes).clamp(min=0)
+    targets = label_matrix(data_samples, num_classes, ('gt_label_ignore',))
+    if any(len(sample.get('gt_label_ignore', ())) for sample in data_samples):
+        _check_unmixed(data_samples, num_classes)
+    return targets
+
+
+def _check_unmixed(data_samples: Sequence, num_classes: int) -> None:
+    for sample in data_samples:
+        if sample.get('gt_score') is None or sample.get('gt_label') is None:
+            continue
+        labels = listed_labels([sample], num_classes)[0]
+        if (torch.as_tensor(sample.get('gt_score'))[labels] < 1).any():
+            raise UserError(
+                f'labels of {_name(sample)} are mixed with those of another picture, and some of this batch are '
+                'unknown: take batch augmentations such as Mixup and CutMix out of the config, or set '
+                "unknown='negative' of the head"
+            )
 
 
 def check_sets(targets: Tensor, reader: str) -> None:

@@ -12,8 +12,10 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from mmlattn.models.layers.feature_layout import last_output, to_feature_map
 from mmlattn.models.layers.loss_kind import warn_of_mismatch
+from mmlattn.models.losses.masking import loss_of_known
 from mmlattn.registry import MODELS
-from mmlattn.structures import label_matrix, select_labels, set_attention_maps
+from mmlattn.structures import select_labels, set_attention_maps
+from mmlattn.structures.labels import UNKNOWN, training_targets
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
@@ -44,14 +46,16 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         normalize (bool): Divide each classifier row by its norm, as the authors' code does.
         bias (bool): Add one bias per class to the logits. The paper has none.
         loss_reduction (str): 'sum_classes', as in mmpretrain: summed over classes, averaged over the batch; or
-            'mean', as in the authors' code: averaged over both. They differ by the factor C, so a learning
-            rate goes with one of them.
+            'mean', as in the authors' code: averaged over both, unknown labels left out. They differ by the factor
+            C, so a learning rate goes with one of them.
         num_extra_tokens (int): Leading tokens of a (B, N, D) input that are no patches: 1 for a class token, 2 for
             distilled DeiT.
         token_grid (tuple[int, int], optional): (h, w) of the patch tokens when they form no square.
         with_evidence (bool): Whether ``predict`` adds ``attention_maps``, shape (C, h, w), to each sample.
         loss, thr, topk: As for mmpretrain's ``MultiLabelClsHead``: a class is predicted where its score is at least
             ``thr``, 0.5 by default, or among the ``topk`` best.
+        unknown (str): 'mask' leaves unknown labels out of the loss, 'negative' takes them for absent; see
+            :func:`mmlattn.structures.labels.training_targets`.
         init_cfg (dict, optional): The rows start uniform in +-1/sqrt(D), PyTorch's default for a convolution; for
             another start name the head, as in ``dict(type='Normal', layer='CSRAHead', std=0.01)``.
 
@@ -77,6 +81,7 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         loss: dict = dict(type='mmpretrain.CrossEntropyLoss', use_sigmoid=True),  # noqa: B006
         thr: float | None = None,
         topk: int | None = None,
+        unknown: str = 'mask',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
@@ -84,6 +89,7 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         check_whole('in_channels', in_channels, 1)
         check_whole('num_extra_tokens', num_extra_tokens, 0)
         check_choice('loss_reduction', loss_reduction, ('sum_classes', 'mean'))
+        check_choice('unknown', unknown, UNKNOWN)
         check_number('lam', lam)
         if thr is not None:
             check_number('thr', thr, least=0, most=1)
@@ -93,7 +99,7 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.num_heads = len(temperatures)
-        self.loss_reduction = loss_reduction
+        self.loss_reduction, self.unknown = loss_reduction, unknown
         self.num_extra_tokens = num_extra_tokens
         self.token_grid = token_grid
         self.with_evidence = with_evidence
@@ -182,10 +188,12 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         return logits if self.bias is None else logits + self.bias
 
     def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs) -> dict:
-        # A class that a data set ignores counts as absent.
-        target = label_matrix(data_samples, self.num_classes).clamp(min=0)
-        loss = self.loss_module(cls_score, target, avg_factor=len(cls_score), **kwargs)
-        return dict(loss=loss / self.num_classes if self.loss_reduction == 'mean' else loss)
+        target = training_targets(data_samples, self.num_classes, self.unknown)
+        loss = loss_of_known(self.loss_module, cls_score, target, len(cls_score), **kwargs)
+        if self.loss_reduction == 'mean':
+            # The known labels of a picture, C where all are known; losses are averaged over the pictures already.
+            loss = loss / (max(int((target >= 0).sum()), 1) / len(target))
+        return dict(loss=loss)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         to_packed(state_dict, prefix, self)

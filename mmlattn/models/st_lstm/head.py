@@ -10,8 +10,10 @@ from mmlattn.models.layers.feature_layout import last_output, to_feature_map
 from mmlattn.models.layers.loss_kind import warn_of_mismatch
 from mmlattn.models.layers.score_fusion import SCORE_FUSIONS, fuse_scores, fusion_weights
 from mmlattn.models.layers.spatial_transformer import theta_to_boxes
+from mmlattn.models.losses.masking import loss_of_known
 from mmlattn.registry import MODELS
-from mmlattn.structures import label_matrix, select_labels, set_attention_maps, set_regions
+from mmlattn.structures import select_labels, set_attention_maps, set_regions
+from mmlattn.structures.labels import UNKNOWN, training_targets
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
@@ -46,6 +48,8 @@ class STLSTMHead(MultiLabelClsHead):
         topk (int, optional): Predict the k best classes, of those that reach ``thr`` if that is given too.
         with_evidence (bool): Whether ``predict`` adds ``regions`` (K, 4) and ``region_scores`` (K, C); where the
             looks are locations, ``attention_maps`` (C, h, w).
+        unknown (str): 'mask' leaves unknown labels out of both losses on scores, 'negative' takes them for absent;
+            see :func:`mmlattn.structures.labels.training_targets`.
         init_cfg (dict, optional): Of the classifier.
 
     Raises:
@@ -66,6 +70,7 @@ class STLSTMHead(MultiLabelClsHead):
         thr: float | None = None,
         topk: int | None = None,
         with_evidence: bool = False,
+        unknown: str = 'mask',
         init_cfg: dict | None = dict(type='Xavier', layer='Linear', distribution='uniform'),  # noqa: B006
     ) -> None:
         check_choice('score_norm', score_norm, DEFAULT_THRESHOLDS)
@@ -75,6 +80,7 @@ class STLSTMHead(MultiLabelClsHead):
         check_whole('num_classes', num_classes, 1)
         check_whole('in_channels', in_channels, 1)
         check_choice('fuse', fuse, SCORE_FUSIONS)
+        check_choice('unknown', unknown, UNKNOWN)
         check_number('loc_weight', loc_weight, least=0)
         check_number('aux_step_weight', aux_step_weight, least=0)
         if thr is not None:
@@ -89,6 +95,7 @@ class STLSTMHead(MultiLabelClsHead):
         self.aux_step_weight = aux_step_weight
         self.score_norm = score_norm
         self.with_evidence = with_evidence
+        self.unknown = unknown
         self.fc = nn.Linear(in_channels, num_classes)
         warn_of_mismatch(self, self.loss_module, score_norm, 'set score_norm to the former, or another loss')
 
@@ -138,12 +145,11 @@ class STLSTMHead(MultiLabelClsHead):
         """
         scores = self.step_scores(feats)
         fused = fuse_scores(scores, self.fuse)
-        # A class that a data set ignores counts as absent.
-        target = label_matrix(data_samples, self.num_classes).clamp(min=0)
-        losses = dict(loss_cls=self.loss_module(fused, target, avg_factor=len(fused), **kwargs))
+        target = training_targets(data_samples, self.num_classes, self.unknown)
+        losses = dict(loss_cls=loss_of_known(self.loss_module, fused, target, len(fused), **kwargs))
         if self.aux_step_weight:
             looks, targets = scores.flatten(0, 1), target.repeat_interleave(scores.shape[1], dim=0)
-            step_loss = self.loss_module(looks, targets, avg_factor=len(looks), **kwargs)
+            step_loss = loss_of_known(self.loss_module, looks, targets, len(looks), **kwargs)
             losses['loss_step'] = self.aux_step_weight * step_loss
         if self.loss_loc is not None and isinstance(feats, STLSTMOutput):
             losses |= _region_losses(self.loss_loc, self.loc_weight, feats)

@@ -74,20 +74,24 @@ class RegionConstraintLoss(nn.Module):
 
 
 def softmax_l2(scores: Tensor, target: Tensor) -> Tensor:
-    """sum_c (p_c - y_c / |y|_1)^2 with p = softmax(scores), in float32 at least.
+    """sum_c (p_c - y_c / |y|_1)^2 with p = softmax(scores), both over the known classes, in float32 at least.
 
     Args:
         scores (Tensor): Raw scores, shape (..., C).
-        target (Tensor): Labels y, 1 for each class present, or soft ones of at least 0, shape (..., C).
+        target (Tensor): Labels y, 1 for each class present, or soft ones of at least 0; -1 for those unknown,
+            which are in no sum. Shape (..., C).
 
     Returns:
         Tensor: Shape (...); 0, with gradient 0, for pictures without labels, whose y / |y|_1 does not exist.
     """
-    scores = widen(scores)
-    total = target.sum(dim=-1, keepdim=True).to(scores.dtype)
-    share = target.to(scores.dtype) / torch.where(total > 0, total, 1.0)
-    squares = (scores.softmax(dim=-1) - share).square().sum(dim=-1)
-    return torch.where(total[..., 0] > 0, squares, 0.0)
+    scores, known = widen(scores), target >= 0
+    target = torch.where(known, target, 0).to(scores.dtype)
+    total = target.sum(dim=-1, keepdim=True)
+    share = target / torch.where(total > 0, total, 1.0)
+    # The least finite number: of nothing but infinities the softmax would not exist.
+    least = torch.finfo(scores.dtype).min
+    squares = (scores.masked_fill(~known, least).softmax(dim=-1) - share).square()
+    return torch.where(total[..., 0] > 0, torch.where(known, squares, 0).sum(dim=-1), 0.0)
 
 
 @MODELS.register_module()
@@ -103,6 +107,8 @@ class SoftmaxL2Loss(nn.Module):
 
     #: As mmpretrain's losses tell how scores are to be read.
     use_sigmoid = False
+    #: Targets below 0 are unknown.
+    takes_unknown = True
 
     def __init__(self, reduction: str = 'mean', loss_weight: float = 1.0) -> None:
         super().__init__()
@@ -123,7 +129,7 @@ class SoftmaxL2Loss(nn.Module):
 
         Args:
             cls_score (Tensor): Raw scores, shape (N, C).
-            target (Tensor): Multi-hot or soft labels, shape (N, C).
+            target (Tensor): Multi-hot or soft labels, -1 where unknown, shape (N, C).
             weight (Tensor, optional): Of each picture, shape (N,).
             avg_factor (float, optional): Not used: heads of mmpretrain give the number of pictures, and the mean is
                 over those with labels.
@@ -146,6 +152,6 @@ class SoftmaxL2Loss(nn.Module):
             )
         reduction = reduction_override or self.reduction
         check_choice('reduction_override', reduction, ('mean', 'sum', 'none'))
-        labelled = (target.sum(dim=-1) > 0).sum().clamp(min=1)
+        labelled = (target > 0).any(dim=-1).sum().clamp(min=1)
         loss = self.loss_weight * softmax_l2(cls_score, target)
         return weight_reduce_loss(loss, weight, reduction, labelled if reduction == 'mean' else None)

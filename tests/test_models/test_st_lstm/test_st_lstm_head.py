@@ -151,13 +151,11 @@ def test_batch_without_labels_trains_only_the_regions(options):
     assert neck.loc.weight.grad.abs().sum().gt(0) == ('loss_loc' not in options)
 
 
-def test_ignored_classes_count_as_absent_and_wrong_labels_are_named():
+def test_difficult_classes_count_as_absent_and_wrong_labels_are_named():
     head, feats = make_head(loss_loc=None), (torch.randn(1, DIMS),)
-    ignored = DataSample(metainfo=dict(gt_label_difficult=[3])).set_gt_label([0])
-    scored = DataSample().set_gt_score(torch.tensor([1.0, 0, 0, -1]))
+    difficult = DataSample(metainfo=dict(gt_label_difficult=[3])).set_gt_label([0])
     expected = head.loss(feats, samples([[0]]))['loss_cls']
-    for sample in (ignored, scored):
-        assert torch.equal(head.loss(feats, [sample])['loss_cls'], expected)
+    assert torch.equal(head.loss(feats, [difficult])['loss_cls'], expected)
     for sample, said in (
         (samples([[CLASSES]])[0], 'num_classes'),
         (DataSample(), 'neither gt_label nor gt_score'),
