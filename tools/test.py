@@ -17,7 +17,7 @@ from mmlattn.utils.launch.config import (
     type_name,
 )
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
-from mmlattn.utils.launch.flags import add_common_arguments
+from mmlattn.utils.launch.flags import add_common_arguments, add_decision
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,8 +48,15 @@ def parse_args() -> argparse.Namespace:
         '"absent": [...], "exclusive": [[...]], "parents": {...}, "count": n}, "images": {"a.jpg": {"present": '
         '[...], "absent": [...], "count": n}}}',
     )
+    add_decision(parser)
     add_common_arguments(parser)
     args = parser.parse_args()
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        parser.error(f'--threshold must lie in [0, 1], got {args.threshold}')
+    if args.threshold is not None and args.constraints:
+        parser.error(
+            '--threshold takes labels one by one and keeps to no --constraints: leave either of them out'
+        )
     if args.out is None and args.out_item is not None:
         parser.error('--out-item needs --out')
     pickles, texts = ('.pkl', '.pickle'), ('.json', '.yaml', '.yml')
@@ -172,6 +179,15 @@ def test_averaged_weights(cfg) -> None:
             )
 
 
+def use_decision(cfg, args: argparse.Namespace) -> None:
+    """Take labels and scores by the decision in the checkpoint, or as the flags say."""
+    if args.threshold is not None or args.ignore_decision:
+        drop_hook(cfg, 'StoredDecisionHook')
+        hook = dict(type='mmlattn.StoredDecisionHook', threshold=args.threshold, ignore=args.ignore_decision)
+        cfg.custom_hooks = [*cfg.custom_hooks, hook]
+    add_hook(cfg, 'mmlattn.StoredDecisionHook')
+
+
 def main() -> None:
     """Evaluate."""
     args = parse_args()
@@ -190,6 +206,7 @@ def main() -> None:
 
     use_safe_loading(trust=args.trust_checkpoint)
     add_hook(cfg, 'mmlattn.CompleteWeightsHook')  # or random weights would get a score
+    use_decision(cfg, args)
     with process_group(cfg), explain_missing_data(cfg, ('test',)):
         runner = build_runner(cfg, 'test_loop')
         if isinstance(without_wrapper(runner.model), DecidingTTA):

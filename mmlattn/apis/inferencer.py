@@ -1,37 +1,37 @@
 """Inference with multi-label models: the set of labels, their scores, and where the model looked."""
 
 import fnmatch
-import inspect
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 from mmpretrain.apis import ImageClassificationInferencer, list_models
 from mmpretrain.structures import DataSample
+from rich.progress import track
 from torch import Tensor
 
 from mmlattn.apis.loading import build_model, checkpoint_of, class_names, load_trained
 from mmlattn.apis.pictures import PictureReader, check_there, input_channels, picture_files
-from mmlattn.engine.hooks.label_constraints import constrained
+from mmlattn.apis.prediction_loader import chunks_of, path_of, place_of, read_sources
+from mmlattn.apis.prediction_run import evidence_of, knowing, predict_chunks, result_of, rules_of
+from mmlattn.apis.video_frames import Frame
+from mmlattn.datasets.unreadable_pictures import ON_ERROR
 from mmlattn.models.ran.mask_recording import record_masks
-from mmlattn.models.ran.soft_mask import SoftMask
+from mmlattn.models.views.decision import head_of
+from mmlattn.models.views.stored_decision import announce, apply_decision
 from mmlattn.structures.evidence import EVIDENCE_FIELDS, set_trunk_masks
 from mmlattn.structures.frames import check_frame
-from mmlattn.structures.known_labels import KnownLabels, set_known_labels
-from mmlattn.structures.label_rules import LabelRules
-from mmlattn.structures.labels import select_labels
-from mmlattn.utils.arguments import check_whole
-from mmlattn.utils.arrays import as_array
+from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.configs import config_names
 from mmlattn.utils.drawings import check_drawings, drawing_names
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.json_files import finite_or_null
 
 # All evidence but that which says nothing about places in the picture.
 PLACED_EVIDENCE = set(EVIDENCE_FIELDS) - {'label_path', 'path_logprob'}
@@ -49,16 +49,17 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         classes (Sequence[str] | str, optional): A name for each class, or the path of a file with one a line; by
             default those stored in the checkpoint, or else of the config's test data set.
         trust_checkpoint (bool): Open checkpoints that can run code on this machine.
+        use_decision (bool): Whether scores and labels are those of the decision that
+            ``tools/analysis_tools/tune_thresholds.py`` stored in the checkpoint, if it has one.
         **kwargs: As for ``ImageClassificationInferencer``.
 
     Example:
         >>> inferencer = MultiLabelInferencer('configs/csra_resnet-mini_multidigits.py', 'csra.pth')
         >>> results = inferencer(['a.jpg', 'b.jpg'], batch_size=2, threshold=0.4, topk=3)
         >>> sorted(results[0])
-        ['attention_maps', 'pred_classes', 'pred_labels', 'pred_scores']
+        ['attention_maps', 'name', 'path', 'pred_classes', 'pred_labels', 'pred_scores']
     """
 
-    preprocess_kwargs = {'known'}
     forward_kwargs = {'with_evidence', 'threshold', 'topk'}
 
     def __init__(
@@ -68,6 +69,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         device: str | torch.device | None = None,
         classes: Sequence[str] | str | None = None,
         trust_checkpoint: bool = False,
+        use_decision: bool = True,
         **kwargs,
     ) -> None:
         if not isinstance(model, BaseModel):
@@ -84,6 +86,9 @@ class MultiLabelInferencer(ImageClassificationInferencer):
             load_trained(model, str(pretrained), trust=trust_checkpoint)
         super().__init__(model=model, pretrained=False, device=device, **kwargs)
         self.classes = class_names(model, classes)
+        self.num_classes = getattr(head_of(model), 'num_classes', None) or len(self.classes or ())
+        self.decision = getattr(model, '_decision', None) if use_decision else None
+        announce(self.decision, 'the checkpoint')
 
     def __call__(
         self,
@@ -91,46 +96,82 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         return_datasamples: bool = False,
         batch_size: int = 1,
         constraints: Mapping | str | Path | None = None,
+        *,
+        workers: int = 0,
+        on_error: str = 'raise',
+        fps: float = 1.0,
+        plain: bool = False,
         **kwargs,
     ) -> list[dict] | list[DataSample]:
         """Infer.
 
         Args:
-            inputs (str | Path | np.ndarray | PIL.Image.Image | Iterable): A picture, several, or a folder of them:
-                path, URL, or uint8 array from 0 to 255, (H, W, 3) in the order BGR or grey, (H, W) or (H, W, 1), or
-                PIL image of mode RGB or L. Files are loaded, and arrays converted, as ``LoadImageFromFile`` of the
-                config's test pipeline does it; ``color_type='unchanged'`` there takes other depths and channels too.
+            inputs (str | Path | np.ndarray | PIL.Image.Image | Iterable): A picture, several, a folder of them, in
+                natural order of their names, or a video file: path, URL, or uint8 array from 0 to 255, (H, W, 3) in
+                the order BGR or grey, (H, W) or (H, W, 1), or PIL image of mode RGB or L. Files are loaded, and
+                arrays converted, as ``LoadImageFromFile`` of the config's test pipeline does it;
+                ``color_type='unchanged'`` there takes other depths and channels too. Of a generator no more is held
+                than is computed, unless there is something to draw.
             return_datasamples (bool): Return the data samples themselves.
             batch_size (int): Pictures per forward pass.
             constraints (Mapping | str | Path, optional): What is known of the labels, for a model that decodes them:
                 a json file or what it holds, see ``mmlattn/structures/known_labels.py``, such as
                 ``dict(present=['person'])`` for all of ``inputs``. Pictures are named by file name or path.
+            workers (int): Processes that load pictures while others are computed; 0 loads in this one.
+            on_error (str): What becomes of a picture that cannot be read. ``'raise'``: a ``UserError``. ``'skip'``:
+                its result is a dict of ``name``, ``path`` and ``error`` alone, or a data sample with ``error``.
+            fps (float): Frames for each second of a video.
+            plain (bool): Lists and numbers in the place of arrays, so that ``json.dumps`` takes the results.
             **kwargs: ``with_evidence`` (bool): what the head can tell, and the soft masks of attention modules if
                 the model has any (see ``mmlattn/structures/evidence.py``). ``threshold`` (one for all classes, a list
-                for each in order, or a dict by name with 0.5 for the others) and ``topk``: a class must reach its
-                threshold and be among the ``topk`` best; without both the model's own decision stands. Mmpretrain's
+                for each in order, or a dict by name, with the stored threshold or else 0.5 for the others) and
+                ``topk``: a class must reach its threshold and be among the ``topk`` best; without both the stored
+                decision stands, or else the model's own. Mmpretrain's
                 ``show``, ``show_dir``, ``resize``, ``rescale_factor``, ``draw_score``, ``wait_time``. Drawings in
                 ``show_dir`` keep the folders that pictures do not share, and replace no file.
 
         Returns:
-            list[dict]: For each picture ``pred_labels`` (list[int], best first), ``pred_classes`` (list[str], if
-            the names are known), ``pred_scores`` (ndarray (C,), of all classes) and the evidence fields present,
-            as arrays; ``label_path`` keeps the order in which labels were emitted.
+            list[dict]: For each picture ``name`` and ``path`` of its file (None for arrays; of a video's frame
+            ``time`` in seconds, too), ``pred_labels`` (list[int], best first), ``pred_classes`` (list[str], if the
+            names are known), ``pred_scores`` (ndarray (C,), of all classes) and the evidence fields present, as
+            arrays; ``label_path`` keeps the order in which labels were emitted.
         """
         check_whole('batch_size', batch_size, 1)
-        inputs = self._inputs_to_list(inputs)
-        check_there(item for item in inputs if isinstance(item, str))
-        if kwargs.get('show_dir') is not None:
-            check_drawings(_drawing_names(inputs), kwargs['show_dir'], 'show_dir')
-        if constraints is None:
-            return super().__call__(inputs, return_datasamples, batch_size, **kwargs)
-        if kwargs.get('threshold') is not None or kwargs.get('topk') is not None:
-            raise UserError(
-                'threshold and topk take labels one by one and keep to no constraints: leave either of them out'
+        check_whole('workers', workers, 0)
+        check_number('fps', fps, least=1e-6)
+        check_choice('on_error', on_error, ON_ERROR)
+        _, forward, visualize, _ = self._dispatch_kwargs(**kwargs)
+        drawn = visualize.get('show') or visualize.get('show_dir') is not None
+        items = self._items(inputs, fps)
+        if drawn or constraints is not None or not isinstance(inputs, Iterator):
+            items = list(items)
+            if on_error == 'raise':
+                check_there(item for item in items if isinstance(item, str))
+        if visualize.get('show_dir') is not None:
+            check_drawings(_drawing_names(items), visualize['show_dir'], 'show_dir')
+        chosen = dict(forward, workers=workers, skip=on_error == 'skip')
+        pairs = []
+        with knowing(self, constraints, **forward) as known:
+            rules = (
+                None if known is None else rules_of(known, [item for item in items if isinstance(item, str)])
             )
-        with constrained(self.model, constraints, self.classes) as known:
-            kwargs['known'] = _rules_by_input(known, inputs)
-            return super().__call__(inputs, return_datasamples, batch_size, **kwargs)
+            chunks = predict_chunks(self, chunks_of(items, batch_size), rules=rules, **chosen)
+            total = ceil(len(items) / batch_size) if isinstance(items, list) else None
+            for chunk, samples in track(chunks, 'Inference', total=total):
+                for item, sample in zip(chunk, samples, strict=True):
+                    if isinstance(sample, str) and on_error == 'raise':
+                        raise UserError(sample)
+                    pairs.append((item if drawn else _without_picture(item), sample))
+        if drawn:
+            read = [(item, sample) for item, sample in pairs if not isinstance(sample, str)]
+            self.visualize(*zip(*read, strict=True), **visualize)
+        if return_datasamples:
+            return [
+                DataSample(metainfo=dict(img_path=path_of(i), error=s)) if isinstance(s, str) else s
+                for i, s in pairs
+            ]
+        results = [self.result(item, sample) for item, sample in pairs]
+        return finite_or_null(results) if plain else results
 
     @staticmethod
     def list_models(pattern: str | None = None) -> list[str]:
@@ -141,30 +182,13 @@ class MultiLabelInferencer(ImageClassificationInferencer):
     def _init_pipeline(self, cfg: Config) -> PictureReader:
         return PictureReader(cfg, input_channels(self.model))
 
-    def _inputs_to_list(self, inputs: Any) -> list:
-        if not isinstance(inputs, (list, tuple, Iterator)):
+    @staticmethod
+    def _items(inputs: Any, fps: float) -> Iterator:
+        """The pictures that inputs stand for, one after the other."""
+        if not isinstance(inputs, (list, tuple, Iterator)) or isinstance(inputs, Frame):
             inputs = [inputs]
-        found = []
         for item in inputs:
-            found += picture_files([item]) if isinstance(item, (str, Path)) else [item]
-        return found
-
-    def preprocess(
-        self, inputs: list, batch_size: int = 1, known: Sequence[LabelRules] | None = None
-    ) -> Iterator[dict]:
-        """Batches of pictures, with what is ``known`` of each input."""
-        rules = iter(known or ())
-        for items in self._get_chunk_data(map(self.pipeline, inputs), batch_size):
-            sizes = {tuple(item['inputs'].shape) for item in items}
-            if len(sizes) > 1:
-                raise UserError(
-                    f'the test pipeline makes pictures of several sizes, such as {sorted(sizes)[:2]}, which fit into '
-                    'no batch: set batch_size=1, or a Resize to one scale in the pipeline'
-                )
-            batch = default_collate(items)
-            for sample, known_of_it in zip(batch['data_samples'], rules, strict=False):
-                set_known_labels(sample, known_of_it)
-            yield batch
+            yield from read_sources(picture_files([item]), fps) if isinstance(item, (str, Path)) else [item]
 
     @torch.no_grad()
     def forward(
@@ -174,24 +198,19 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         threshold: float | Sequence[float] | Mapping[str, float] | None = None,
         topk: int | None = None,
     ) -> list[DataSample]:
-        """Run one batch; ``pred_label`` of the samples follows ``threshold`` and ``topk``."""
+        """Run one batch; ``pred_label`` follows ``threshold`` and ``topk``, or else the stored decision."""
         if with_evidence is None:
             samples = self.model.test_step(inputs)
         else:
             samples = self._predict(inputs, with_evidence)
-        if threshold is not None or topk is not None:
-            thresholds = resolve_threshold(threshold, len(samples[0].pred_score), self.classes)
-            for sample in samples:
-                sample.set_pred_label(select_labels(sample.pred_score, thresholds, topk))
-        return samples
+        stored = self.decision.thresholds if self.decision else ()
+        thresholds = resolve_threshold(threshold, len(samples[0].pred_score), self.classes, stored)
+        return apply_decision(samples, self.decision, thresholds, topk)
 
     def _predict(self, inputs: dict, with_evidence: bool) -> list[DataSample]:
-        predictor = self.model.head if hasattr(self.model, 'head') else self.model
-        tells = 'with_evidence' in inspect.signature(predictor.predict).parameters
-        # Masks of a backbone that sees parts of the picture, as in RACNN, do not lie over all of it.
-        backbone = dict(self.model.named_children()).get('backbone')
-        modules = () if backbone is None else backbone.modules()
-        masked = with_evidence and any(isinstance(module, SoftMask) for module in modules)
+        predictor = getattr(self.model, 'head', self.model)
+        tells, has_masks = evidence_of(self.model)
+        masked = with_evidence and has_masks
         if with_evidence and not (tells or masked):
             raise UserError(
                 f'{type(predictor).__name__} cannot tell where it looked; leave with_evidence out, or use a head or '
@@ -216,56 +235,60 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         if not show and show_dir is None:
             return None
         for sample in preds:
-            if any(field in sample for field in PLACED_EVIDENCE):
-                check_frame(sample)
+            _check_drawable(sample)  # before anything is drawn
+        names = _drawing_names(ori_inputs)
+        files = [None if show_dir is None else str(Path(show_dir, name)) for name in names]
+        options = [dict(options, out_file=file, show=show) for file in files]
+        return [self.draw(*each) for each in zip(ori_inputs, preds, names, options, strict=True)]
+
+    def draw(self, picture: Any, sample: DataSample, name: Path, options: Mapping) -> np.ndarray:
+        """Draw a prediction on its picture, (H, W, 3), RGB, with ``options`` of ``visualize_cls``."""
+        _check_drawable(sample)
         if self.visualizer is None:
             from mmlattn.visualization import EvidenceVisualizer
 
             self.visualizer = EvidenceVisualizer('inferencer')
-        drawn = []
-        for name, picture, sample in zip(_drawing_names(ori_inputs), ori_inputs, preds, strict=True):
-            options['out_file'] = None if show_dir is None else str(Path(show_dir, name))
-            options.update(name=str(name.with_suffix('')), classes=self.classes, show=show, draw_gt=False)
-            drawn.append(self.visualizer.visualize_cls(self.pipeline.shown(picture), sample, **options))
-        return drawn
+        options = dict(options, name=str(name.with_suffix('')), classes=self.classes, draw_gt=False)
+        return self.visualizer.visualize_cls(self.pipeline.shown(picture), sample, **options)
 
     def postprocess(
         self, preds: list[DataSample], visualization: Any, return_datasamples: bool = False
     ) -> list[dict] | list[DataSample]:
         """Turn data samples into plain results."""
-        return preds if return_datasamples else [self._result(sample) for sample in preds]
+        return preds if return_datasamples else [self.result(None, sample) for sample in preds]
 
-    def _result(self, sample: DataSample) -> dict:
-        scores = sample.pred_score.cpu()
-        labels = sorted(sample.pred_label.tolist(), key=lambda label: (-scores[label].item(), label))
-        result = dict(pred_labels=labels, pred_scores=scores.float().numpy())
-        if self.classes is not None:
-            result['pred_classes'] = [self.classes[label] for label in labels]
-        for field in (field for field in EVIDENCE_FIELDS if field in sample):
-            value = sample.get(field)
-            result[field] = [as_array(v) for v in value] if isinstance(value, list) else as_array(value)
-        return result
+    def result(self, picture: Any, sample: DataSample | str) -> dict:
+        """What :meth:`__call__` returns of a picture, of its data sample or of why there is none."""
+        return result_of(picture, sample, self.classes)
 
 
 def _drawing_names(inputs: Sequence) -> list[Path]:
     """Names of the drawings; arrays have no path and are numbered."""
-    return drawing_names([item if isinstance(item, str) else number for number, item in enumerate(inputs)])
+    # The drawing of a frame keeps the whole name with its time, as of a file that ends in .png.
+    places = [f'{place_of(item)}.png' if isinstance(item, Frame) else path_of(item) for item in inputs]
+    return drawing_names([number if place is None else place for number, place in enumerate(places)])
 
 
-def _rules_by_input(known: KnownLabels, inputs: Sequence) -> list[LabelRules]:
-    """What is known of each input; of arrays, which have no name, what holds for all pictures."""
-    pictures, unused = known.match(item for item in inputs if isinstance(item, str))
-    if unused:
-        warnings.warn(unused, stacklevel=3)
-    return [pictures.get(item, known.rules) if isinstance(item, str) else known.rules for item in inputs]
+def _check_drawable(sample: DataSample) -> None:
+    if any(field in sample for field in PLACED_EVIDENCE):
+        check_frame(sample)
+
+
+def _without_picture(item: Any) -> Any:
+    """A picture as a result needs it: where it came from."""
+    return item._replace(image=None) if isinstance(item, Frame) else path_of(item)
 
 
 def resolve_threshold(
     threshold: float | Sequence[float] | Mapping[str, float] | None,
     num_classes: int,
     classes: Sequence[str] | None = None,
+    stored: Sequence[float] = (),
 ) -> Tensor | None:
-    """The threshold of each of C classes, (C,), from one for all, a list, or a mapping with 0.5 for the others."""
+    """The threshold of each of C classes, (C,), from one for all, a list, or a mapping.
+
+    Classes that the mapping does not name have that of ``stored``, (C,) or empty, or else 0.5.
+    """
     if threshold is None:
         return None
     if isinstance(threshold, Mapping):
@@ -274,12 +297,15 @@ def resolve_threshold(
             raise UserError(
                 f'thresholds for unknown classes: {sorted(unknown)}; known are {list(classes or ())}'
             )
-        threshold = [threshold.get(name, 0.5) for name in classes]
-    thresholds = torch.as_tensor(threshold, dtype=torch.float32)
+    given = list(threshold.values()) if isinstance(threshold, Mapping) else threshold
+    thresholds = torch.as_tensor(given, dtype=torch.float32)
+    if not ((thresholds >= 0) & (thresholds <= 1)).all():
+        raise UserError(f'thresholds must lie in [0, 1], got {threshold}')
+    if isinstance(threshold, Mapping):
+        others = dict(zip(classes or range(num_classes), stored or [0.5] * num_classes, strict=False))
+        return torch.tensor([threshold.get(name, other) for name, other in others.items()])
     if thresholds.dim() and thresholds.shape != (num_classes,):
         raise UserError(
             f'need one threshold or one for each of {num_classes} classes, got {thresholds.numel()}'
         )
-    if not ((thresholds >= 0) & (thresholds <= 1)).all():
-        raise UserError(f'thresholds must lie in [0, 1], got {threshold}')
     return thresholds.expand(num_classes)

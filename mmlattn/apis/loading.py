@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmlattn.datasets.annotation_files import check_classes
 from mmlattn.datasets.checked_settings import read_names
 from mmlattn.models.views.decision import head_of
+from mmlattn.models.views.stored_decision import fitting_decision
 from mmlattn.utils.checkpoint.loading import safe_loading
 from mmlattn.utils.configs import config_names, config_path
 from mmlattn.utils.errors import UserError
@@ -136,7 +137,9 @@ def class_names(
 
 
 def load_trained(model: BaseModel, checkpoint: str, *, trust: bool = False) -> None:
-    """Load a checkpoint, a path or URL, that has all weights of a model, and the names of the classes if it has them.
+    """Load a checkpoint, a path or URL, that has all weights of a model, with what else it tells of the model.
+
+    These are the names of the classes and the decision on labels, see ``mmlattn/structures/decisions.py``.
 
     Raises:
         UserError: If the checkpoint does not fit the model, or can run code and ``trust`` is not set.
@@ -144,6 +147,7 @@ def load_trained(model: BaseModel, checkpoint: str, *, trust: bool = False) -> N
     with safe_loading(trust=trust):
         content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     load_all_weights(model, content, checkpoint)
+    model._decision = fitting_decision(model, content, checkpoint)
     meta = content.get('meta') or {}
     if meta.get('dataset_meta'):
         model._dataset_meta = meta['dataset_meta']

@@ -13,6 +13,7 @@ from .hooks.racnn_phase import RACNNPhaseHook
 from .hooks.region_diagnostics import RegionDiagnosticsHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
 from .hooks.share_buffers import ShareBuffersHook
+from .hooks.stored_decision import StoredDecisionHook
 from .hooks.stop_signal import StopSignalHook
 from .hooks.unreadable_pictures import UnreadablePicturesHook
 from .optim.mixed_precision import MixedPrecisionOptimWrapper
@@ -24,9 +25,11 @@ from .reproducibility import (
     StreamSampler,
     StreamTrainLoop,
 )
+from .samplers import ClassAwareSampler
 
 __all__ = [
     'CheckpointChecksHook',
+    'ClassAwareSampler',
     'ClassNamesHook',
     'CollectDirHook',
     'CompleteWeightsHook',
@@ -44,6 +47,7 @@ __all__ = [
     'SeededDataset',
     'ShareBuffersHook',
     'StopSignalHook',
+    'StoredDecisionHook',
     'StreamSampler',
     'StreamTrainLoop',
     'UnreadablePicturesHook',

@@ -5,6 +5,7 @@ from numbers import Integral
 
 import numpy as np
 
+from mmlattn.utils.arguments import check_number
 from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
 
@@ -37,6 +38,16 @@ def check_scores(scores, targets, name: str = 'scores') -> tuple[np.ndarray, np.
             'the model has diverged, try a smaller learning rate or fp32'
         )
     return scores, targets
+
+
+def check_threshold(threshold, num_classes: int) -> None:
+    """Raises ``UserError`` for anything but a finite number, or one number that is not NaN for each class."""
+    if not np.ndim(threshold):
+        check_number('threshold', threshold)
+    elif np.shape(threshold) != (num_classes,) or np.isnan(np.asarray(threshold, dtype=float)).any():
+        raise UserError(
+            f'threshold must be one number, or one for each of {num_classes} classes, got {threshold!r:.80}'
+        )
 
 
 def check_results(results: Sequence) -> None:

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 
 from mmlattn.structures.labels import selection_mask
-from mmlattn.utils.arguments import check_choice, check_number
+from mmlattn.utils.arguments import check_choice
 
-from .checks import check_scores, check_targets, check_topk
+from .checks import check_scores, check_targets, check_threshold, check_topk
 
 
 @dataclass(frozen=True)
@@ -181,21 +181,22 @@ def class_rates(counts: LabelCounts) -> dict[str, np.ndarray]:
 
 
 def multi_label_report(
-    scores, targets, threshold: float = 0.5, topk: Sequence[int] = (3,), convention: str = 'mmlattn'
+    scores, targets, threshold=0.5, topk: Sequence[int] = (3,), convention: str = 'mmlattn'
 ) -> MultiLabelResult:
     """The whole report: mAP, and precision, recall and F1 at the threshold and at each top-k.
 
     Args:
         scores (ndarray | Tensor): (N, C), finite.
         targets (ndarray | Tensor): (N, C).
-        threshold (float): A label is predicted where its score is at least this.
+        threshold (float | Sequence[float]): A label is predicted where its score is at least this; one number, or
+            one for each class, (C,), where infinity is never reached.
         topk (Sequence[int]): The k of every top-k block.
         convention (str): A key of :data:`CONVENTIONS`.
     """
-    check_number('threshold', threshold)
     check_topk(topk)
     check_choice('convention', convention, CONVENTIONS)
     scores, targets = check_scores(scores, targets)
+    check_threshold(threshold, scores.shape[1])
     rules = CONVENTIONS[convention]
     at_threshold = selection_mask(torch.from_numpy(scores), threshold).numpy()
     counts = label_counts(at_threshold, targets, rules.ignored_as_negative)

@@ -32,7 +32,8 @@ class MultiLabelReport(TableMetric):
     is exact.
 
     Args:
-        threshold (float): A label is predicted where its score is at least this.
+        threshold (float): A label is predicted where its score is at least this. The thresholds of a decision in the
+            checkpoint take its place, see ``StoredDecisionHook``.
         topk (Sequence[int]): The k of each top-k block.
         convention (str): ``'mmlattn'``, or whose numbers to reproduce: ``'csra'``, ``'csra_wider'``,
             ``'mlgcn'``, ``'mmpretrain'``.
@@ -59,6 +60,10 @@ class MultiLabelReport(TableMetric):
         check_topk(map_at, 'map_at')
         self.threshold, self.topk, self.convention = threshold, tuple(topk), convention
         self.map_at = tuple(map_at)
+
+    def use_thresholds(self, threshold: float | Sequence[float]) -> None:
+        """Take another threshold, or one for each class, such as those of a decision in the checkpoint."""
+        self.threshold = threshold
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep (scores, targets) of each sample: float32 and int8 arrays of shape (C,)."""

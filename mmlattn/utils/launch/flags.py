@@ -60,6 +60,21 @@ def add_conversion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('dst', metavar='DST', type=Path, help='file to write; it must not exist yet')
 
 
+def add_decision(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threshold`` and ``--ignore-decision``, which overrule the decision in a checkpoint."""
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        help='a label is predicted from this score on, for all classes; default: the thresholds that '
+        "tune_thresholds.py stored in the checkpoint, or else the head's own rule",
+    )
+    parser.add_argument(
+        '--ignore-decision',
+        action='store_true',
+        help="leave out calibration and thresholds that are stored in the checkpoint: the head's own scores and rule",
+    )
+
+
 def add_font(parser: argparse.ArgumentParser) -> None:
     """Add ``--font``, for what is written in pictures."""
     parser.add_argument(

@@ -1,0 +1,97 @@
+"""The decision in a checkpoint: whether it is this model's, and what it makes of predictions.
+
+One place for inferencer, hook and tools. The head's own rule is ``decision.py``.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmlattn.structures.decisions import Decision, read_decision
+from mmlattn.structures.labels import select_labels
+from mmlattn.utils.errors import UserError
+
+from .decision import deciding_head, head_of
+
+#: A field of the meta of samples whose scores and labels are those of a stored decision.
+DECIDED = 'stored_decision'
+
+
+def fitting_decision(model: nn.Module, checkpoint: Mapping, name: str) -> Decision | None:
+    """The decision that a checkpoint has for a model; None without one.
+
+    Args:
+        model (nn.Module): A classifier, out of every wrapper.
+        checkpoint (Mapping): As it was loaded.
+        name (str): What messages call it.
+
+    Raises:
+        UserError: If it is damaged, or of other classes than the model or the checkpoint.
+    """
+    try:
+        decision = read_decision(checkpoint)
+    except UserError as error:
+        raise UserError(f'{name}: {error}') from error
+    if decision is None:
+        return None
+    head = head_of(model)
+    outputs = getattr(head, 'num_classes', None)
+    if outputs is not None and outputs != len(decision.classes):
+        raise UserError(
+            f'{name}: its stored decision is for {len(decision.classes)} classes and the model has {outputs} '
+            'outputs: choose it anew with tools/analysis_tools/tune_thresholds.py'
+        )
+    names = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes') or decision.classes
+    if tuple(names) != decision.classes:
+        raise UserError(
+            f'{name}: its stored decision is for other classes than its weights, or in another order: choose it '
+            'anew with tools/analysis_tools/tune_thresholds.py'
+        )
+    if head is not None and (problem := undecidable(head)):
+        raise UserError(f'{name} has a stored decision, but {problem}')
+    return decision
+
+
+def undecidable(head: nn.Module) -> str | None:
+    """Why thresholds of single classes mean nothing for a head; None where they do."""
+    head = deciding_head(head)
+    if hasattr(head, 'rules'):
+        return f'{type(head).__name__} decides on sets of labels, not on one label after another'
+    return None
+
+
+def announce(decision: Decision | None, name: str, replaced: Any = None) -> None:
+    """Say in one line which decision is used, and whether ``replaced`` thresholds take the place of its own."""
+    if decision is not None:
+        instead = '' if replaced is None else f'; labels by threshold {replaced} instead'
+        print_log(f'{name}: {decision.summary()}{instead}', 'current')
+
+
+def apply_decision(
+    samples: Sequence[DataSample],
+    decision: Decision | None,
+    thresholds: Tensor | float | None = None,
+    topk: int | None = None,
+) -> Sequence[DataSample]:
+    """Calibrate the scores of predictions and take their labels by them, in place.
+
+    Args:
+        samples (Sequence[DataSample]): With ``pred_score`` (C,), and with the labels of the head's own rule.
+        decision (Decision, optional): The stored one.
+        thresholds (Tensor | float, optional): For all classes or (C,), in the place of the stored ones.
+        topk (int, optional): The best classes, in the place of the stored thresholds, or with ``thresholds`` of those
+            that reach them.
+    """
+    own = thresholds is None and topk is None
+    if own and decision is not None:
+        thresholds = decision.threshold_tensor()
+    for sample in samples:
+        if decision is not None and sample.get(DECIDED) is None:
+            sample.set_field(decision.calibrate(sample.pred_score), 'pred_score')
+            sample.set_field(decision.summary(), DECIDED, field_type='metainfo')
+        if thresholds is not None or topk is not None:
+            sample.set_pred_label(select_labels(sample.pred_score, thresholds, topk))
+    return samples
