@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from mmlattn.models.layers.precision import widen
 
-from .paths import IGNORE, decode_freely, path_log_probs, path_targets
+from .paths import IGNORE, decode_freely, path_log_probs, path_targets, with_unknown
 
 #: The authors' code lets a decoder repeat itself in training. With ``_masked`` a label that was emitted does not come
 #: again, as in the search that predicts.
 ALIGNMENTS = ('mla', 'pla', 'multi', 'mla_masked', 'pla_masked', 'multi_masked')
 
 
-def orderless_loss(decoder: nn.Module, context, labels: Tensor, align: str, num_steps: int) -> Tensor:
+def orderless_loss(
+    decoder: nn.Module, context, labels: Tensor, align: str, num_steps: int, unknown: Tensor | None = None
+) -> Tensor:
     """Let a decoder run freely, and hold its own path against the ``labels`` (B, C) bool.
 
     Args:
@@ -33,16 +35,27 @@ def orderless_loss(decoder: nn.Module, context, labels: Tensor, align: str, num_
             ``align_pla_in_time``, and all steps count for 'multi_masked'.
         num_steps (int): Steps of 'multi' and 'multi_masked'; the fewest of 'pla', which looks for right labels behind
             the end too. The others take as many as the labels and END need.
+        unknown (Tensor, optional): Labels of which nothing is known, (B, C) bool. They are not emitted, no step is
+            asked to prefer another one to them, and their scores get no gradient.
     """
     way, _, masked = align.partition('_')
     needed = int(labels.sum(dim=1).max()) + 1
     steps = dict(multi=num_steps, pla=needed if masked else max(needed, num_steps), mla=needed)[way]
     run = decode_freely(
-        decoder, context, labels.shape[1], steps, masked=bool(masked), with_end=align in ('mla', 'pla')
+        decoder,
+        context,
+        labels.shape[1],
+        steps,
+        masked=bool(masked),
+        with_end=align in ('mla', 'pla'),
+        unknown=unknown,
     )
     if way == 'multi':
-        return multi_order_loss(run.logits[..., :-1], labels, run.before, every_step=bool(masked))
-    log_probs = path_log_probs(run.logits, run.before) if masked else run.logits.log_softmax(dim=-1)
+        return multi_order_loss(run.logits[..., :-1], labels, run.before, bool(masked), unknown)
+    if masked or unknown is not None:
+        log_probs = path_log_probs(run.logits, with_unknown(run.before & bool(masked), unknown))
+    else:
+        log_probs = run.logits.log_softmax(dim=-1)
     if way == 'mla':
         targets = align_mla(log_probs, labels)
     elif masked:
@@ -140,7 +153,13 @@ def _assign(log_probs: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
     return torch.from_numpy(targets).to(labels.device)
 
 
-def multi_order_loss(logits: Tensor, labels: Tensor, before: Tensor, every_step: bool = False) -> Tensor:
+def multi_order_loss(
+    logits: Tensor,
+    labels: Tensor,
+    before: Tensor,
+    every_step: bool = False,
+    unknown: Tensor | None = None,
+) -> Tensor:
     """The loss of the multi-order RNN: at each step, every label of the picture that was not emitted before.
 
         L = 1/B sum_b sum_{t < n_b} sum_c BCE(sigmoid(z_btc), [c is a label of b, not emitted before t])
@@ -148,13 +167,15 @@ def multi_order_loss(logits: Tensor, labels: Tensor, before: Tensor, every_step:
     z (B, T, C) are the ``logits`` without END, ``labels`` (B, C) and ``before`` (B, T, C), those emitted before each
     step, are bool. As many steps count as a picture has labels, n_b, none of a picture without any. With
     ``every_step`` all T count: later ones learn that nothing is left, where else ``fuse_steps`` reads what was not
-    trained.
+    trained. Labels that are ``unknown``, (B, C) bool, are in no sum.
     """
     wide, missing = widen(logits), labels[:, None] & ~before
     losses = F.binary_cross_entropy_with_logits(wide, missing.to(wide.dtype), reduction='none')
     if not every_step:
         step = torch.arange(logits.shape[1], device=logits.device)
         losses = losses * (step < labels.sum(dim=1, keepdim=True))[..., None]
+    if unknown is not None:
+        losses = losses.masked_fill(unknown[:, None], 0)
     return losses.sum() / len(labels)
 
 

@@ -7,19 +7,20 @@ import torch
 from mmengine.model import BaseModule
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mmlattn.models.layers.feature_layout import last_output, to_feature_map
+from mmlattn.models.losses.binary import binary_cross_entropy
+from mmlattn.models.losses.masking import reduce_known, split_unknown
 from mmlattn.registry import MODELS
 from mmlattn.structures import (
     check_sets,
     known_label_tensors,
-    label_matrix,
     listed_labels,
     read_label_rules,
     selection_mask,
     set_attention_maps,
 )
+from mmlattn.structures.labels import UNKNOWN, training_targets
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
@@ -65,6 +66,9 @@ class CNNRNNHead(StoredSettings, BaseModule):
         test_cfg (dict, optional): See :class:`Decoding`.
         with_evidence (bool): Whether ``predict`` adds ``label_path`` (n,) and ``path_logprob``, and with the
             attention decoder ``attention_maps`` (C, h, w).
+        unknown (str): 'mask': labels that are unknown are on no path, none is preferred to them, and the auxiliary
+            cross-entropy leaves them out; 'negative' takes them for absent. See
+            :func:`mmlattn.structures.labels.training_targets`.
         init_cfg (dict, optional): By default the parts start as their modules say.
 
     Raises:
@@ -84,6 +88,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
         num_steps: int | None = None,
         test_cfg: dict | None = None,
         with_evidence: bool = False,
+        unknown: str = 'mask',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -91,6 +96,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
         check_whole('in_channels', in_channels, 1)
         check_choice('order', order, ('freq', 'rare', 'given', 'random', 'random_fixed'))
         check_number('aux_bce', aux_bce, least=0)
+        check_choice('unknown', unknown, UNKNOWN)
         if align is not None:
             check_choice('align', align, ALIGNMENTS)
         # Scores are the maximum over all steps, each of which names all labels that are left.
@@ -101,7 +107,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
         self.num_classes, self.in_channels = num_classes, in_channels
         self.num_steps = min(num_steps, num_classes) if self.fuses_steps else num_steps
         self.order, self.align, self.aux_bce = order, align, aux_bce
-        self.with_evidence = with_evidence
+        self.with_evidence, self.unknown = with_evidence, unknown
         self.decoding = Decoding.from_cfg(test_cfg, num_classes, without_search=self.fuses_steps)
         self.rules = None
         if self.decoding.constraints is not None:
@@ -166,17 +172,19 @@ class CNNRNNHead(StoredSettings, BaseModule):
                 label is END alone.
         """
         features = self.pre_logits(feats)
-        targets = label_matrix(data_samples, self.num_classes).to(features.device)
+        targets = training_targets(data_samples, self.num_classes, self.unknown).to(features.device)
         check_sets(targets, 'CNNRNNHead')
-        labels, context = targets > 0, self.decoder.context(features)
+        labels, unknown, context = targets > 0, targets < 0, self.decoder.context(features)
+        unknown = unknown if unknown.any() else None
         if self.align is None:
-            loss = path_loss(self.decoder, context, labels, self._order_keys(labels, data_samples))
+            loss = path_loss(self.decoder, context, labels, self._order_keys(labels, data_samples), unknown)
         else:
-            loss = orderless_loss(self.decoder, context, labels, self.align, self.num_steps)
+            loss = orderless_loss(self.decoder, context, labels, self.align, self.num_steps, unknown)
         losses = dict(loss_path=loss)
         if self.aux is not None:
             pooled = features.mean(dim=(2, 3)) if features.dim() == 4 else features
-            bce = F.binary_cross_entropy_with_logits(self.aux(pooled).float(), labels.float())
+            known = split_unknown(self.aux(pooled), targets)
+            bce = reduce_known(binary_cross_entropy(known.scores, known.target), known.mask)
             losses['loss_aux'] = self.aux_bce * bce
         return losses
 

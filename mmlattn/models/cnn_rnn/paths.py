@@ -98,14 +98,25 @@ def steps_along(decoder: nn.Module, tokens: Tensor, context, num_classes: int) -
     return path_log_probs(follow_paths(decoder, tokens, context), emitted_before(tokens, num_classes))
 
 
-def path_loss(decoder: nn.Module, context, labels: Tensor, keys: Tensor) -> Tensor:
+def path_loss(
+    decoder: nn.Module, context, labels: Tensor, keys: Tensor, unknown: Tensor | None = None
+) -> Tensor:
     """The paper's loss: the mean of -log P(l_t | I, l_1 ... l_t-1) over all steps of the batch.
 
     The decoder reads the true path, whatever it would emit itself. ``labels`` and ``keys`` as for ``path_targets``.
+    Labels that are ``unknown``, (B, C) bool, are on no path, and no step is asked to prefer another one to them: P is
+    then of what is known, P(l_t | I, l_1 ... l_t-1, no unknown label), so their scores get no gradient.
     """
     targets = path_targets(labels, keys)
-    log_probs = steps_along(decoder, path_inputs(targets, labels.shape[1]), context, labels.shape[1])
+    tokens, num_classes = path_inputs(targets, labels.shape[1]), labels.shape[1]
+    logits = follow_paths(decoder, tokens, context)
+    log_probs = path_log_probs(logits, with_unknown(emitted_before(tokens, num_classes), unknown))
     return F.nll_loss(log_probs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+
+
+def with_unknown(before: Tensor, unknown: Tensor | None) -> Tensor:
+    """Labels that may not come at each step (B, T, C) bool, those ``unknown`` (B, C) bool among them."""
+    return before if unknown is None else before | unknown[:, None]
 
 
 class FreeRun(NamedTuple):
@@ -117,9 +128,18 @@ class FreeRun(NamedTuple):
 
 
 def decode_freely(
-    decoder: nn.Module, context, num_classes: int, num_steps: int, masked: bool = True, with_end: bool = False
+    decoder: nn.Module,
+    context,
+    num_classes: int,
+    num_steps: int,
+    masked: bool = True,
+    with_end: bool = False,
+    unknown: Tensor | None = None,
 ) -> FreeRun:
-    """Let a decoder read its own best token at each of T steps: ``masked``, no label twice; ``with_end``, END too."""
+    """Let a decoder read its own best token at each of T steps: ``masked``, no label twice; ``with_end``, END too.
+
+    What is ``unknown`` of the pictures, (B, C) bool, is not emitted.
+    """
     state = decoder.start(context)
     token, logits, emitted, chosen = start_tokens(state, num_classes), [], [], []
     every = torch.arange(num_classes, device=token.device)
@@ -129,8 +149,9 @@ def decode_freely(
         logits.append(widen(scores))
         chosen.append(before)
         best = logits[-1].detach() if with_end else logits[-1][..., :-1].detach()
-        if masked:
-            best = best.masked_fill(F.pad(before, (0, int(with_end))), DEAD)
+        blocked = with_unknown(before & masked, unknown)
+        if masked or unknown is not None:
+            best = best.masked_fill(F.pad(blocked, (0, int(with_end))), DEAD)
         token = best.argmax(dim=-1)
         emitted.append(token)
         before = before | (token[..., None] == every)
