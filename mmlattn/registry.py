@@ -10,7 +10,7 @@ import mmpretrain.registry as mmpretrain_registry
 from mmengine import registry as roots
 from mmengine.registry import Registry
 
-import mmlattn.utils.json_handler  # noqa: F401  NaN becomes null in what mmengine writes
+import mmlattn.utils.file_handlers  # noqa: F401  json without NaN, yaml that runs nothing
 
 __all__ = [
     'DATASETS',
@@ -47,7 +47,7 @@ def _plugin(kind: str, *locations: str) -> PluginRegistry:
 
 MODELS = _plugin('MODELS', 'mmlattn.models')
 DATASETS = _plugin('DATASETS', 'mmlattn.datasets', 'mmlattn.engine.reproducibility')
-DATA_SAMPLERS = _plugin('DATA_SAMPLERS', 'mmlattn.engine.reproducibility')
+DATA_SAMPLERS = _plugin('DATA_SAMPLERS', 'mmlattn.engine')
 METRICS = _plugin('METRICS', 'mmlattn.evaluation')
 HOOKS = _plugin('HOOKS', 'mmlattn.engine')
 LOOPS = _plugin('LOOPS', 'mmlattn.engine')

@@ -76,6 +76,20 @@ def test_files_that_are_no_config_are_refused(tmp_path):
         load_config(str(tmp_path / 'README.md'))
 
 
+@pytest.mark.parametrize('base', ['', '_base_: [plain.yml]\n'])
+def test_a_yaml_runs_nothing(tmp_path, base):
+    marker = tmp_path / 'marker'
+    run = f'a: !!python/object/apply:os.mkdir ["{marker}"]\n'
+    (tmp_path / 'plain.yml').write_text(run if base else 'a: 1')
+    (tmp_path / 'config.yaml').write_text(base or run)
+    with pytest.raises(UserError, match=r'(plain\.yml|config\.yaml) asks for python/object/apply:os\.mkdir'):
+        load_config(str(tmp_path / 'config.yaml'))
+    assert not marker.exists()
+    cfg = Config(dict(a=(1, (2, 3)), b=[4]))
+    cfg.dump(str(tmp_path / 'dumped.yaml'))
+    assert load_config(str(tmp_path / 'dumped.yaml')).to_dict() == dict(a=(1, (2, 3)), b=[4])
+
+
 def test_configs_on_missing_mmdet_say_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr('mmengine.config.config.is_installed', lambda package: False)
     config = tmp_path / 'detector.py'

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+import mmlattn.utils.file_handlers  # noqa: F401  yaml that runs nothing
 from mmlattn.utils.arguments import check_folder
 from mmlattn.utils.configs import config_names, config_path, payload_dir
 from mmlattn.utils.errors import UserError
@@ -82,6 +83,11 @@ def _config_problem(path: str, error: Exception) -> str:
     if message.startswith('Duplicate key'):
         keys = ', '.join(sorted(re.findall(r"'(\w+)'", message)))
         return f'{file}: two files of its _base_ set {keys}: leave one of them out, or let one build on the other'
+    asked = re.search(
+        r'could not determine a constructor for the tag \'(?:tag:yaml.org,2002:)?(\S+)\'', message
+    )
+    if asked:
+        return f'{file} asks for {asked[1]}, and yaml here is data that runs nothing: leave the tag out'
     if isinstance(error, RecursionError):
         return f'{file}: it builds on itself: mend _base_'
     if isinstance(error, SyntaxError):
