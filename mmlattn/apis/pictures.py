@@ -20,13 +20,16 @@ from mmlattn.utils.arrays import for_the_eye
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import type_name
 
+from .prediction_loader import natural_key
+from .video_frames import Frame
+
 #: Height and width, in pixels, of the arrays that data sets without picture files keep.
 ARRAY_SIDES = dict(CIFAR10=32, CIFAR100=32, MNIST=28, FashionMNIST=28)
 _WANTED = 'give (H, W, 3) in the order BGR, or grey (H, W), uint8 from 0 to 255'
 
 
 def picture_files(paths: Iterable[str | Path]) -> list[str]:
-    """The paths, with the pictures of a folder, in the order of their names, in its place.
+    """The paths, with the pictures of a folder, in natural order of their names, in its place.
 
     Hidden files, files of other kinds and folders in it are passed over.
 
@@ -38,7 +41,9 @@ def picture_files(paths: Iterable[str | Path]) -> list[str]:
         folder = Path(path)
         found = [path]
         if '://' not in path and folder.is_dir():
-            inside = sorted(file for file in folder.iterdir() if not file.name.startswith('.'))
+            inside = sorted(
+                (file for file in folder.iterdir() if not file.name.startswith('.')), key=natural_key
+            )
             found = [str(f) for f in inside if f.is_file() and f.suffix.lower() in IMG_EXTENSIONS]
             if not found:
                 raise UserError(f'{path} has no pictures; looked for {", ".join(IMG_EXTENSIONS)}')
@@ -112,7 +117,7 @@ class PictureReader:
             UserError: If the picture cannot be loaded, or an array leaves open what its numbers mean.
         """
         if not isinstance(picture, (str, Path)):
-            return self._results(self._convert(picture))
+            return self._results(self._convert(picture.image if isinstance(picture, Frame) else picture))
         return load_picture(self.loader or self._load, str(picture))
 
     def _load(self, item: dict) -> dict:
