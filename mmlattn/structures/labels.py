@@ -120,7 +120,7 @@ def label_matrix(
         [next(listed) if s.get('gt_score') is None else _read_scores(s, num_classes) for s in data_samples]
     )
     for field in ignored_fields:
-        rows = [row for row, sample in enumerate(data_samples) if sample.get(field) is not None]
+        rows = [row for row, sample in enumerate(data_samples) if _lists_any(sample, field)]
         if rows:
             ignored = torch.stack(_one_hot([data_samples[row] for row in rows], num_classes, field))
             told = targets[rows]
@@ -146,7 +146,7 @@ def training_targets(data_samples: Sequence, num_classes: int, unknown: str = 'm
     if unknown == 'negative':
         return label_matrix(data_samples, num_classes).clamp(min=0)
     targets = label_matrix(data_samples, num_classes, ('gt_label_ignore',))
-    if any(len(sample.get('gt_label_ignore', ())) for sample in data_samples):
+    if any(_lists_any(sample, 'gt_label_ignore') for sample in data_samples):
         _check_unmixed(data_samples, num_classes)
     return targets
 
@@ -225,6 +225,11 @@ def true_classes(data_samples: Sequence, num_classes: int) -> Tensor:
 def _check_some(data_samples: Sequence) -> None:
     if not len(data_samples):
         raise UserError('a batch without pictures has no labels to learn from: leave such batches out')
+
+
+def _lists_any(sample: Any, field: str) -> bool:
+    value = sample.get(field)
+    return value is not None and torch.as_tensor(value).numel() > 0
 
 
 def _outside(labels: Tensor, num_classes: int | None) -> Tensor:

@@ -15,6 +15,6 @@ train_pipeline = [
         magnitude_std=0.5,
         hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
     ),
-    dict(type='PackInputs'),
+    _base_.pack_train,
 ]
 train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))

@@ -10,7 +10,7 @@ train_pipeline = [
     dict(type='Resize', scale=(256, 256), keep_ratio=False, backend='pillow'),
     dict(type='RandomCrop', crop_size=224),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
+    _base_.pack_train,
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -2,13 +2,14 @@
 # A file that inherits this adds num_classes and the data sets. docs/datasets.md has the folder trees.
 data_preprocessor = dict(mean=[0, 0, 0], std=[255, 255, 255], to_rgb=True, to_onehot=True)
 
+# What a data set does not have is passed over. Losses leave unknown labels out; see docs/partial_labels.md.
+pack_train = dict(type='PackInputs', algorithm_keys=('gt_label_ignore',))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='RandomResizedCrop', scale=448, crop_ratio_range=(0.7, 1.0), backend='pillow'),
-    dict(type='PackInputs'),
+    pack_train,
 ]
-# What a data set does not have is passed over.
 pack_test = dict(
     type='PackInputs',
     algorithm_keys=('gt_boxes', 'gt_box_labels', 'gt_label_ignore', 'gt_label_difficult'),

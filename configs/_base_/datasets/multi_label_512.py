@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='Resize', scale=(512, 512), keep_ratio=False),
     dict(type='RandomCrop', crop_size=448),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
+    _base_.pack_train,
 ]
 test_pipeline = [train_pipeline[0], train_pipeline[1], _base_.pack_test]
 train_pipeline_640 = [
