@@ -35,7 +35,7 @@ ROOF = {'apis', 'register'}
 # The files of mathematics, by room. They are pure: no registry, no framework, no config, no data sample.
 MATHEMATICS = {
     'layers': ['closed_form', 'feature_layout', 'lstm_cell', 'precision', 'score_fusion', 'spatial_transformer'],
-    'losses': ['binary', 'masking'],
+    'losses': ['binary', 'distribution_balanced', 'masking'],
     'csra': ['pooling'],
     'linear': [],
     'ran': ['attention_module', 'residual_units', 'soft_mask'],

@@ -13,8 +13,8 @@ from .hooks.racnn_phase import RACNNPhaseHook
 from .hooks.region_diagnostics import RegionDiagnosticsHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
 from .hooks.share_buffers import ShareBuffersHook
-from .hooks.stored_decision import StoredDecisionHook
 from .hooks.stop_signal import StopSignalHook
+from .hooks.stored_decision import StoredDecisionHook
 from .hooks.unreadable_pictures import UnreadablePicturesHook
 from .optim.mixed_precision import MixedPrecisionOptimWrapper
 from .optim.warm_up import WarmUpLR

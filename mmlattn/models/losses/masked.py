@@ -96,8 +96,12 @@ class MaskedBCELoss(MaskedLoss):
             self.pos_weight = None
             return
         if isinstance(pos_weight, str):
-            raise UserError(f"pos_weight must be 'balanced', a number or a list of numbers, got {pos_weight!r}")
-        numbers = [] if pos_weight is None else pos_weight if isinstance(pos_weight, Sequence) else [pos_weight]
+            raise UserError(
+                f"pos_weight must be 'balanced', a number or a list of numbers, got {pos_weight!r}"
+            )
+        numbers = (
+            [] if pos_weight is None else pos_weight if isinstance(pos_weight, Sequence) else [pos_weight]
+        )
         for number in numbers:
             check_number('pos_weight', number, least=0)
         self.register_buffer('pos_weight', torch.tensor(numbers or [1.0]), persistent=False)
