@@ -111,6 +111,7 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['mmlattn', 'mmlattn.*']),
+    package_data={'mmlattn.visualization.pages': ['templates/*']},
     install_requires=requirements('runtime'),
     extras_require={name: requirements(name) for name in EXTRAS},
     cmdclass={'build_py': BuildPy, 'bdist_wheel': BdistWheel, 'develop': Develop},

@@ -70,7 +70,8 @@ def wheel(tree, tmp_path_factory) -> Path:
 
 def test_wheel_holds_modules_and_payload_and_nothing_else(tree, wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if not name.endswith('/')}
-    modules = {name for name in tracked('mmlattn') if name.endswith('.py')}
+    modules = {name for name in tracked('mmlattn') if name.endswith('.py') or '/templates/' in name}
+    assert any(name.endswith('.j2') for name in modules)
     assert {name for name in names if '.dist-info/' not in name} == modules | {
         f'mmlattn/.mim/{name}' for name in payload()
     }
