@@ -15,9 +15,9 @@ def runner(scales):
     return SimpleNamespace(optim_wrapper=wrapper, iter=6, epoch=1)
 
 
-def steps_taken(scales, losses):
+def steps_taken(scales, losses, **settings):
     """After how many steps a training ends, None if it does not."""
-    hook = FiniteLossHook()
+    hook = FiniteLossHook(**settings)
     for number, loss in enumerate(losses, start=1):
         try:
             hook.after_train_iter(
@@ -36,6 +36,8 @@ def test_the_first_ends_it_unless_losses_are_scaled_and_then_only_many_in_a_row(
     nearly = [bad] * (LEFT_OUT - 1)
     assert steps_taken(True, [*nearly, 1.0, *nearly]) is None
     assert steps_taken(True, [1.0, *nearly, bad]) == LEFT_OUT + 1
+    for scales in (None, True):
+        assert steps_taken(scales, [bad, bad, 1.0, bad, bad, bad], in_a_row=3) == 6
 
 
 def test_weights_of_a_checkpoint_are_finite_but_for_masks():

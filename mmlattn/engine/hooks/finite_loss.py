@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from mmlattn.registry import HOOKS
+from mmlattn.utils.arguments import check_whole
 from mmlattn.utils.checkpoint.content import not_finite
 from mmlattn.utils.errors import UserError
 
@@ -21,13 +22,18 @@ class FiniteLossHook(Hook):
     """Ends training at the first loss that is no finite number, and before a checkpoint of such weights is saved.
 
     With a scaled loss, as of ``AmpOptimWrapper``, a step of that kind changes no weight, so it takes 20 in a row.
+
+    Args:
+        in_a_row (int, optional): After how many such steps in a row training ends, scaled or not.
     """
 
     # Before weights are averaged or saved.
     priority = 'VERY_HIGH'
 
-    def __init__(self) -> None:
-        self._in_a_row = 0
+    def __init__(self, in_a_row: int | None = None) -> None:
+        if in_a_row is not None:
+            check_whole('in_a_row', in_a_row, 1)
+        self._most, self._in_a_row = in_a_row, 0
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         """Look at every loss of this step."""
@@ -38,7 +44,8 @@ class FiniteLossHook(Hook):
         }
         wrong = [f'{name}={value}' for name, value in losses.items() if not math.isfinite(value)]
         self._in_a_row = self._in_a_row + 1 if wrong else 0
-        if wrong and self._in_a_row >= (LEFT_OUT if _scales_losses(runner.optim_wrapper) else 1):
+        most = self._most or (LEFT_OUT if _scales_losses(runner.optim_wrapper) else 1)
+        if wrong and self._in_a_row >= most:
             _end(runner, runner.iter + 1, ', '.join(wrong))
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
