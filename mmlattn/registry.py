@@ -21,6 +21,7 @@ __all__ = [
     'MODELS',
     'OPTIM_WRAPPERS',
     'PARAM_SCHEDULERS',
+    'TRANSFORMS',
     'VISUALIZERS',
 ]
 
@@ -47,6 +48,7 @@ def _plugin(kind: str, *locations: str) -> PluginRegistry:
 
 MODELS = _plugin('MODELS', 'mmlattn.models')
 DATASETS = _plugin('DATASETS', 'mmlattn.datasets', 'mmlattn.engine.reproducibility')
+TRANSFORMS = _plugin('TRANSFORMS', 'mmlattn.datasets')
 DATA_SAMPLERS = _plugin('DATA_SAMPLERS', 'mmlattn.engine')
 METRICS = _plugin('METRICS', 'mmlattn.evaluation')
 HOOKS = _plugin('HOOKS', 'mmlattn.engine')

@@ -49,7 +49,8 @@ def without_pretrained(model):
             model.head.in_channels = 64
     if model.backbone.type == 'VisionTransformer':
         model.backbone.update(
-            img_size=64, arch=dict(embed_dims=1024, num_layers=1, num_heads=16, feedforward_channels=64)
+            img_size=64,
+            arch=dict(embed_dims=model.head.in_channels, num_layers=1, num_heads=16, feedforward_channels=64),
         )
     return model
 

@@ -1,6 +1,7 @@
 """Data sets, whose annotation files are checked while loading."""
 
 from .coco_multilabel import COCOMultiLabel
+from .crop_to_box import CropToBox
 from .cub_box import CUBBox
 from .nabirds import NABirds
 from .noisy_labels import NoisyLabels
@@ -8,7 +9,9 @@ from .nus_wide import NUSWide
 from .plain_multilabel import PlainMultiLabel
 from .stanford_dogs import StanfordDogs
 from .voc_box import VOCBox
+from .wider_attribute import WIDERAttribute
 
 __all__ = [
-    'COCOMultiLabel', 'CUBBox', 'NABirds', 'NUSWide', 'NoisyLabels', 'PlainMultiLabel', 'StanfordDogs', 'VOCBox'
+    'COCOMultiLabel', 'CUBBox', 'CropToBox', 'NABirds', 'NUSWide', 'NoisyLabels', 'PlainMultiLabel', 'StanfordDogs',
+    'VOCBox', 'WIDERAttribute',
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from mmengine.fileio import LocalBackend
 from mmpretrain.datasets import VOC
 
 from mmlattn.registry import DATASETS
+from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
 from .annotation_files import (
@@ -49,9 +50,15 @@ class VOCBox(CheckedSettings, VOC):
     as its xml, with the extension .jpg or else that of another picture format.
     VOC counts pixels from 1 and its boxes include the last one, so ``xmin = 1, xmax = width`` is the whole width.
 
+    A test set without annotations, as that of VOC 2012 is, has ``data_prefix='JPEGImages'`` (no ``ann_path``) and
+    ``test_mode=True``: its items have ``img_path`` and ``img_id`` alone.
+
     Args:
         data_root (str): The folder with ``Annotations``, ``ImageSets`` and ``JPEGImages``.
         *args: ``split``, ``image_set_path``, ``data_prefix`` ... of ``VOC``.
+        difficult (str): What a class is in training whose objects in a picture are all difficult: 'negative', as in
+            every published recipe, or 'unknown', in ``gt_label_ignore`` too, so that losses leave it out. Metrics
+            ignore it either way.
         difficult_boxes (bool): Whether the boxes of difficult objects are in ``gt_boxes`` too. They are then targets
             of the localisation metrics where another object of the class is not difficult. Defaults to False.
         filter_empty (bool): Whether to leave out images without any label, which are those whose only objects are
@@ -64,11 +71,18 @@ class VOCBox(CheckedSettings, VOC):
     """
 
     def __init__(
-        self, data_root: str, *args, difficult_boxes: bool = False, filter_empty: bool = False, **kwargs
+        self,
+        data_root: str,
+        *args,
+        difficult: str = 'negative',
+        difficult_boxes: bool = False,
+        filter_empty: bool = False,
+        **kwargs,
     ) -> None:
+        check_choice('difficult', difficult, ('negative', 'unknown'))
         if kwargs.get('filter_cfg'):
             raise UserError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
-        self.difficult_boxes, self.filter_empty = difficult_boxes, filter_empty
+        self.difficult, self.difficult_boxes, self.filter_empty = difficult, difficult_boxes, filter_empty
         try:
             super().__init__(os.fspath(data_root), *args, **kwargs)
         except AssertionError as error:  # of split and data_prefix
@@ -77,9 +91,7 @@ class VOCBox(CheckedSettings, VOC):
     def load_data_list(self) -> list[dict]:
         """Read and check the list of images and the annotation of each; returns an item for each, in its order."""
         if self.ann_prefix is None:
-            raise UserError(
-                "VOCBox reads annotations: give data_prefix=dict(img_path='JPEGImages', ann_path='Annotations')"
-            )
+            return self._load_unannotated()
         path = self.image_set_path
         wanted = check_classes(self.CLASSES, path) if self.classes_from_config else None
         names, pictures = ObjectNames(), {}
@@ -88,12 +100,24 @@ class VOCBox(CheckedSettings, VOC):
         check_images(items, path)
         self._check_boxes(items)
         index = self.class_to_idx
-        items = [_item(item, item.pop('objects'), index) for item in items]
+        items = [_item(item, item.pop('objects'), index, self.difficult == 'unknown') for item in items]
         names.check(classes, path, training=not self.test_mode)
         settings = f'classes={reprlib.repr(classes)}'
         kept = keep_labelled(items, self.filter_empty, path, settings)
         check_labels(kept, classes, path, training=not self.test_mode)
         return kept
+
+    def _load_unannotated(self) -> list[dict]:
+        if not self.test_mode:
+            raise UserError(
+                "there is nothing to learn without annotations: give data_prefix=dict(img_path='JPEGImages', "
+                "ann_path='Annotations')"
+            )
+        self._metainfo['classes'] = check_classes(self.CLASSES, self.image_set_path)
+        pictures: dict[str, dict] = {}
+        items = [dict(img_path=self._picture(image, pictures), img_id=image) for image in self._read_ids()]
+        check_images(items, self.image_set_path)
+        return items
 
     def _read_ids(self) -> list[str]:
         path = self.image_set_path
@@ -108,7 +132,9 @@ class VOCBox(CheckedSettings, VOC):
         return list(ids)
 
     def _has_xml(self, image_id: str) -> bool:
-        return self.backend.exists(self.backend.join_path(self.ann_prefix, f'{image_id}.xml'))
+        return self.ann_prefix is not None and self.backend.exists(
+            self.backend.join_path(self.ann_prefix, f'{image_id}.xml')
+        )
 
     def _read_item(
         self, image_id: str, wanted: Collection[str] | None, names: ObjectNames, pictures: dict[str, dict]
@@ -204,21 +230,27 @@ class VOCBox(CheckedSettings, VOC):
         """Lines on the policies, for ``repr``."""
         return [
             *super().extra_repr(),
+            f'Difficult in training: \t{self.difficult}',
             f'Boxes of difficult objects: \t{self.difficult_boxes}',
             f'Empty images left out: \t{self.filter_empty}',
         ]
 
 
-def _item(item: dict, objects: list[tuple], index: dict[str, int]) -> dict:
+def _item(item: dict, objects: list[tuple], index: dict[str, int], difficult_is_unknown: bool) -> dict:
     """An item with labels and boxes."""
     present = {index[name] for name, difficult, *_ in objects if not difficult}
     difficult = {index[name] for name, difficult, *_ in objects if difficult}
     boxed = [(index[name], corners) for name, _, corners, _ in objects if corners is not None]
     # Edges between the pixels, counted from 0.
     boxes = [(left - 1, top - 1, right, bottom) for _, (left, top, right, bottom) in boxed]
-    return item | dict(
-        gt_label=sorted(present),
-        gt_label_difficult=sorted(difficult),
-        gt_boxes=relative_boxes(boxes, item['width'], item['height']),
-        gt_box_labels=np.array([label for label, _ in boxed], np.int64),
+    unknown = dict(gt_label_ignore=sorted(difficult - present)) if difficult_is_unknown else {}
+    return (
+        item
+        | unknown
+        | dict(
+            gt_label=sorted(present),
+            gt_label_difficult=sorted(difficult),
+            gt_boxes=relative_boxes(boxes, item['width'], item['height']),
+            gt_box_labels=np.array([label for label, _ in boxed], np.int64),
+        )
     )
