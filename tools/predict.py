@@ -80,14 +80,16 @@ def predict(args: argparse.Namespace, inferencer, sources: list[str]) -> tuple[i
     """Write the folder; how many pictures were predicted, and the lines of those that could not be read."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from mmlattn.apis.picture_files import read_sources
     from mmlattn.apis.prediction_files import PredictionFolder, distinct_names, drawing_places, picture_line
-    from mmlattn.apis.prediction_loader import chunks_of, read_sources
+    from mmlattn.apis.prediction_loader import chunks_of
     from mmlattn.apis.prediction_run import (
         evidence_of,
         fingerprints,
         knowing,
         label_thresholds,
         predict_chunks,
+        result_of,
         rules_of,
     )
     from mmlattn.apis.video_frames import expected_frames, is_video
@@ -126,12 +128,12 @@ def predict(args: argparse.Namespace, inferencer, sources: list[str]) -> tuple[i
         )
         try:
             for items, samples in batches:
-                results = [inferencer.result(*pair) for pair in zip(items, samples, strict=True)]
+                results = [result_of(*pair, inferencer.classes) for pair in zip(items, samples, strict=True)]
                 if place is not None:
                     for item, sample in zip(items, samples, strict=True):
                         if not isinstance(sample, str):
                             file = place(item)
-                            inferencer.draw(item, sample, file, dict(out_file=str(file)))
+                            inferencer.draw(item, sample, out_file=str(file), name=file.stem)
                 folder.append([picture_line(result, classes, thresholds) for result in results])
                 done += len(items)
                 unread += sum('error' in result for result in results)
@@ -162,8 +164,8 @@ def main() -> None:
     from mmengine.device import get_device
 
     from mmlattn.apis import MultiLabelInferencer
+    from mmlattn.apis.picture_files import find_sources
     from mmlattn.apis.prediction_files import check_out_dir
-    from mmlattn.apis.prediction_loader import find_sources
 
     check_out_dir(args.out_dir, args.resume)
     sources = find_sources(args.inputs)

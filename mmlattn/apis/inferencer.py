@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 from mmpretrain.apis import ImageClassificationInferencer, list_models
 from mmpretrain.structures import DataSample
@@ -17,8 +18,9 @@ from rich.progress import track
 from torch import Tensor
 
 from mmlattn.apis.loading import build_model, checkpoint_of, class_names, load_trained
-from mmlattn.apis.pictures import PictureReader, check_there, input_channels, picture_files
-from mmlattn.apis.prediction_loader import chunks_of, path_of, place_of, read_sources
+from mmlattn.apis.picture_files import path_of, pictures_of, place_of, without_picture
+from mmlattn.apis.pictures import PictureReader, check_there, input_channels
+from mmlattn.apis.prediction_loader import chunks_of
 from mmlattn.apis.prediction_run import evidence_of, knowing, predict_chunks, result_of, rules_of
 from mmlattn.apis.video_frames import Frame
 from mmlattn.datasets.unreadable_pictures import ON_ERROR
@@ -140,37 +142,31 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         check_whole('workers', workers, 0)
         check_number('fps', fps, least=1e-6)
         check_choice('on_error', on_error, ON_ERROR)
-        _, forward, visualize, _ = self._dispatch_kwargs(**kwargs)
-        drawn = visualize.get('show') or visualize.get('show_dir') is not None
-        items = self._items(inputs, fps)
-        if drawn or constraints is not None or not isinstance(inputs, Iterator):
+        _, forward, drawing, _ = self._dispatch_kwargs(**kwargs)
+        draws = drawing.get('show') or drawing.get('show_dir') is not None
+        items, total = pictures_of(inputs, fps), None
+        if draws or constraints is not None or not isinstance(inputs, Iterator):
             items = list(items)
+            total = ceil(len(items) / batch_size)
             if on_error == 'raise':
                 check_there(item for item in items if isinstance(item, str))
-        if visualize.get('show_dir') is not None:
-            check_drawings(_drawing_names(items), visualize['show_dir'], 'show_dir')
-        chosen = dict(forward, workers=workers, skip=on_error == 'skip')
+        if drawing.get('show_dir') is not None:
+            check_drawings(_drawing_names(items), drawing['show_dir'], 'show_dir')
         pairs = []
         with knowing(self, constraints, **forward) as known:
-            rules = (
-                None if known is None else rules_of(known, [item for item in items if isinstance(item, str)])
-            )
-            chunks = predict_chunks(self, chunks_of(items, batch_size), rules=rules, **chosen)
-            total = ceil(len(items) / batch_size) if isinstance(items, list) else None
+            rules = known and rules_of(known, [item for item in items if isinstance(item, str)])
+            chosen = dict(forward, workers=workers, skip=on_error == 'skip', rules=rules)
+            chunks = predict_chunks(self, chunks_of(items, batch_size), **chosen)
             for chunk, samples in track(chunks, 'Inference', total=total):
-                for item, sample in zip(chunk, samples, strict=True):
-                    if isinstance(sample, str) and on_error == 'raise':
-                        raise UserError(sample)
-                    pairs.append((item if drawn else _without_picture(item), sample))
-        if drawn:
-            read = [(item, sample) for item, sample in pairs if not isinstance(sample, str)]
-            self.visualize(*zip(*read, strict=True), **visualize)
+                problem = next((sample for sample in samples if isinstance(sample, str)), None)
+                if problem and on_error == 'raise':
+                    raise UserError(problem)
+                pairs += zip(chunk if draws else map(without_picture, chunk), samples, strict=True)
+        items, samples = zip(*pairs, strict=True) if pairs else ((), ())
+        self.visualize(items, samples, **drawing)
         if return_datasamples:
-            return [
-                DataSample(metainfo=dict(img_path=path_of(i), error=s)) if isinstance(s, str) else s
-                for i, s in pairs
-            ]
-        results = [self.result(item, sample) for item, sample in pairs]
+            return [_as_sample(*pair) for pair in pairs]
+        results = [result_of(*pair, self.classes) for pair in pairs]
         return finite_or_null(results) if plain else results
 
     @staticmethod
@@ -182,13 +178,9 @@ class MultiLabelInferencer(ImageClassificationInferencer):
     def _init_pipeline(self, cfg: Config) -> PictureReader:
         return PictureReader(cfg, input_channels(self.model))
 
-    @staticmethod
-    def _items(inputs: Any, fps: float) -> Iterator:
-        """The pictures that inputs stand for, one after the other."""
-        if not isinstance(inputs, (list, tuple, Iterator)) or isinstance(inputs, Frame):
-            inputs = [inputs]
-        for item in inputs:
-            yield from read_sources(picture_files([item]), fps) if isinstance(item, (str, Path)) else [item]
+    def preprocess(self, inputs: list, batch_size: int = 1) -> Iterator[dict]:
+        """Batches of pictures of one size."""
+        yield from map(default_collate, self._get_chunk_data(map(self.pipeline, inputs), batch_size))
 
     @torch.no_grad()
     def forward(
@@ -225,8 +217,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
 
     def visualize(
         self,
-        ori_inputs: list,
-        preds: list[DataSample],
+        ori_inputs: Sequence,
+        preds: Sequence[DataSample | str],
         show: bool = False,
         show_dir: str | Path | None = None,
         **options,
@@ -234,39 +226,35 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         """Draw with our visualizer, unless the test pipeline crops or flips, so that evidence would lie elsewhere."""
         if not show and show_dir is None:
             return None
-        for sample in preds:
+        shown = [
+            triple
+            for triple in zip(ori_inputs, preds, _drawing_names(ori_inputs), strict=True)
+            if not isinstance(triple[1], str)
+        ]
+        for _, sample, _ in shown:
             _check_drawable(sample)  # before anything is drawn
-        names = _drawing_names(ori_inputs)
-        files = [None if show_dir is None else str(Path(show_dir, name)) for name in names]
-        options = [dict(options, out_file=file, show=show) for file in files]
-        return [self.draw(*each) for each in zip(ori_inputs, preds, names, options, strict=True)]
+        drawn = []
+        for picture, sample, name in shown:
+            file = None if show_dir is None else str(Path(show_dir, name))
+            options.update(out_file=file, name=str(name.with_suffix('')), show=show)
+            drawn.append(self.draw(picture, sample, **options))
+        return drawn
 
-    def draw(self, picture: Any, sample: DataSample, name: Path, options: Mapping) -> np.ndarray:
-        """Draw a prediction on its picture, (H, W, 3), RGB, with ``options`` of ``visualize_cls``."""
+    def draw(self, picture: Any, sample: DataSample, **options) -> np.ndarray:
+        """Draw a prediction beside its picture, (H, W, 3), RGB, with ``options`` of ``visualize_cls``."""
         _check_drawable(sample)
         if self.visualizer is None:
             from mmlattn.visualization import EvidenceVisualizer
 
             self.visualizer = EvidenceVisualizer('inferencer')
-        options = dict(options, name=str(name.with_suffix('')), classes=self.classes, draw_gt=False)
+        options.update(classes=self.classes, draw_gt=False)
         return self.visualizer.visualize_cls(self.pipeline.shown(picture), sample, **options)
 
     def postprocess(
         self, preds: list[DataSample], visualization: Any, return_datasamples: bool = False
     ) -> list[dict] | list[DataSample]:
         """Turn data samples into plain results."""
-        return preds if return_datasamples else [self.result(None, sample) for sample in preds]
-
-    def result(self, picture: Any, sample: DataSample | str) -> dict:
-        """What :meth:`__call__` returns of a picture, of its data sample or of why there is none."""
-        return result_of(picture, sample, self.classes)
-
-
-def _drawing_names(inputs: Sequence) -> list[Path]:
-    """Names of the drawings; arrays have no path and are numbered."""
-    # The drawing of a frame keeps the whole name with its time, as of a file that ends in .png.
-    places = [f'{place_of(item)}.png' if isinstance(item, Frame) else path_of(item) for item in inputs]
-    return drawing_names([number if place is None else place for number, place in enumerate(places)])
+        return preds if return_datasamples else [result_of(None, sample, self.classes) for sample in preds]
 
 
 def _check_drawable(sample: DataSample) -> None:
@@ -274,9 +262,18 @@ def _check_drawable(sample: DataSample) -> None:
         check_frame(sample)
 
 
-def _without_picture(item: Any) -> Any:
-    """A picture as a result needs it: where it came from."""
-    return item._replace(image=None) if isinstance(item, Frame) else path_of(item)
+def _as_sample(picture: Any, sample: DataSample | str) -> DataSample:
+    """A sample that tells its file; one that has none tells why."""
+    if isinstance(sample, str):
+        return DataSample(metainfo=dict(img_path=path_of(picture), error=sample))
+    return sample
+
+
+def _drawing_names(inputs: Sequence) -> list[Path]:
+    """Names of the drawings; arrays have no path and are numbered."""
+    # The drawing of a frame keeps the whole name with its time, as of a file that ends in .png.
+    places = [f'{place_of(item)}.png' if isinstance(item, Frame) else path_of(item) for item in inputs]
+    return drawing_names([number if place is None else place for number, place in enumerate(places)])
 
 
 def resolve_threshold(

@@ -13,42 +13,17 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS, TRANSFORMS
 from PIL import Image, ImageOps
 from torch import Tensor, nn
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmlattn.datasets.unreadable_pictures import load_picture, loader_in
 from mmlattn.utils.arrays import for_the_eye
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import type_name
 
-from .prediction_loader import natural_key
 from .video_frames import Frame
 
 #: Height and width, in pixels, of the arrays that data sets without picture files keep.
 ARRAY_SIDES = dict(CIFAR10=32, CIFAR100=32, MNIST=28, FashionMNIST=28)
 _WANTED = 'give (H, W, 3) in the order BGR, or grey (H, W), uint8 from 0 to 255'
-
-
-def picture_files(paths: Iterable[str | Path]) -> list[str]:
-    """The paths, with the pictures of a folder, in natural order of their names, in its place.
-
-    Hidden files, files of other kinds and folders in it are passed over.
-
-    Raises:
-        UserError: If a folder has no pictures.
-    """
-    files = []
-    for path in map(str, paths):
-        folder = Path(path)
-        found = [path]
-        if '://' not in path and folder.is_dir():
-            inside = sorted(
-                (file for file in folder.iterdir() if not file.name.startswith('.')), key=natural_key
-            )
-            found = [str(f) for f in inside if f.is_file() and f.suffix.lower() in IMG_EXTENSIONS]
-            if not found:
-                raise UserError(f'{path} has no pictures; looked for {", ".join(IMG_EXTENSIONS)}')
-        files += found
-    return files
 
 
 def check_there(files: Iterable[str | Path]) -> None:

@@ -1,7 +1,7 @@
 """The folder that predictions are written into: one line for each picture, appended, so that a run can go on.
 
-``predictions.jsonl`` is the record: each batch is appended to it as a whole, in the order of the inputs, pictures that
-could not be read included. ``predictions.csv``, ``failed.csv`` and nothing else are made of it when all is done.
+``predictions.jsonl`` is the record: each batch is appended to it as a whole, in the order of the inputs, with the
+pictures that could not be read. ``predictions.csv`` and ``failed.csv`` are made of it when all is done.
 ``settings.json`` says what the predictions were made with.
 """
 
@@ -24,7 +24,7 @@ from mmlattn.utils.drawings import drawing_names
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
 
-from .prediction_loader import path_of, place_of
+from .picture_files import path_of, place_of
 from .video_frames import Frame
 
 RECORD, TABLE, FAILED, SETTINGS = 'predictions.jsonl', 'predictions.csv', 'failed.csv', 'settings.json'
@@ -215,7 +215,7 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:
-    """Names by which columns can be told apart: ImageNet has two kinds of crane, ``crane #134`` and ``crane #517``."""
+    """Names by which columns can be told apart: ImageNet's two become ``crane #134`` and ``crane #517``."""
     times = Counter(names)
     return [name if times[name] == 1 else f'{name} #{number}' for number, name in enumerate(names)]
 

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -22,15 +23,13 @@ from mmlattn.utils.arrays import as_array
 from mmlattn.utils.checkpoint.digests import digest
 from mmlattn.utils.errors import UserError
 
-from .prediction_loader import NOT_PASSED, load_chunks, name_of, path_of
+from .picture_files import name_of, path_of
+from .prediction_loader import NOT_PASSED, load_chunks
 from .video_frames import Frame
-
-if TYPE_CHECKING:
-    from .inferencer import MultiLabelInferencer
 
 
 def predict_chunks(
-    inferencer: 'MultiLabelInferencer',
+    inferencer: ImageClassificationInferencer,
     chunks: Iterable[Sequence],
     *,
     workers: int = 0,
@@ -89,7 +88,7 @@ def result_of(picture: Any, sample: DataSample | str, classes: Sequence[str] | N
 
 @contextmanager
 def knowing(
-    inferencer: 'MultiLabelInferencer',
+    inferencer: ImageClassificationInferencer,
     constraints: Any,
     threshold: Any = None,
     topk: int | None = None,
@@ -129,7 +128,7 @@ def evidence_of(model: nn.Module) -> tuple[bool, bool]:
 
 
 def label_thresholds(
-    inferencer: 'MultiLabelInferencer', threshold: float | None, topk: int | None
+    inferencer: ImageClassificationInferencer, threshold: float | None, topk: int | None
 ) -> list[float] | None:
     """The score from which on each of C classes is predicted; None where another rule decides.
 
@@ -153,7 +152,9 @@ def label_thresholds(
     return None if own is None else [float(own)] * inferencer.num_classes
 
 
-def fingerprints(inferencer: 'MultiLabelInferencer', constraints: Path | None = None) -> dict[str, str]:
+def fingerprints(
+    inferencer: ImageClassificationInferencer, constraints: Path | None = None
+) -> dict[str, str]:
     """Checksums of all that predictions come from besides the options: weights, model, pipeline, constraints."""
     cfg, decision = inferencer.config, inferencer.decision
     parts = dict(

@@ -197,8 +197,8 @@ def test_folders_may_hold_other_things(inferencer, tmp_path):
         (empty / name).write_text('no picture')
     for name in ('b.png', 'a.PNG'):
         cv2.imwrite(str(folder / name), COLOR)
-    names = [file.name for file in map(type(folder), inferencer._inputs_to_list(folder))]
-    assert names == ['a.PNG', 'b.png'] and len(inferencer([folder, COLOR, folder / 'b.png'])) == 4
+    assert [result['name'] for result in inferencer(folder)] == ['a.PNG', 'b.png']
+    assert len(inferencer([folder, COLOR, folder / 'b.png'])) == 4
     assert len(inferencer(folder.glob('[ab].*'))) == 2
     with pytest.raises(UserError, match='empty has no pictures; looked for'):
         inferencer(empty)
@@ -242,11 +242,13 @@ def test_drawings_keep_their_folders_and_are_checked_first(inferencer, tmp_path)
         inferencer.forward = forward
 
 
-def test_several_sizes_make_no_batch():
+def test_pictures_of_several_sizes_make_several_batches():
     cfg = make_cfg()
     cfg.test_dataloader.dataset.pipeline.pop(1)
     inferencer = MultiLabelInferencer(build(cfg))
-    with pytest.raises(UserError, match=r'pictures of several sizes.*batch_size=1'):
-        inferencer([COLOR, COLOR[:9]], batch_size=2)
+    pictures = [COLOR, COLOR[:9], COLOR[::-1].copy()]
+    alone = [inferencer(picture)[0]['pred_scores'] for picture in pictures]
+    for result, scores in zip(inferencer(pictures, batch_size=3), alone, strict=True):
+        np.testing.assert_allclose(result['pred_scores'], scores, atol=1e-6)
     with pytest.raises(UserError, match='batch_size must be a whole number of 1 or more, got 0'):
         inferencer(COLOR, batch_size=0)

@@ -50,7 +50,8 @@ def main() -> None:
     """Draw."""
     args = parse_args()
     from mmlattn.apis import MultiLabelInferencer, without_crops
-    from mmlattn.apis.pictures import check_pictures, picture_files
+    from mmlattn.apis.picture_files import picture_files
+    from mmlattn.apis.pictures import check_pictures
     from mmlattn.utils.drawings import check_drawings, drawing_names
     from mmlattn.visualization import EvidenceVisualizer
 
