@@ -13,6 +13,9 @@ from mmengine.logging import print_log
 from rich.console import Console
 from rich.table import Column, Table
 
+from mmlattn.structures.labels import UNKNOWN, check_sets, label_matrix
+from mmlattn.utils.arguments import check_choice
+from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
 
@@ -24,14 +27,26 @@ class TableMetric(BaseMetric):
         per_class (bool): Whether to log the table.
         out_file (str, optional): A ``.csv`` (the table) or ``.json`` (table and summary) to write after each
             evaluation. An existing file is kept and the new one gets a number.
+        unknown (str): 'mask': unknown labels, and VOC's difficult ones, count neither for nor against; 'negative'
+            takes them for absent.
         **kwargs: Of mmengine's ``BaseMetric``.
     """
 
-    def __init__(self, per_class: bool = False, out_file: str | None = None, **kwargs) -> None:
+    def __init__(
+        self, per_class: bool = False, out_file: str | None = None, unknown: str = 'mask', **kwargs
+    ) -> None:
         super().__init__(**kwargs)
+        check_choice('unknown', unknown, UNKNOWN)
         if out_file is not None and Path(out_file).suffix not in ('.csv', '.json'):
             raise UserError(f'out_file must end with .csv or .json, got {out_file!r}')
-        self.per_class, self.out_file = per_class, out_file
+        self.per_class, self.out_file, self.unknown = per_class, out_file, unknown
+
+    def read_targets(self, data_samples: Sequence[Mapping], num_classes: int) -> np.ndarray:
+        """1 present, 0 absent, -1 not to be counted: (B, C) int8; raises ``UserError`` for soft labels."""
+        targets = label_matrix(data_samples, num_classes)
+        check_sets(targets, type(self).__name__)
+        targets = targets if self.unknown == 'mask' else targets.clamp(min=0)
+        return as_array(targets).astype(np.int8)
 
     def class_names(self, num_classes: int) -> Sequence[str]:
         """Those of the data set, numbers without; raises ``UserError`` if it has not as many as the model scores."""

@@ -8,7 +8,7 @@ import numpy as np
 from mmlattn.evaluation.functional.checks import check_results
 from mmlattn.evaluation.functional.label_sets import label_set_report
 from mmlattn.registry import METRICS
-from mmlattn.structures.labels import check_sets, label_matrix, listed_labels
+from mmlattn.structures.labels import listed_labels
 from mmlattn.utils.errors import UserError
 
 from .class_table import TableMetric
@@ -26,7 +26,8 @@ class LabelSetReport(TableMetric):
     else of ``pred_score``.
 
     Args:
-        **kwargs: ``per_class`` and ``out_file`` of :class:`TableMetric`, and those of mmengine's ``BaseMetric``.
+        **kwargs: ``per_class``, ``out_file`` and ``unknown`` of :class:`TableMetric`, and those of mmengine's
+            ``BaseMetric``.
     """
 
     default_prefix = 'label-set'
@@ -43,10 +44,9 @@ class LabelSetReport(TableMetric):
             labels = listed_labels([sample], num_classes, 'pred_label')[0].numpy()
             predicted = np.zeros(num_classes, bool)
             predicted[labels] = True
-            targets = label_matrix([sample], num_classes)
-            check_sets(targets, 'LabelSetReport')
+            targets = self.read_targets([sample], num_classes)[0]
             repeats = bool(predicted.sum() < labels.size)
-            self.results.append((predicted, targets[0].numpy().astype(np.int8), repeats))
+            self.results.append((predicted, targets, repeats))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the report from the results of all processes."""

@@ -11,7 +11,6 @@ from mmlattn.evaluation.functional.checks import check_results, check_topk
 from mmlattn.evaluation.functional.multi_label import CONVENTIONS, multi_label_report
 from mmlattn.evaluation.functional.ranking import mean_ap_at
 from mmlattn.registry import METRICS
-from mmlattn.structures.labels import check_sets, label_matrix
 from mmlattn.utils.arguments import check_choice, check_number
 from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
@@ -40,7 +39,8 @@ class MultiLabelReport(TableMetric):
         map_at (Sequence[int]): Each k, such as 10, adds ``mAP10_sample`` and ``mAP10_class``: average precision when
             an image names only its 10 best labels, averaged over images or over classes; see
             ``mmlattn/evaluation/functional/ranking.py``.
-        **kwargs: ``per_class`` and ``out_file`` of :class:`TableMetric`, and those of mmengine's ``BaseMetric``.
+        **kwargs: ``per_class``, ``out_file`` and ``unknown`` of :class:`TableMetric`, and those of mmengine's
+            ``BaseMetric``.
     """
 
     default_prefix = 'multi-label'
@@ -70,9 +70,7 @@ class MultiLabelReport(TableMetric):
         if any('pred_score' not in sample for sample in data_samples):
             raise UserError('a data sample has no pred_score: the head must predict scores of labels')
         scores = as_array(torch.stack([sample['pred_score'] for sample in data_samples]).float())
-        targets = label_matrix(data_samples, scores.shape[1])
-        check_sets(targets, 'MultiLabelReport')
-        self.results += zip(scores, as_array(targets).astype(np.int8), strict=True)
+        self.results += zip(scores, self.read_targets(data_samples, scores.shape[1]), strict=True)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the report from the results of all processes."""
