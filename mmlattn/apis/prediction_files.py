@@ -197,6 +197,10 @@ class PredictionFolder:
             with _replacing(self.folder / FAILED) as file:
                 table = csv.writer(file, lineterminator='\n')
                 table.writerows([['picture', 'error'], *([place_in(line), line['error']] for line in failed)])
+        else:
+            (self.folder / FAILED).unlink(
+                missing_ok=True
+            )  # of a run before that went on, and could read them
         self.record.close()
         return predicted, failed
 
@@ -239,22 +243,19 @@ def drawing_places(folder: Path, sources: Sequence[str]) -> Callable[[Any], Path
 def check_out_dir(folder: str | Path, resume: bool) -> None:
     """Raises ``UserError`` for a folder that cannot be written, or has predictions which are not to be continued."""
     check_folder('--out-dir', folder)
-    there = [name for name in (RECORD, TABLE, FAILED) if _size(Path(folder, name))]
+    record, tables = Path(folder, RECORD), [name for name in (TABLE, FAILED) if Path(folder, name).exists()]
+    there = [RECORD, *tables] if record.exists() and record.stat().st_size else tables
     if there and not resume:
         raise UserError(
             f'{Path(folder, there[0])} exists already: go on with it by --resume, or choose another --out-dir'
         )
-    if there and RECORD not in there:
+    if there and not record.exists():
         raise UserError(f'{folder} has {there[0]} but no {RECORD} to go on with: choose another --out-dir')
 
 
 def place_in(line: Mapping) -> str:
     """The picture that a line of the record is of, as ``place_of`` says it."""
     return f'{line["path"]}#t={line["time"]:.3f}' if 'time' in line else line['path']
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
 
 
 def _told(value: Any) -> str:
