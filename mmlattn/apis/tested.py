@@ -102,9 +102,9 @@ class ModelTest:
         decision = self.inferencer.decision
         if self.threshold is not None:
             scores = ', calibrated scores' if decision is not None else ''
-            return f'score of at least {self.threshold:g}, given for all classes{scores}'
+            return f'a score of at least {self.threshold:g}, given for all classes{scores}'
         if decision is not None:
-            return f'stored in the checkpoint: {decision.summary()}'
+            return f'the decision stored in the checkpoint: {decision.summary()}'
         return own_rule(self.head)
 
     def run(self) -> Tested:
@@ -180,9 +180,9 @@ class FileTest:
     def rule(self) -> str:
         """How labels are decided, in one line."""
         if self.threshold is not None:
-            return f'score of at least {self.threshold:g}, given for all classes'
+            return f'a score of at least {self.threshold:g}, given for all classes'
         decided = self.samples[0].get(DECIDED)
-        return f'as {self.name} has them' + (f': {decided}' if isinstance(decided, str) else '')
+        return f'what made {self.name}' + (f': {decided}' if isinstance(decided, str) else '')
 
     def run(self) -> Tested:
         """Read; raises ``UserError`` for what are no predictions of these classes."""
@@ -276,10 +276,9 @@ def own_rule(head: torch.nn.Module) -> str:
     """The rule by which a head decides, as far as it tells."""
     name = type(head).__name__
     if getattr(head, 'thr', None) is not None:
-        return f"the head's own: {name}, score of at least {head.thr:g}"
+        return f"the head's own rule: {name}, a score of at least {head.thr:g}"
     if getattr(head, 'topk', None) is not None and not hasattr(head, 'rules'):
-        topk = head.topk
-        return f"the head's own: {name}, topk={topk}"
+        return f"the head's own rule: {name}, the {head.topk} best classes"
     if isinstance(head, MultiLabelClsHead) or hasattr(head, 'select'):
-        return f"the head's own: {name}"
+        return f"the head's own rule: {name}"
     return f'the best class: {name}'

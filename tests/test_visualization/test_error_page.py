@@ -222,7 +222,7 @@ def test_one_label_each_has_a_matrix_of_confusions_and_no_pairs():
     assert np.array_equal(counts, metrics.confusion_matrix(truth, answers))
     assert not [rows for rows in page.tables if rows[0][:2] == ['A', 'B']]
     assert f'{100 * metrics.accuracy_score(truth, answers):.1f}' in page.texts
-    suspect = found.suspects[0]
+    suspect = found.suspects['instead'][0]
     row = tested.scores[suspect.picture]
     says = f'labelled {"abcd"[suspect.label]} ({row[suspect.label]:.2f}): is it {"abcd"[suspect.instead]} '
     assert f'{says}({row[suspect.instead]:.2f})?' in page.texts
@@ -237,7 +237,9 @@ def test_a_perfect_test_has_a_page():
     targets = np.eye(3, dtype=np.int8)[[0, 1, 2, 0]]
     tested = findings.Tested(list('wxyz'), ['a', 'b', 'c'], targets.astype(float), targets == 1, targets)
     found, store, _, page = make(tested)
-    assert not store and not found.worst and not found.suspects and page.texts.count('None.') > 3
+    assert (
+        not store and not found.worst and not any(found.suspects.values()) and page.texts.count('None.') > 3
+    )
 
 
 def test_what_does_not_fit_is_said():
@@ -297,3 +299,19 @@ def test_no_file_is_overwritten(tmp_path):
     assert (tmp_path / 'a.html').read_text() == 'mine'
     write_page(tmp_path / 'b.html', 'odd \ud800')
     assert (tmp_path / 'b.html').read_text() == 'odd \\ud800'
+
+
+def test_suspects_of_both_kinds_are_asked_about(multi):
+    tested, found, _, _, page = multi
+    for kind, given, says in [
+        ('unlisted', 0, 'not labelled {}, score {:.2f}: is it there after all?'),
+        ('untrue', 1, 'labelled {}, score {:.2f}: is it there?'),
+    ]:
+        suspects = found.suspects[kind]
+        assert 0 < len(suspects) <= findings.SUSPECTS <= found.num_suspects[kind]
+        scores = [tested.scores[suspect.picture, suspect.label] for suspect in suspects]
+        assert scores == sorted(scores, reverse=given == 0)
+        names = [' '.join(HOSTILE[s.label].split()) or f'class {s.label}' for s in suspects]
+        names = [name.encode(errors='backslashreplace').decode() for name in names]
+        assert all(tested.targets[suspect.picture, suspect.label] == given for suspect in suspects)
+        assert {says.format(n, s) for n, s in zip(names, scores, strict=True)} <= set(page.texts)

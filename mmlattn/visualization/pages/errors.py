@@ -9,7 +9,7 @@ from mmlattn.evaluation.functional import errors
 from mmlattn.evaluation.functional.multi_label import LabelCounts, mean_defined, precision_recall_f1
 
 from ..legend import OUTCOME_TEXTS
-from .findings import Findings, Pair, Tested
+from .findings import Findings, Pair, Suspect, Tested
 from .pictures import PagePicture
 from .render import render
 from .tables import Column, Table, heat_class, make_table, percent
@@ -90,8 +90,10 @@ def errors_page(
         class_items=_class_items(tested, found, names, tables),
         pair_tables=_pair_tables(found, names, exclusive),
         matrix=_matrix(tested) if exclusive and len(names) <= MOST_IN_MATRIX else None,
-        num_suspects=f'{found.num_suspects:,}',
-        suspects=_suspects(tested, found, names),
+        suspects=[
+            (_SUSPECTS[kind], f'{found.num_suspects[kind]:,}', _suspects(tested, suspects, names))
+            for kind, suspects in found.suspects.items()
+        ],
         worst=[_line(tested, names, n, f'loss {tested.losses[n]:.3f}') for n in found.worst],
         doubtful=[_line(tested, names, n, f'{tested.doubts[n]:.2f} bits') for n in found.doubtful],
         loss_says=_LOSS[exclusive],
@@ -99,6 +101,11 @@ def errors_page(
     )
 
 
+_SUSPECTS = dict(
+    unlisted='Not labelled, and the model is sure that it is there',
+    untrue='Labelled, and the model is sure that it is not there',
+    instead='Labelled, and the model is sure of another class',
+)
 _LOSS = {
     False: 'the mean cross-entropy of its known labels, scores taken as probabilities; it knows no thresholds.',
     True: 'minus the logarithm of the score of the true class.',
@@ -223,9 +230,9 @@ def _matrix(tested: Tested) -> list[list[tuple[int, str]]]:
     ]
 
 
-def _suspects(tested: Tested, found: Findings, names: Sequence[str]) -> list[Line]:
+def _suspects(tested: Tested, suspects: Sequence[Suspect], names: Sequence[str]) -> list[Line]:
     lines = []
-    for suspect in found.suspects:
+    for suspect in suspects:
         row, label, instead = suspect.picture, suspect.label, suspect.instead
         score, about = tested.scores[row, label], [label]
         if instead is not None:

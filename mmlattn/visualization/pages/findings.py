@@ -13,8 +13,8 @@ from mmlattn.evaluation.functional import errors
 from mmlattn.evaluation.functional.checks import check_scores
 from mmlattn.utils.errors import UserError
 
-#: Pictures of each section, examples of each pair and each class, and rows of a table of pairs.
-WORST, DOUBTFUL, SUSPECTS, EXAMPLES, PAIRS = 24, 12, 24, 3, 25
+#: Pictures of each section, suspects of each kind, examples of each pair and each class, rows of a table of pairs.
+WORST, DOUBTFUL, SUSPECTS, EXAMPLES, PAIRS = 24, 12, 12, 3, 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,8 @@ class Findings:
 
     Attributes:
         worst, doubtful: Pictures.
-        suspects: Labels, and ``num_suspects``, how many there are in all.
+        suspects: Labels by kind: ``unlisted`` are absent and seem present, ``untrue`` are present and seem absent,
+            and with one label each ``instead`` seem to be of another class. ``num_suspects`` counts them all.
         added: Predicted together, not true together. ``predicted``, of these ``only_a``, ``only_b`` and ``neither``
             true, and ``wrong`` in all.
         dropped: True together, not predicted together. ``present``, of these ``only_a``, ``only_b`` and ``neither``
@@ -105,8 +106,8 @@ class Findings:
 
     worst: tuple[int, ...]
     doubtful: tuple[int, ...]
-    suspects: tuple[Suspect, ...]
-    num_suspects: int
+    suspects: dict[str, tuple[Suspect, ...]]
+    num_suspects: dict[str, int]
     added: tuple[Pair, ...]
     dropped: tuple[Pair, ...]
     mistaken: tuple[Pair, ...]
@@ -117,7 +118,8 @@ class Findings:
     @property
     def looked_at(self) -> tuple[int, ...]:
         """Pictures that are looked at by themselves, so that their evidence is worth drawing."""
-        return tuple(dict.fromkeys((*self.worst, *(s.picture for s in self.suspects), *self.doubtful)))
+        suspects = (suspect.picture for kind in self.suspects.values() for suspect in kind)
+        return tuple(dict.fromkeys((*self.worst, *suspects, *self.doubtful)))
 
     def pictures(self, most: int) -> tuple[int, ...]:
         """At most so many of all: those looked at first; then each class and pair gets one before another."""
@@ -133,13 +135,13 @@ def find(tested: Tested) -> Findings:
     added, num_added = _unordered(tested, pairs.predicted, pairs.added, pairs.invented, 'predicted')
     dropped, num_dropped = _unordered(tested, pairs.present, pairs.dropped, pairs.overlooked, 'present')
     mistaken, num_mistaken = _mistaken(tested, pairs.mistaken)
-    suspects, num_suspects = find_suspects(tested)
+    suspects = find_suspects(tested)
     classes = range(len(tested.classes))
     return Findings(
         worst=_rows(errors.largest(tested.losses, tested.losses > 0, WORST)),
         doubtful=_rows(errors.largest(tested.doubts, tested.doubts > 0, DOUBTFUL)),
-        suspects=suspects,
-        num_suspects=num_suspects,
+        suspects={kind: found[:SUSPECTS] for kind, found in suspects.items()},
+        num_suspects={kind: len(found) for kind, found in suspects.items()},
         added=added,
         dropped=dropped,
         mistaken=mistaken,
@@ -149,20 +151,22 @@ def find(tested: Tested) -> Findings:
     )
 
 
-def find_suspects(tested: Tested, most: int = SUSPECTS) -> tuple[tuple[Suspect, ...], int]:
-    """The labels that the model contradicts most, and how many it contradicts in all."""
+def find_suspects(tested: Tested) -> dict[str, tuple[Suspect, ...]]:
+    """The labels that the model contradicts, by kind, the surest first; see :class:`Findings`."""
     if tested.exclusive:
         truth = tested.targets.argmax(axis=1)
         instead = errors.contradicted_classes(tested.scores, truth)
         rows = np.arange(len(truth))
-        margin = tested.scores[rows, instead] - tested.scores[rows, truth]
-        order = errors.largest(margin, instead >= 0)
-        found = [Suspect(int(i), int(truth[i]), int(instead[i])) for i in order[:most]]
-        return tuple(found), len(order)
-    contradicted = errors.contradicted_labels(tested.scores, tested.targets).ravel()
-    order = errors.largest(errors.label_losses(tested.scores, tested.targets).ravel(), contradicted)
-    places = zip(*np.unravel_index(order[:most], tested.scores.shape), strict=True)
-    return tuple(Suspect(int(row), int(label)) for row, label in places), len(order)
+        order = errors.largest(tested.scores[rows, instead] - tested.scores[rows, truth], instead >= 0)
+        return dict(instead=tuple(Suspect(int(i), int(truth[i]), int(instead[i])) for i in order))
+    contradicted = errors.contradicted_labels(tested.scores, tested.targets)
+    losses = errors.label_losses(tested.scores, tested.targets).ravel()
+    suspects = {}
+    for kind, given in dict(unlisted=0, untrue=1).items():
+        order = errors.largest(losses, (contradicted & (tested.targets == given)).ravel())
+        places = zip(*np.unravel_index(order, tested.scores.shape), strict=True)
+        suspects[kind] = tuple(Suspect(int(row), int(label)) for row, label in places)
+    return suspects
 
 
 def _of_class(scores: np.ndarray, mask: np.ndarray, label: int) -> tuple[int, ...]:
