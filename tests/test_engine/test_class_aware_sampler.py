@@ -128,14 +128,19 @@ def test_refused(capsys):
         ClassAwareSampler(Labelled(LABELS), seed=0, num_samples=0)
 
 
-def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
-    """Inside an epoch, by the real tool."""
+@pytest.mark.parametrize('unit', ['epoch', 'iter'])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, unit):
+    """Inside a round of the data, by the real tool, with training counted in epochs and in iterations."""
     write_tiny_run(tmp_path)
     config, killer = tmp_path / 'config.py', tmp_path / 'killer.py'
+    by_iteration = (
+        'train_cfg = dict(_delete_=True, by_epoch=False, max_iters=9)\nlog_processor = dict(by_epoch=False)\n'
+    )
     config.write_text(
         "_base_ = ['tiny.py']\n"
         "train_dataloader = dict(sampler=dict(_delete_=True, type='mmlattn.ClassAwareSampler'))\n"
         'default_hooks = dict(checkpoint=dict(interval=2, by_epoch=False))\n'
+        + (by_iteration if unit == 'iter' else '')
     )
     killer.write_text(
         "_base_ = ['config.py']\ncustom_hooks = [*_base_.custom_hooks, dict(type='KillHook', iteration=5)]\n"

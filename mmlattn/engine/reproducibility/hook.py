@@ -12,7 +12,7 @@ from .accumulation import gathered_gradients, restore_gradients
 from .epoch_loop import ResumableEpochLoop
 from .seeded_dataset import SeededDataset
 from .seeding import STEP, seed_process
-from .stream import StreamSampler, StreamTrainLoop
+from .stream import StreamTrainLoop
 
 
 @HOOKS.register_module()
@@ -106,7 +106,7 @@ def _seeded_dataset(loader: DataLoader) -> SeededDataset | None:
 
 def _check_sampler(runner, sampler: Sampler) -> None:
     name = type(sampler).__name__
-    if isinstance(runner.train_loop, IterBasedTrainLoop) and not isinstance(sampler, StreamSampler):
+    if isinstance(runner.train_loop, IterBasedTrainLoop) and not getattr(sampler, 'numbers_visits', False):
         raise UserError(
             f'iteration-based training with {name} would repeat the same augmentation at every visit of an '
             "image: set train_dataloader.sampler.type='mmlattn.StreamSampler'"

@@ -35,6 +35,8 @@ class StreamSampler(InfiniteSampler):
     in turn. The position tells ``SeededDataset`` apart the visits to one image. Takes the parent's arguments.
     """
 
+    #: Whether indices are each a ``StreamIndex``.
+    numbers_visits = True
     _skipped = 0
 
     def skip(self, num_samples: int) -> None:

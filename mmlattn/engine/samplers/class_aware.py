@@ -36,6 +36,8 @@ class ClassAwareSampler(Sampler):
         UserError: If the data set can not tell its labels, or no picture has one.
     """
 
+    numbers_visits = True
+
     def __init__(
         self,
         dataset: Sized,
