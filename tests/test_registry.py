@@ -81,6 +81,7 @@ EXAMPLES = {
     'DistributionBalancedLoss': dict(),
     'COCOMultiLabel': dict(ann_file='none.json', lazy_init=True),
     'PlainMultiLabel': dict(ann_file='none.json', lazy_init=True),
+    'MultiLabelFile': dict(ann_file='none.csv', lazy_init=True),
     'NoisyLabels': dict(
         dataset=dict(type='mmpretrain.CustomDataset', data_prefix='none', lazy_init=True),
         level=0.3,
@@ -117,7 +118,9 @@ EXAMPLES = {
     'CompleteWeightsHook': dict(),
     'ClassNamesHook': dict(),
     'ConfigChecksHook': dict(),
+    'LabelChecksHook': dict(),
     'FiniteLossHook': dict(),
+    'FiniteScoresHook': dict(),
     'UnreadablePicturesHook': dict(),
     'MixedPrecisionOptimWrapper': dict(
         optimizer=torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)

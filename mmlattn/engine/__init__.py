@@ -7,6 +7,8 @@ from .hooks.complete_weights import CompleteWeightsHook
 from .hooks.config_checks import ConfigChecksHook
 from .hooks.evidence_visualization import EvidenceVisualizationHook
 from .hooks.finite_loss import FiniteLossHook
+from .hooks.finite_scores import FiniteScoresHook
+from .hooks.label_checks import LabelChecksHook
 from .hooks.label_constraints import LabelConstraintsHook
 from .hooks.label_frequency import LabelFrequencyHook
 from .hooks.racnn_phase import RACNNPhaseHook
@@ -36,6 +38,8 @@ __all__ = [
     'ConfigChecksHook',
     'EvidenceVisualizationHook',
     'FiniteLossHook',
+    'FiniteScoresHook',
+    'LabelChecksHook',
     'LabelConstraintsHook',
     'LabelFrequencyHook',
     'MixedPrecisionOptimWrapper',

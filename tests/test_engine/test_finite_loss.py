@@ -1,11 +1,14 @@
-"""When a loss that is no finite number ends a training."""
+"""When a loss, a weight or a score that is no finite number ends a run."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
+from contract_cases import CASES
+from mmpretrain.structures import DataSample
 
 from mmlattn.engine.hooks.finite_loss import LEFT_OUT, FiniteLossHook
+from mmlattn.engine.hooks.finite_scores import FiniteScoresHook
 from mmlattn.utils.errors import UserError
 
 
@@ -51,3 +54,19 @@ def test_weights_of_a_checkpoint_are_finite_but_for_masks():
         hook.before_save_checkpoint(
             runner(None), dict(state_dict=weights | dict(fc=torch.tensor([1.0, float('nan')])))
         )
+
+
+@pytest.mark.parametrize('name', [name for name, case in CASES.items() if hasattr(case.build(), 'predict')])
+def test_no_system_predicts_without_numbers(name):
+    case = CASES[name]
+    model, pictures, hook = case.build().eval(), case.pictures(3), FiniteScoresHook()
+    samples = model.predict(pictures, [DataSample() for _ in pictures])
+    hook.after_test_iter(None, 0, outputs=samples)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(float('nan'))
+    samples = model.predict(pictures, [DataSample(metainfo=dict(img_path=f'{i}.jpg')) for i in range(3)])
+    with pytest.raises(UserError, match=r'^0\.jpg: \d+ of \d+ scores are no finite numbers'):
+        hook.after_val_iter(None, 0, outputs=samples)
+    for other in ([], None, [dict(pred_score=1)]):
+        hook.after_val_iter(None, 0, outputs=other)

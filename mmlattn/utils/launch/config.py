@@ -174,6 +174,7 @@ def merge_options(cfg: Config, options: dict, fields: list[str]) -> None:
         cfg.default_hooks = ConfigDict()  # mmengine's own
     add_hook(cfg, 'mmlattn.ClassNamesHook')
     add_hook(cfg, 'mmlattn.ConfigChecksHook')
+    add_hook(cfg, 'mmlattn.FiniteScoresHook')
     watch_pictures(cfg, fields)
     for loader in filter(None, map(cfg.get, fields)):
         if not loader.get('num_workers'):
