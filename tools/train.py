@@ -4,6 +4,7 @@ import argparse
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import (
+    add_hook,
     keep_checkpoints_safe,
     load_config,
     make_reproducible,
@@ -63,6 +64,7 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr = {**(cfg.get('auto_scale_lr') or {}), 'enable': True}
     set_dataloader_defaults(cfg, LOADERS, args, persistent_workers=True)
     merge_options(cfg, args.cfg_options, LOADERS)
+    add_hook(cfg, 'mmlattn.LabelChecksHook')
     scaling = cfg.get('auto_scale_lr') or {}
     if scaling.get('enable') and 'base_batch_size' not in scaling:
         raise UserError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')

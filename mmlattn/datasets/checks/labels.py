@@ -127,7 +127,8 @@ def _nearly_constant(split: Split) -> list[Finding]:
         why = f'have fewer than {FEW} positives'
         if (split.positives[rare] >= FEW).any():
             why += f', or are in less than {100 * least:.2g} % of the pictures'
-        message = f'{_of_all(split, rare)} {why}: {some(_counted(split, rare), _NAMES)}: a score over so few says little'
+        few = some(_counted(split, rare), _NAMES)
+        message = f'{_of_all(split, rare)} {why}: {few}: a score over so few says little'
         found.append(_about(split, 'warning', 'class-rare', message, classes=_named(split, rare)))
     return found
 
@@ -204,17 +205,17 @@ def contradictions(splits: Sequence[Split], identities: Sequence[Sequence], how:
             is not compared.
         how (str): What makes them the same.
     """
-    pairs = [pair for pair in zip(splits, identities, strict=True) if pair[0].classes == splits[0].classes]
-    rows: dict = {}
-    for number, (_, ids) in enumerate(pairs):
-        for row, identity in enumerate(ids):
-            if identity is not None:
-                rows.setdefault(identity, []).append((number, row))
-    found = []
-    for members in rows.values():
-        if len(members) > 1:
-            found += _contradiction([(pairs[number][0], row) for number, row in members], how)
-    return found
+    alike = [split.classes == splits[0].classes for split in splits]
+    seen, again = set(), set()
+    for ids, compared in zip(identities, alike, strict=True):
+        for identity in ids if compared else ():
+            (again if identity in seen else seen).add(identity)
+    same = {}
+    for split, ids, compared in zip(splits, identities, alike, strict=True):
+        for row, identity in enumerate(ids if compared and again else ()):
+            if identity in again and identity is not None:
+                same.setdefault(identity, []).append((split, row))
+    return [finding for members in same.values() for finding in _contradiction(members, how)]
 
 
 def _row(matrix, row: int) -> set[int]:

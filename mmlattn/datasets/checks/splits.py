@@ -114,6 +114,7 @@ class Split:
 class _Columns:
     """Fields of items, one after the other, as they are read."""
 
+    count_boxes: bool
     paths: list = field(default_factory=list)
     groups: list = field(default_factory=list)
     sizes: list = field(default_factory=list)
@@ -122,15 +123,11 @@ class _Columns:
     boxes: list = field(default_factory=list)
     told: bool = False
 
-    def add(self, item: dict) -> None:
-        """Append an item.
-
-        Raises:
-            TypeError: If its labels are no indices of classes.
-        """
+    def add(self, item: dict) -> bool:
+        """Append an item; False if its labels are no indices of classes."""
         self.paths.append(item.get('img_path'))
         self.groups.append(item.get('group'))
-        self.sizes.append((item.get('width') or 0, item.get('height') or 0))
+        self.sizes += (item.get('width') or 0, item.get('height') or 0)
         scores = item.get('gt_score')
         if scores is not None:
             scores = np.asarray(scores)
@@ -141,25 +138,27 @@ class _Columns:
             present, unknown = _indices(item.get('gt_label')), []
         for name in IGNORED_FIELDS:
             if item.get(name) is not None:
-                unknown = unknown + _indices(item[name])
+                unknown = unknown + (_indices(item[name]) or [])
+        if present is None:
+            return False
         if unknown:
             unknown = set(unknown) - set(present)
         for name, labels in (('present', present), ('unknown', unknown)):
             self.numbers[name].append(len(labels))
             self.labels[name].extend(labels)
-        boxes = item.get('gt_box_labels')
+        boxes = item.get('gt_box_labels') if self.count_boxes else None
         if boxes is not None and len(boxes):
             self.boxes.append(boxes)
+        return True
 
 
-def _indices(labels) -> list[int]:
+def _indices(labels) -> list[int] | None:
+    """A list of the labels in whatever form, or None if they are no whole numbers."""
     if type(labels) is not list:
         if labels is None:  # as mmpretrain's VOC says where there are no annotations
             return []
         array = np.asarray(labels)
-        if array.dtype.kind not in 'iu' and array.size:
-            raise TypeError(f'{type(labels).__name__} are no indices of classes')
-        return array.reshape(-1).tolist()
+        return None if array.dtype.kind not in 'iu' and array.size else array.reshape(-1).tolist()
     if labels and type(labels[0]) is not int:
         return _indices(np.asarray(labels))
     return labels
@@ -211,19 +210,16 @@ def read_split(name: str, dataset, complete: bool = False) -> Split | None:
     Args:
         name (str): What to call it.
         dataset: Any data set of mmengine.
-        complete (bool): As for :func:`items_of`.
+        complete (bool): As for :func:`items_of`; otherwise boxes are not counted.
 
     Returns:
         Split | None: None where the items do not say which classes a picture has, as for detection, several tasks or
         training without labels.
     """
-    columns, loaders, counts = _Columns(), [], []
+    columns, loaders, counts = _Columns(complete), [], []
     for leaf in leaves(dataset):
         before = len(columns.paths)
-        try:
-            for item in items_of(leaf, complete):
-                columns.add(item)
-        except (TypeError, ValueError):
+        if not all(map(columns.add, items_of(leaf, complete))):
             return None
         loaders.append(loader_of(leaf))
         counts.append(len(columns.paths) - before)
