@@ -3,6 +3,7 @@
 from .coco_multilabel import COCOMultiLabel
 from .crop_to_box import CropToBox
 from .cub_box import CUBBox
+from .multi_label_file import MultiLabelFile
 from .nabirds import NABirds
 from .noisy_labels import NoisyLabels
 from .nus_wide import NUSWide
@@ -12,6 +13,6 @@ from .voc_box import VOCBox
 from .wider_attribute import WIDERAttribute
 
 __all__ = [
-    'COCOMultiLabel', 'CUBBox', 'CropToBox', 'NABirds', 'NUSWide', 'NoisyLabels', 'PlainMultiLabel', 'StanfordDogs',
-    'VOCBox', 'WIDERAttribute',
+    'COCOMultiLabel', 'CUBBox', 'CropToBox', 'MultiLabelFile', 'NABirds', 'NUSWide', 'NoisyLabels', 'PlainMultiLabel',
+    'StanfordDogs', 'VOCBox', 'WIDERAttribute',
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 Whatever is wrong is a ``UserError`` that names the file, the entry and what to mend.
 """
 
+import gc
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import reprlib
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +33,11 @@ def refuse(ann_file: str, entry: str, problem: str) -> NoReturn:
 def warn(ann_file: str, problem: str) -> None:
     """Log what is odd in an annotation file, but may be meant."""
     print_log(f'{ann_file}: {problem}', 'current', logging.WARNING)
+
+
+def tell(ann_file: str, note: str) -> None:
+    """Log how an annotation file was read."""
+    print_log(f'{ann_file}: {note}', 'current')
 
 
 def some(names: Collection[object], most: int = 10) -> str:
@@ -93,18 +100,42 @@ def read_class_list(
 
 def load_json(ann_file: str, sections: Mapping[str, type]) -> dict:
     """Read a json object that has all ``sections``, each a ``list`` or a ``dict``."""
+    return check_sections(ann_file, read_json(ann_file), sections)
+
+
+def read_json(ann_file: str) -> Any:
+    """Read a json file."""
     content = read_bytes(ann_file, 'set data_root and ann_file of the data set')
     try:
-        content = json.loads(content)
+        with no_collection():
+            return json.loads(content)
     except json.JSONDecodeError as error:
         raise UserError(
             f'{ann_file}: line {error.lineno}, column {error.colno}: not valid json ({error.msg}): '
             + _why_no_json(content, error)
         ) from error
+    except RecursionError as error:
+        raise UserError(f'{ann_file}: lists or objects are nested too deep: the file is damaged') from error
     except ValueError as error:  # other bytes than UTF-8, or a number of more digits than Python reads
         packed = content.startswith(b'\x1f\x8b')
         mend = 'it is compressed: unpack it with gunzip' if packed else 'save it as UTF-8'
         raise UserError(f'{ann_file}: not json in UTF-8 ({error}): {mend}') from error
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Without Python's search for circles of garbage: in a million new objects are none, and it takes as long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def check_sections(ann_file: str, content: Any, sections: Mapping[str, type]) -> dict:
+    """See that the content of a json is an object that has all ``sections``."""
     if not isinstance(content, dict) or not content.keys() >= sections.keys():
         found = sorted(content) if isinstance(content, dict) else f'a {type(content).__name__}'
         raise UserError(f'{ann_file}: expected an object with {", ".join(sections)}, found {found}')
@@ -256,9 +287,16 @@ def check_labels(items: Sequence[dict], classes: Sequence[str], ann_file: str, t
     """See that there is any label to learn from in training, and log which classes have none."""
     labels = [np.atleast_1d(item['gt_label']) for item in items]
     counts = np.bincount(np.concatenate(labels).astype(int), minlength=len(classes))
+    check_counts(counts, len(items), classes, ann_file, training)
+
+
+def check_counts(
+    counts: np.ndarray, pictures: int, classes: Sequence[str], ann_file: str, training: bool
+) -> None:
+    """As :func:`check_labels`, of how often each class is a label of the pictures."""
     if training and not counts.any():
         raise UserError(
-            f'{ann_file}: none of its {len(items)} images has a label of the classes {some(classes)}, so there is '
+            f'{ann_file}: none of its {pictures} images has a label of the classes {some(classes)}, so there is '
             'nothing to learn: set metainfo.classes to the names in use (or test_mode=True if this is no training)'
         )
     absent = [name for name, count in zip(classes, counts, strict=True) if not count]

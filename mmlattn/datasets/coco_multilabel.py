@@ -1,9 +1,7 @@
 """COCO's instance annotations read as label sets, with the boxes kept for localisation checks."""
 
-import os
 import reprlib
 from collections import defaultdict
-from collections.abc import Mapping
 
 import numpy as np
 from mmengine.fileio import join_path
@@ -17,15 +15,13 @@ from .annotation_files import (
     check_classes,
     check_images,
     check_labels,
-    is_number,
-    is_whole,
-    json_entries,
     keep_labelled,
     load_json,
     relative_boxes,
 )  # fmt: skip
 from .box_conventions import check_boxes
 from .checked_settings import CheckedSettings
+from .coco_json import CocoAnnotations, read_annotations, read_categories, read_images
 
 
 @DATASETS.register_module()
@@ -69,101 +65,48 @@ class COCOMultiLabel(CheckedSettings, MultiLabelDataset):
     def load_data_list(self) -> list[dict]:
         """Read and check the annotation file; returns an item for each image, in the order of the file."""
         content = load_json(self.ann_file, dict(images=list, annotations=list, categories=list))
-        labels = self._read_categories(content['categories'])
-        images = self._read_images(content['images'])
-        annotations = self._read_annotations(content['annotations'], images, labels)
-        items = [self._item(image, annotations[image_id]) for image_id, image in images.items()]
+        categories = read_categories(self.ann_file, content['categories'])
+        labels = self._select(categories)
+        images = read_images(self.ann_file, content['images'])
+        annotations = read_annotations(self.ann_file, content['annotations'], images, categories.values())
+        items = self._items(list(images.values()), annotations, labels)
         check_images(items, self.ann_file)
         settings = f'classes={reprlib.repr(self.CLASSES)}, crowd={self.crowd!r}'
         kept = keep_labelled(items, self.filter_empty, self.ann_file, settings)
         check_labels(kept, self.CLASSES, self.ann_file, training=not self.test_mode)
         return kept
 
-    def _read_categories(self, categories: list) -> dict[int, int | None]:
-        """Class index of each category id, None for a category that is not selected; sets ``classes``."""
-        ids: dict[str, int] = {}
-        for category, reject in json_entries(self.ann_file, 'categories', categories, ('id', 'name')):
-            category_id, name = category['id'], category['name']
-            if not is_whole(category_id):
-                reject(f'id must be a whole number, got {category_id!r}')
-            if category_id in ids.values():
-                reject(f'id {category_id} is there twice')
-            if not isinstance(name, str):
-                reject(f'name must be a string, got {name!r}')
-            if not name.strip():
-                reject('name is blank')
-            name = name.strip()
-            if name in ids:
-                reject(f'the name {name!r} is there twice')
-            ids[name] = category_id
+    def _select(self, ids: dict[str, int]) -> list[int | None]:
+        """Class index of each category, None for a category that is not selected; sets ``classes``."""
         classes = self._metainfo.get('classes', sorted(ids, key=ids.get))
         self._metainfo['classes'] = check_classes(classes, self.ann_file, known=ids)
         index = self.class_to_idx
-        return {category_id: index.get(name) for name, category_id in ids.items()}
+        return [index.get(name) for name in ids]
 
-    def _read_images(self, images: list) -> dict[int | str, dict]:
-        """Images by id, in the order of the file."""
-        by_id: dict[int | str, dict] = {}
-        files: set[str] = set()
-        keys = ('id', 'file_name', 'width', 'height')
-        for image, reject in json_entries(self.ann_file, 'images', images, keys):
-            image_id, name, width, height = (image[key] for key in keys)
-            if not is_whole(image_id) and not isinstance(image_id, str):
-                reject(f'id must be a whole number or a string, got {image_id!r}')
-            if image_id in by_id:
-                reject(f'id {image_id!r} is there twice')
-            if not isinstance(name, str):
-                reject(f'file_name must be a string, got {name!r}')
-            if os.path.normpath(name) in files:
-                reject(f'the file {name} is there twice')
-            if not all(is_number(side) and side > 0 for side in (width, height)):
-                reject(f'width and height must be above 0, got {width!r} and {height!r}')
-            by_id[image_id] = image
-            files.add(os.path.normpath(name))
-        return by_id
-
-    def _read_annotations(
-        self, annotations: list, images: Mapping, labels: dict[int, int | None]
-    ) -> dict[int | str, list[tuple[int, bool, list | None]]]:
-        """(class index, is crowd, box) of each annotation of a selected class, by image id."""
-        by_image, ids, boxed = defaultdict(list), set(), []
-        keys = ('image_id', 'category_id')
-        entries = json_entries(self.ann_file, 'annotations', annotations, keys)
-        for number, (annotation, reject) in enumerate(entries):
-            image_id, category_id = (annotation[key] for key in keys)
-            annotation_id, crowd, box = (annotation.get(key) for key in ('id', 'iscrowd', 'bbox'))
-            if not is_whole(category_id):
-                reject(f'category_id must be a whole number, got {category_id!r}')
-            if category_id not in labels:
-                reject(f'category_id {category_id} is not among categories: add it there or mend the entry')
-            if not (is_whole(image_id) or isinstance(image_id, str)) or image_id not in images:
-                reject(f'image_id {image_id!r} is not among images: add it there or drop the entry')
-            if not isinstance(annotation_id, str | None) and not is_whole(annotation_id):
-                reject(f'id must be a whole number or a string, got {annotation_id!r}')
-            if annotation_id is not None and annotation_id in ids:
-                reject(f'id {annotation_id!r} is there twice')
-            if not isinstance(crowd, int | None) or crowd not in (0, 1, None):
-                reject(f'iscrowd must be 0, 1, true, false or null, got {crowd!r}')
-            if box is not None and not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
-                reject(f'bbox must be [x, y, width, height] in pixels, got {box!r}')
-            if box is not None and min(box[2:]) < 0:
-                reject(f'width and height of bbox must not be negative, got {box!r}: it is xywh, not xyxy')
-            ids.add(annotation_id)
-            label = labels[category_id]
-            if label is not None and not (crowd and self.crowd == 'drop'):
-                by_image[image_id].append((label, bool(crowd), box))
-                if box is not None:
-                    boxed.append((number, box, images[image_id]))
+    def _items(
+        self, images: list[dict], annotations: CocoAnnotations, labels: list[int | None]
+    ) -> list[dict]:
+        """An item for each image, of the annotations of selected classes."""
+        by_image = defaultdict(list)
+        dropped = annotations.crowd & (self.crowd == 'drop')
+        selected = np.array([label is not None for label in labels], bool)[annotations.category]
+        kept = np.flatnonzero(selected & ~dropped)
+        for number in kept.tolist():
+            box = annotations.boxes[number] if annotations.boxed[number] else None
+            label = labels[annotations.category[number]]
+            by_image[int(annotations.image[number])].append((label, bool(annotations.crowd[number]), box))
+        boxed = kept[annotations.boxed[kept]]
+        sizes = np.array([(image['width'], image['height']) for image in images], float).reshape(-1, 2)
         check_boxes(
             self.ann_file,
-            [box for _, box, _ in boxed],
-            [(image['width'], image['height']) for _, _, image in boxed],
+            annotations.boxes[boxed],
+            sizes[annotations.image[boxed]],
             'x, y, width, height',
-            lambda index: (self.ann_file, f'annotations[{boxed[index][0]}]'),
+            lambda index: (self.ann_file, f'annotations[{boxed[index]}]'),
         )
-        return by_image
+        return [self._item(image, by_image[number]) for number, image in enumerate(images)]
 
-    def _item(self, image: dict, annotations: list[tuple[int, bool, list | None]]) -> dict:
+    def _item(self, image: dict, annotations: list[tuple[int, bool, np.ndarray | None]]) -> dict:
         name = image['file_name']
         present = {label for label, is_crowd, _ in annotations if not is_crowd or self.crowd == 'label'}
         boxes = [(label, box) for label, _, box in annotations if box is not None]

@@ -15,7 +15,7 @@ _ARCHIVES = ('.zip', '.tar', '.tar.gz', '.tgz', '.rar', '.7z')
 
 def same_name(name: str, names: Iterable[str]) -> str | None:
     """The one of ``names`` that is a class name but for case, accents, blanks, hyphens and underscores."""
-    return next((other for other in names if _letters(other) == _letters(name)), None)
+    return next((other for other in names if plain_letters(other) == plain_letters(name)), None)
 
 
 def similar_name(name: str, names: Iterable[str]) -> str | None:
@@ -96,5 +96,6 @@ def _plain(name: str) -> str:
     return unicodedata.normalize('NFKC', unquote(name)).casefold().strip()
 
 
-def _letters(name: str) -> str:
+def plain_letters(name: str) -> str:
+    """What two names share that :func:`same_name` takes for the same."""
     return re.sub(r'[\s_-]', '', _plain(name))

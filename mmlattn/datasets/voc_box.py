@@ -26,11 +26,9 @@ from .annotation_files import (
 )
 from .box_conventions import check_boxes
 from .checked_settings import CheckedSettings
+from .picture_names import PICTURE_EXTENSIONS
 from .voc_names import ObjectNames
 from .voc_xml import box_corners, picture_size, read_xml
-
-# What pictures may be called, in small letters.
-_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 @DATASETS.register_module()
@@ -126,7 +124,7 @@ class VOCBox(CheckedSettings, VOC):
         for line, number in ids.items():
             if len(line.split()) > 1:
                 refuse(path, f'line {number}', f'must hold the id of one image, got {line!r}')
-            if line.lower().endswith((*_EXTENSIONS, '.xml')) and not self._has_xml(line):
+            if line.lower().endswith((*PICTURE_EXTENSIONS, '.xml')) and not self._has_xml(line):
                 mend = 'leave the extension out'
                 refuse(path, f'line {number}', f'must hold the id of an image, got {line!r}: {mend}')
         return list(ids)
@@ -194,7 +192,7 @@ class VOCBox(CheckedSettings, VOC):
         if str(folder) not in pictures:
             there = pictures[str(folder)] = {}
             for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if file.suffix.lower() in _EXTENSIONS:
+                if file.suffix.lower() in PICTURE_EXTENSIONS:
                     there.setdefault(file.stem, []).append(file.name)
         found = pictures[str(folder)].get(stem, [])
         if f'{stem}.jpg' in found or not found:
