@@ -210,7 +210,8 @@ def _lock(file: BinaryIO) -> bool:
     try:
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Not flock, which processes that load pictures would inherit, and keep for seconds after this one was killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except ImportError:
         pass
     except OSError as error:

@@ -51,13 +51,14 @@ def predict_chunks(
         tuple: A chunk and, for each picture, its data sample, or why there is none.
 
     Raises:
-        UserError: If no picture of the first chunk passes the transforms: then it is their fault.
+        UserError: If no picture of the first chunk passes the transforms, two or more: then it is their fault.
     """
     first = True
     for items, prepared in load_chunks(chunks, inferencer.pipeline, workers, skip):
         found: list = [prepared.problems.get(place) for place in range(len(items))]
-        if first and len(items) > 1 and all(NOT_PASSED in (problem or '') for problem in found):
-            raise UserError(found[0])
+        blamed = [problem for problem in found if problem and NOT_PASSED in problem]
+        if first and len(blamed) > 1 and not prepared.groups:
+            raise UserError(blamed[0])
         first = False
         for places, batch in prepared.groups:
             if rules is not None:
