@@ -48,6 +48,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--folds', type=int, default=5, help='parts to hold out in turn; default 5')
     parser.add_argument('--seed', type=int, default=0, help='of the folds')
+    parser.add_argument(
+        '--halves',
+        type=int,
+        metavar='N',
+        help='write nothing: choose on one half of the pictures and measure on the other, for N draws of the halves',
+    )
     parser.add_argument('--out', type=Path, help='checkpoint to write; default CHECKPOINT_tuned.pth')
     parser.add_argument(
         '--classes', nargs='+', help='names of the classes to draw; default six, frequent to rare'
@@ -59,6 +65,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.folds < 2:
         parser.error(f'--folds must be 2 or more, got {args.folds}')
+    if args.halves is not None and args.halves < 1:
+        parser.error(f'--halves must be 1 or more, got {args.halves}')
     if args.out is not None and args.out.suffix != '.pth':
         parser.error(f'--out must end in .pth, got {args.out}')
     return args
@@ -226,10 +234,31 @@ def tune_single_label(args: argparse.Namespace, samples: list[dict], classes: tu
     return decision, figure, dict(kept, folds=args.folds, seed=args.seed)
 
 
+def print_halves(args: argparse.Namespace, predicted: Any) -> None:
+    """A row for each draw, and the mean of the gains."""
+    from mmlattn.evaluation.functional.tuning import Target, try_halves
+
+    halves = try_halves(
+        *predicted, seeds=args.halves, target=Target.parse(args.target), scope=args.scope,
+        calibrate_by=args.calibrate, folds=args.folds,
+    )  # fmt: skip
+    print('| seed | chosen | calibration | CF1 own | CF1 chosen | gain | OF1 own | OF1 chosen |')
+    print('|---' * 8 + '|')
+    gains = []
+    for seed, half in enumerate(halves):
+        own, tuned = half.own, half.tuned
+        gains.append(100 * (tuned['CF1'] - own['CF1']))
+        print(
+            f'| {seed} | {half.scope} | {half.calibration_name} | {100 * own["CF1"]:.1f} | {100 * tuned["CF1"]:.1f} '
+            f'| {gains[-1]:+.1f} ± {100 * half.spread:.1f} | {100 * own["OF1"]:.1f} | {100 * tuned["OF1"]:.1f} |'
+        )
+    print(f'mean gain in CF1 on the other half: {np.mean(gains):+.2f}')
+
+
 def main() -> None:
     """Predict, choose, write."""
     args = parse_args()
-    paths = output_paths(args)
+    paths = None if args.halves else output_paths(args)
     cfg = read_config(args)
 
     from mmengine.runner import CheckpointLoader
@@ -253,6 +282,11 @@ def main() -> None:
     source = args.predictions or f'{args.split}_dataloader'
     classes = names_of(model, found, len(samples[0]['pred_score']))
     predicted = read_predictions(samples, len(classes), source)
+    if args.halves is not None:
+        if single:
+            raise UserError('a single label has no thresholds: leave --halves out')
+        print_halves(args, predicted)
+        return
     if single:
         decision, figure, report = tune_single_label(args, samples, classes)
     else:

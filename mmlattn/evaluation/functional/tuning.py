@@ -146,6 +146,39 @@ def tune(
     )  # fmt: skip
 
 
+class Half(NamedTuple):
+    """What was chosen on one half of the pictures, on the other half, where ``spread`` is that of the gain in CF1."""
+
+    scope: str
+    calibration_name: str
+    own: dict[str, float]
+    tuned: dict[str, float]
+    spread: float
+
+
+def try_halves(
+    scores: np.ndarray, targets: np.ndarray, own: np.ndarray, seeds: int = 5, **options
+) -> list[Half]:
+    """Choose on one half of the pictures and measure on the other one, for each of several draws of the halves.
+
+    Arguments are those of :func:`tune`; ``seeds`` says how many draws.
+    """
+    found = []
+    for seed in range(seeds):
+        inside = fold_numbers(targets, 2, seed) == 0
+        tuned = tune(scores[inside], targets[inside], own[inside], **options)
+        outside, truth = own[~inside], targets[~inside]
+        decided = outside
+        if tuned.thresholds is not None:
+            held = np.asarray(scores[~inside], dtype=np.float32)
+            decided = _probabilities(held, tuned.calibration, tuned.calibration_name) >= tuned.thresholds
+        sampled = bootstrap_rates([outside, decided], truth, seed, lambda rates: rates['CF1'])
+        rates = [_rates(label_counts(made, truth)) for made in (outside, decided)]
+        spread = float((sampled[:, 1] - sampled[:, 0]).std())
+        found.append(Half(tuned.scope, tuned.calibration_name, *rates, spread))
+    return found
+
+
 def fold_numbers(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """The fold of each picture, (N,), with like shares of the positives of each class in all of them."""
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
