@@ -15,6 +15,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmlattn.datasets.unreadable_pictures import guard_pictures
+from mmlattn.engine.hooks.class_names import compare_classes
 from mmlattn.models.views.decision import deciding_head, head_of
 from mmlattn.models.views.stored_decision import DECIDED
 from mmlattn.structures.evidence import EVIDENCE_FIELDS, PLACES, read_places
@@ -122,6 +123,8 @@ class ModelTest:
                 f'the model scores {outputs} classes but the data set has {len(classes)}: set num_classes of '
                 'model.head to the number of classes, or choose metainfo.classes of the data set'
             )
+        if classes is not None and self.inferencer.classes is not None:
+            compare_classes(self.inferencer.classes, classes, 'the checkpoint', 'the data set')
         for batch in track(loader, 'testing'):
             if len({image.shape for image in batch['inputs']}) > 1:
                 raise UserError(
