@@ -16,6 +16,7 @@ from ..annotation_files import check_sections, read_json, refuse
 from ..box_conventions import check_boxes
 from ..coco_json import read_annotations, read_categories, read_images
 from .assembly import Draft
+from .boxed import sizes_of
 from .records import LabelBoxes, LabelTable
 
 SECTIONS = dict(images=list, annotations=list, categories=list)
@@ -94,9 +95,9 @@ def _texts(path: str, entries: list[dict], key: str) -> list[str | None] | None:
     return values if any(value is not None for value in values) else None
 
 
-def write_coco(table: LabelTable, path: str, sizes: np.ndarray) -> None:
-    """Write the json; ``sizes`` (N, 2) are width and height of the pictures."""
-    columns = table.columns
+def write_coco(table: LabelTable, path: str, sizes: np.ndarray | None = None) -> None:
+    """Write the json."""
+    columns, sizes = table.columns, sizes_of(table, path, sizes)
     images = []
     for number, record in enumerate(columns):
         width, height = (int(side) if side == int(side) else side for side in sizes[number].tolist())

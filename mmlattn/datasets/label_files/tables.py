@@ -16,6 +16,7 @@ from mmlattn.utils.errors import UserError
 
 from ..annotation_files import some
 from .assembly import Draft
+from .boxed import only_present
 from .records import LabelTable
 from .table_layout import (
     TableLayout,
@@ -252,6 +253,9 @@ def find_separator(
 def write_table(table: LabelTable, path: str, form: str) -> None:
     """Write a csv file in one of the three forms."""
     columns = table.columns
+    if form == 'names':
+        only_present(table, path, 'csv-names')
+        mark = _free_mark(table, path)
     extra = [
         (name, kept)
         for name, kept in (('split', columns.splits), ('group', columns.groups))
@@ -271,7 +275,6 @@ def write_table(table: LabelTable, path: str, form: str) -> None:
             return
         named = [table.classes[column] for column in columns.columns.tolist()]
         if form == 'names':
-            mark = _free_mark(table, path)
             writer.writerow(['image', 'labels', *heads])
             for number, other in enumerate(others):
                 writer.writerow(
