@@ -84,7 +84,13 @@ class VOCBox(CheckedSettings, VOC):
         try:
             super().__init__(os.fspath(data_root), *args, **kwargs)
         except AssertionError as error:  # of split and data_prefix
-            raise UserError(' '.join(str(error).split())) from error
+            problem = ' '.join(str(error).split())
+            if 'ann_path' in problem:
+                problem = (
+                    'only val and test with test_mode=True are read without annotations: give '
+                    "data_prefix=dict(img_path='JPEGImages', ann_path='Annotations')"
+                )
+            raise UserError(problem) from error
 
     def load_data_list(self) -> list[dict]:
         """Read and check the list of images and the annotation of each; returns an item for each, in its order."""
@@ -106,11 +112,6 @@ class VOCBox(CheckedSettings, VOC):
         return kept
 
     def _load_unannotated(self) -> list[dict]:
-        if not self.test_mode:
-            raise UserError(
-                "there is nothing to learn without annotations: give data_prefix=dict(img_path='JPEGImages', "
-                "ann_path='Annotations')"
-            )
         self._metainfo['classes'] = check_classes(self.CLASSES, self.image_set_path)
         pictures: dict[str, dict] = {}
         items = [dict(img_path=self._picture(image, pictures), img_id=image) for image in self._read_ids()]

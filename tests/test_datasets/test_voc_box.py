@@ -161,3 +161,31 @@ def test_an_object_that_says_nothing_is_not_difficult(tmp_path):
     root = write_voc(tmp_path)
     edit('object/difficult', None)(root)
     assert load(root)[0]['gt_label'] == [0, 11]
+
+
+def test_a_test_set_without_annotations_has_pictures_and_ids(voc_root, tmp_path):
+    """As that of VOC 2012; xml of other tasks, which its archive has for some pictures, is not looked at."""
+    options = dict(data_root=str(voc_root), split='test', data_prefix='JPEGImages')
+    found = VOCBox(**options, test_mode=True)
+    assert list(found.CLASSES) == list(VOC2007_CATEGORIES)
+    for item, image_id in zip(found, IMAGES, strict=True):
+        assert {key: item[key] for key in item if key != 'sample_idx'} == dict(
+            img_path=str(voc_root / 'JPEGImages' / f'{image_id}.jpg'), img_id=image_id
+        )
+    (tmp_path / 'ImageSets/Main').mkdir(parents=True)
+    (tmp_path / 'ImageSets/Main/test.txt').write_text('000012\n')
+    with pytest.raises(UserError, match='1 of 1 images are missing'):
+        VOCBox(**(options | dict(data_root=str(tmp_path))), test_mode=True)
+    with pytest.raises(UserError, match='only val and test with test_mode=True are read without annotations'):
+        VOCBox(**(options | dict(split='')), image_set_path='ImageSets/Main/test.txt')
+
+
+def test_difficult_objects_are_negatives_or_unknown(voc_root):
+    negative, unknown = load(voc_root), load(voc_root, difficult='unknown')
+    for item, other in zip(negative, unknown, strict=True):
+        assert 'gt_label_ignore' not in item
+        assert other['gt_label_ignore'] == sorted(set(item['gt_label_difficult']) - set(item['gt_label']))
+        assert all(np.array_equal(other[key], item[key]) for key in item)
+    assert [item['gt_label_ignore'] for item in unknown] == [[], [7], [17]]
+    with pytest.raises(UserError, match="difficult must be one of 'negative', 'unknown'"):
+        load(voc_root, difficult='positive')

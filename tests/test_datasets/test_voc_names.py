@@ -155,7 +155,7 @@ def test_other_settings_are_refused(tmp_path):
     root = write(tmp_path, [['vest']])
     for options, words in (
         (dict(split='training'), 'split must be one of .* but get .training'),
-        (dict(data_prefix='JPEGImages'), 'ann_path.* must be set'),
+        (dict(data_prefix='JPEGImages'), "ann_path='Annotations'"),
         (
             dict(classes=['a'], metainfo=dict(classes=['b'])),
             r"classes are \('a',\) but metainfo.classes \('b',\)",
