@@ -23,15 +23,18 @@ def config_path(name: str) -> str:
     """The path of one of our configs, as in ``_base_ = [__import__('mmlattn').config_path('csra_r101_coco')]``.
 
     Args:
-        name (str): See :func:`config_names`; ``.py`` at the end does not matter.
+        name (str): See :func:`config_names`, or what configs are made of, ``'_base_/default_runtime'``; ``.py`` at the
+            end does not matter.
 
     Raises:
         UserError: If none is called so, with those of similar name.
     """
+    stem, folder = str(name).removesuffix('.py'), payload_dir() / 'configs'
     known = config_names()
-    stem = str(name).removesuffix('.py')
+    if stem.startswith('_base_/'):
+        known = [path.relative_to(folder).with_suffix('').as_posix() for path in folder.glob('_base_/**/*.py')]
     if stem not in known:
         near = difflib.get_close_matches(stem, known, n=3)
         hint = f'did you mean {" or ".join(near)}?' if near else 'mmlattn.config_names() has all'
         raise UserError(f'no config of mmlattn is called {name}: {hint}')
-    return str(payload_dir() / 'configs' / f'{stem}.py')
+    return str(folder / f'{stem}.py')

@@ -1,0 +1,95 @@
+"""The labels that a project begins with, checked against the folder of pictures."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mmlattn.datasets.annotation_files import missing_images, why_missing
+from mmlattn.datasets.label_files import LabelColumns, LabelTable, read_label_file
+from mmlattn.datasets.picture_names import PICTURE_EXTENSIONS
+from mmlattn.utils.errors import UserError
+
+COLUMNS = ('image', 'split', 'group')
+
+
+@dataclass(frozen=True)
+class LabelledPictures:
+    """Pictures and what is said of them.
+
+    Args:
+        table (LabelTable): N records of C classes.
+        labels (np.ndarray): (N, C), 1 present, 0 absent, -1 unknown.
+        paths (list[str]): N files.
+    """
+
+    table: LabelTable
+    labels: np.ndarray
+    paths: list[str]
+
+
+def read_pictures(pictures: Path, labels: Path, format: str | None, **options) -> LabelledPictures:
+    """Read a label file of any format; ``options`` are those of ``read_label_file``.
+
+    Raises:
+        UserError: If a path is wrong, pictures are missing, or the labels leave nothing to learn.
+    """
+    if not pictures.is_dir():
+        raise UserError(f'{pictures} is no folder: PICTURES is the folder that the paths in LABELS begin at')
+    table = read_label_file(str(labels), format=format, **options)
+    paths = [os.path.join(pictures, image) for image in table.columns.images]
+    missing = missing_images(paths)
+    if missing:
+        raise UserError(
+            f'{labels}: {len(missing)} of {len(paths)} pictures are missing, first {missing[0]}: '
+            + why_missing(missing, 'PICTURES must be the folder that the paths in LABELS begin at')
+        )
+    _check_classes(labels, table.classes)
+    matrix = table.matrix()
+    if not (matrix == 1).any():
+        raise UserError(
+            f'{labels}: none of its {len(paths)} pictures has a label, so there is nothing to learn'
+        )
+    return LabelledPictures(table, matrix, paths)
+
+
+def _check_classes(labels: Path, classes: tuple[str, ...]) -> None:
+    if len(classes) < 2:
+        raise UserError(
+            f'{labels}: has one class only, {", ".join(classes)}: add another, such as one for pictures without it'
+        )
+    taken = [name for name in classes if name.casefold() in COLUMNS]
+    if taken:
+        raise UserError(
+            f'{labels}: a class is called {taken[0]!r}, as a column of labels.csv will be: call it otherwise'
+        )
+
+
+def unlisted_pictures(pictures: Path, paths: list[str]) -> list[str]:
+    """Picture files below the folder that the labels do not name."""
+    named = set(map(os.path.realpath, paths))
+    there = (
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(pictures)
+        for name in names
+        if name.lower().endswith(PICTURE_EXTENSIONS)
+    )
+    return sorted(path for path in there if os.path.realpath(path) not in named)
+
+
+def with_split(pictures: LabelledPictures, splits: list[str], groups: list[str | None] | None) -> LabelTable:
+    """A table that says split and group of each picture, and every label, unknown ones too."""
+    columns, (number, classes) = pictures.table.columns, pictures.labels.shape
+    rows = np.repeat(np.arange(number), classes)
+    records = LabelColumns(
+        columns.images,
+        pictures.table.classes,
+        rows,
+        np.tile(np.arange(classes), number),
+        pictures.labels.reshape(-1),
+        columns.where,
+        splits,
+        groups,
+    )
+    return replace(pictures.table, records=records, format='csv-onehot', notes=())
