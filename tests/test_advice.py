@@ -392,6 +392,7 @@ ELSEWHERE = {
     '--label-sets must not be negative': 'it advises nothing',
     '--cfg-options does not fit the config': 'it advises nothing',
     '--reverse needs --layout': 'tests/test_tools/test_convert_ran.py',
+    'best class: leave --threshold out': 'tests/test_tools/test_show_errors.py',
 }
 _VERBS = r'\b(set|use|give|take|leave|add|choose|lower|resume|remove|drop|keep|write)\b[^.]*?(\w=|--[a-z])'
 

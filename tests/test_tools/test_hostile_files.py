@@ -191,19 +191,27 @@ CHECKPOINT_TOOLS = {
         'train.py', '{tiny}', '--work-dir', 'run', '--cfg-options', 'model.backbone.init_cfg.type=Pretrained',
         'model.backbone.init_cfg.checkpoint=FILE',
     ),
+    'predict': ('predict.py', '{csra}', 'FILE', '{p}', '--out-dir', 'out', '--workers', '0'),
     'show_evidence': ('visualization/show_evidence.py', '{csra}', 'FILE', '{p}', '--out-dir', 'shown'),
     'show_masks': ('visualization/show_masks.py', '{csra}', '{p}', '--checkpoint', 'FILE', '--out-dir', 'shown'),
     'export_regions': ('analysis_tools/export_regions.py', '{csra}', 'FILE', '--out', 'regions.json'),
+    'show_errors': ('analysis_tools/show_errors.py', '{csra}', 'FILE', '--out', 'errors.html'),
     'mean_response': (
         'analysis_tools/mean_response.py', '{csra}', '--checkpoints', 'FILE', '--images', '{p}', '--out', 'a.png',
     ),
+    'tune_thresholds': ('analysis_tools/tune_thresholds.py', '{csra}', 'FILE', '--out', 'tuned.pth'),
     'tune_csra': ('analysis_tools/tune_csra.py', '{csra}', 'FILE', '--out', 'tuned.pth'),
     'convert_ran': ('model_converters/convert_ran.py', 'FILE', 'converted.pth'),
     'convert_csra': ('model_converters/convert_csra.py', 'FILE', 'converted.pth'),
 }  # fmt: skip
 PREDICTION_TOOLS = {
+    'tune_thresholds': (
+        'analysis_tools/tune_thresholds.py', '{csra}', '{folder}/files/fits.pth', '--out', 'tuned.pth',
+        '--predictions', 'FILE',
+    ),
     'exit_curve': ('analysis_tools/exit_curve.py', '{tiny}', 'FILE', '--out', 'curve.png'),
     'fuse_scores': ('analysis_tools/fuse_scores.py', '{tiny}', 'FILE', '{p}'),
+    'show_errors': ('analysis_tools/show_errors.py', '{tiny}', '--predictions', 'FILE', '--out', 'errors.html'),
 }
 
 
