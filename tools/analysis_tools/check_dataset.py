@@ -102,7 +102,7 @@ def draw(splits: list[Split], files: dict[str, Path], console: Console) -> None:
         figures[f'co_occurrence_{split.name}'] = draw_co_occurrence(names, split.together(), split.name)
     for name, figure in figures.items():
         files[name].parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(files[name])
+        figure.savefig(files[name], bbox_inches='tight')
         console.print(f'drawn: {files[name]}', soft_wrap=True)
 
 

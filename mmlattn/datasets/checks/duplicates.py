@@ -1,7 +1,7 @@
 """Pictures that are the same file, the same pixels, or nearly the same, within and across splits.
 
 Same files and pixels go by a digest. Nearly the same are two whose fingerprints, a perceptual hash of 64 bits, differ
-in at most 4 bits, and whose thumbnails are as good as equal: a picture saved anew, resized or recoloured a bit, but
+in at most 6 bits, and whose thumbnails are as good as equal: a picture saved anew, resized or recoloured a bit, but
 not one that is mirrored, turned or cut out.
 """
 
@@ -15,7 +15,7 @@ from .pictures import PictureTable
 from .splits import Split
 
 #: Bits in which fingerprints may differ.
-DISTANCE = 4
+DISTANCE = 6
 #: Least correlation of the thumbnails.
 ALIKE = 0.98
 _BITS = 64
@@ -63,19 +63,29 @@ def near_sets(fingerprints: np.ndarray, thumbnails: np.ndarray) -> Iterator[np.n
     Yields:
         np.ndarray: Indices, ascending, at least two.
     """
-    labels = np.arange(len(fingerprints))
-    parts = np.array_split(np.arange(_BITS), DISTANCE + 1)
-    for part in parts:
-        key = (fingerprints >> np.uint64(part[0])) & np.uint64((1 << len(part)) - 1)
-        order = np.lexsort((fingerprints, key))
-        labels = _joined(labels, _alike_in_part(key[order], order, fingerprints, thumbnails, labels))
+    labels, met = np.arange(len(fingerprints)), []
+    for bits in np.array_split(np.arange(_BITS, dtype=np.uint64), DISTANCE + 1):
+        part = np.bitwise_or.reduce(np.uint64(1) << bits)
+        order = np.lexsort((fingerprints, fingerprints & part))
+        pairs = _alike_in_part(part, met, order, fingerprints, thumbnails, labels)
+        labels = _joined(labels, pairs)
+        met.append(part)
     yield from _sets(labels)
 
 
 def _alike_in_part(
-    keys: np.ndarray, order: np.ndarray, fingerprints: np.ndarray, thumbnails: np.ndarray, labels: np.ndarray
+    part: np.uint64,
+    met: Sequence[np.uint64],
+    order: np.ndarray,
+    fingerprints: np.ndarray,
+    thumbnails: np.ndarray,
+    labels: np.ndarray,
 ) -> np.ndarray:
-    """Pairs (p, 2) that are alike and not joined yet, of those with equal keys, which are sorted."""
+    """Pairs (p, 2) that are alike and not joined yet, of those that agree in a part and in none of those met before.
+
+    ``order`` (n,) sorts by that part.
+    """
+    keys = fingerprints[order] & part
     pairs, left = [np.zeros((0, 2), np.int64)], np.arange(len(keys))
     for step in range(1, _MEETS):
         left = left[: np.searchsorted(left, len(keys) - step)]
@@ -86,8 +96,12 @@ def _alike_in_part(
         for start in range(0, len(a), _AT_ONCE):
             some = np.stack([a[start : start + _AT_ONCE], b[start : start + _AT_ONCE]], axis=1)
             some = some[labels[some[:, 0]] != labels[some[:, 1]]]
-            differing = (fingerprints[some[:, 0]] ^ fingerprints[some[:, 1]]).view(np.uint8).reshape(-1, 8)
-            some = some[_ONES[differing].sum(axis=1) <= DISTANCE]
+            differing = fingerprints[some[:, 0]] ^ fingerprints[some[:, 1]]
+            near = _ONES[differing.view(np.uint8).reshape(-1, 8)].sum(axis=1) <= DISTANCE
+            some, differing = some[near], differing[near]
+            for earlier in met:
+                new = (differing & earlier) != 0
+                some, differing = some[new], differing[new]
             pairs.append(some[_correlation(thumbnails[some[:, 0]], thumbnails[some[:, 1]]) >= ALIKE])
         if sum(map(len, pairs)) > _AT_ONCE:
             labels = _joined(labels, np.concatenate(pairs))

@@ -32,10 +32,9 @@ class Finding:
     classes: tuple[str, ...] = ()
 
     @property
-    def line(self) -> str:
-        """As a console shows it; of several splits the message says which."""
-        where = '' if self.split is None or '+' in self.split else f'{self.split}: '
-        return f'{self.severity}: {where}{self.message}'
+    def text(self) -> str:
+        """The message and where; of several splits it says itself which."""
+        return self.message if self.split is None or '+' in self.split else f'{self.split}: {self.message}'
 
 
 def report_lines(findings: Iterable[Finding]) -> list[str]:
@@ -45,7 +44,7 @@ def report_lines(findings: Iterable[Finding]) -> list[str]:
     for (severity, code, split), group in groupby(order, key=lambda f: (f.severity, f.code, f.split)):
         same = list(group)
         most = _MANY if severity == 'error' else _FEW
-        lines += [finding.line for finding in same[:most]]
+        lines += [f'{severity}: {finding.text}' for finding in same[:most]]
         if len(same) > most:
             where = f'{split}: ' if split else ''
             lines.append(

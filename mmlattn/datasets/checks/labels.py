@@ -128,7 +128,8 @@ def _nearly_constant(split: Split) -> list[Finding]:
         if (split.positives[rare] >= FEW).any():
             why += f', or are in less than {100 * least:.2g} % of the pictures'
         few = some(_counted(split, rare), _NAMES)
-        message = f'{_of_all(split, rare)} {why}: {few}: a score over so few says little'
+        effect = 'little to learn from' if split.name == 'train' else 'a score over so few says little'
+        message = f'{_of_all(split, rare)} {why}: {few}: {effect}'
         found.append(_about(split, 'warning', 'class-rare', message, classes=_named(split, rare)))
     return found
 

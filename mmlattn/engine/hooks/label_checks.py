@@ -53,8 +53,8 @@ def _one_line_each(findings: list[Finding]) -> list[str]:
     """For each kind its first message, and how many more there are; no notes."""
     told = [finding for finding in findings if finding.severity != 'note']
     lines = []
-    for (_, split), group in groupby(told, key=lambda finding: (finding.code, finding.split)):
+    for _, group in groupby(told, key=lambda finding: (finding.code, finding.split)):
         same = list(group)
         more = f'; {len(same) - 1} more: tools/analysis_tools/check_dataset.py CONFIG lists them'
-        lines.append(f'{split}: {same[0].message}{more if len(same) > 1 else ""}')
+        lines.append(f'{same[0].text}{more if len(same) > 1 else ""}')
     return lines
