@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from .errors import UserError
 
+# What losses count, which nothing but training asks for: another loss may take their place.
+OF_LOSSES = '.class_counts.counts'
 _SHAPES = re.compile(r'size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)')
 
 
@@ -55,7 +57,9 @@ def load_all_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None
     problems = {
         'missing are': missing,
         'of another shape or type are': misfits,
-        'without a place are': [name for name in extra if name.partition('.')[0] in children],
+        'without a place are': [
+            name for name in extra if name.partition('.')[0] in children and not name.endswith(OF_LOSSES)
+        ],
     }
     if any(problems.values()):
         found = '; '.join(f'{what} {some_names(names)}' for what, names in problems.items() if names)

@@ -16,6 +16,7 @@ from mmlattn.engine.label_counts import count_known_labels
 from mmlattn.structures import label_matrix
 from mmlattn.utils.checkpoint.loading import use_safe_loading
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.weights import load_all_weights
 
 # (present, unknown): class 1 is in three pictures, and unknown in one; class 3 is known in two.
 PICTURES = [([1], []), ([1, 0], [3]), ([], [1, 3]), ([1, 3], []), ([0], [3]), ([0, 0], [3])]
@@ -162,6 +163,17 @@ def test_resumed_run_equals_one_that_never_stopped(data, trained, tmp_path):
     rest, _ = train(data[0], tmp_path / 'rest', model=model, train_cfg=two, resume=True, load_from=first)
     biases = [torch.load(path, weights_only=False)['state_dict']['head.bias'] for path in (whole, rest)]
     assert torch.equal(*biases) and biases[0].abs().min() > 0
+
+
+def test_a_model_is_tested_with_any_loss(trained):
+    """Trained with counts and built without, and the other way round; other weights are still missed."""
+    checkpoint = torch.load(trained[0], weights_only=False)
+    plain = WeighedModel(dict(type='mmpretrain.CrossEntropyLoss', use_sigmoid=True))
+    load_all_weights(plain, checkpoint, 'balanced.pth')
+    assert torch.equal(plain.head.bias, checkpoint['state_dict']['head.bias'])
+    load_all_weights(WeighedModel(BALANCED), plain.state_dict(), 'plain.pth')
+    with pytest.raises(UserError, match=r'without a place are head\.other'):
+        load_all_weights(plain, {**checkpoint['state_dict'], 'head.other': torch.ones(1)}, 'other.pth')
 
 
 @pytest.mark.parametrize('loss', LOSSES, ids=lambda loss: loss['type'])

@@ -16,7 +16,7 @@ from mmlattn.utils.errors import UserError
 
 @DATA_SAMPLERS.register_module()
 class ClassAwareSampler(Sampler):
-    """Draws each class equally often, and for each draw a picture that has it (Shen et al., ECCV 2016, section 4.2).
+    """Draws each class equally often, and for each draw a picture that has it (Shen et al., ECCV 2016).
 
     Classes come in one permutation after another, and so do the pictures of each class, so that within an epoch
     counts of draws differ by 1 at most between classes, and between the pictures of a class. A picture with several
