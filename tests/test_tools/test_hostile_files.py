@@ -205,14 +205,13 @@ CHECKPOINT_TOOLS = {
     'convert_csra': ('model_converters/convert_csra.py', 'FILE', 'converted.pth'),
 }  # fmt: skip
 PREDICTION_TOOLS = {
-    'tune_thresholds': (
-        'analysis_tools/tune_thresholds.py', '{csra}', '{folder}/files/fits.pth', '--out', 'tuned.pth',
-        '--predictions', 'FILE',
+    'tune_scores': (
+        'analysis_tools/tune_thresholds.py', '{tiny}', '{w}', '--predictions', 'FILE', '--out', 'tuned.pth',
     ),
     'exit_curve': ('analysis_tools/exit_curve.py', '{tiny}', 'FILE', '--out', 'curve.png'),
     'fuse_scores': ('analysis_tools/fuse_scores.py', '{tiny}', 'FILE', '{p}'),
     'show_errors': ('analysis_tools/show_errors.py', '{tiny}', '--predictions', 'FILE', '--out', 'errors.html'),
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -290,11 +289,14 @@ def _is_outside(path, folder):
 
 
 def check(world, way, tool, flags, files):
-    places = dict(tiny=world / 'tiny.py', csra=world / 'csra.py', p=world / 'a.png')
+    places = dict(
+        tiny=world / 'tiny.py', csra=world / 'csra.py', p=world / 'a.png', w=world / 'whole' / 'epoch_1.pth'
+    )
     calls = {
         file.name: [flag.format(**places).replace('FILE', str(file)) for flag in flags] for file in files
     }
-    results = world / 'cwd' / f'{way}.json'
+    # A tool may open both kinds.
+    results = world / 'cwd' / f'{way}-{files[0].parent.name}.json'
     process = multiprocessing.get_context('fork').Process(target=drive, args=(tool, calls, world, results))
     process.start()
     process.join(200)
