@@ -10,8 +10,11 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook
 from mmpretrain.evaluation import VOCAveragePrecision, VOCMultiLabelMetric
 from mmpretrain.structures import DataSample
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
-from mmlattn.evaluation import MultiLabelReport
+from mmlattn.evaluation import LabelSetReport, MultiLabelReport
+from mmlattn.structures import label_matrix
+from mmlattn.utils.errors import UserError
 
 CLASSES = ('cat', 'dog', 'bird', 'cow')
 
@@ -126,3 +129,54 @@ def test_class_count_of_model_and_data_set_must_agree():
 def test_bad_options(name, value):
     with pytest.raises(ValueError, match=f'{name} must'):
         MultiLabelReport(**{name: value})
+
+
+def test_unknown_labels_taken_for_absent_are_mmpretrains_negatives():
+    report = evaluate(MultiLabelReport(unknown='negative', convention='mmpretrain'), make_samples())
+    theirs = evaluate(VOCAveragePrecision(difficult_as_positive=False), make_samples())
+    assert report['multi-label/mAP'] == pytest.approx(theirs['multi-label/mAP'], rel=1e-5)
+    theirs = evaluate(VOCMultiLabelMetric(thr=0.5, difficult_as_positive=False), make_samples())
+    assert report['multi-label/CP'] == pytest.approx(theirs['multi-label/precision'], rel=1e-5)
+    plain = [s for s in make_samples() if s.pop('gt_label_difficult') is not None]
+    assert evaluate(MultiLabelReport(), plain) == evaluate(
+        MultiLabelReport(unknown='negative'), make_samples()
+    )
+    assert evaluate(LabelSetReport(), decided(plain)) == evaluate(
+        LabelSetReport(unknown='negative'), decided(make_samples())
+    )
+    assert evaluate(LabelSetReport(), decided(plain)) != evaluate(LabelSetReport(), decided(make_samples()))
+    with pytest.raises(UserError, match="unknown must be one of 'mask', 'negative'"):
+        MultiLabelReport(unknown='ignore')
+
+
+def decided(samples):
+    return [sample.set_pred_label((sample.pred_score >= 0.5).nonzero()[:, 0]) for sample in samples]
+
+
+def test_known_labels_are_scored_as_scikit_learn_scores_them_alone():
+    """Each class on the pictures where it is known; overall on all known labels together; each picture by itself."""
+    samples = make_samples(count=41, ignored_field='gt_label_ignore', seed=3)
+    scores = torch.stack([sample.pred_score for sample in samples]).numpy()
+    targets = label_matrix(samples, 4).numpy()
+    known, predicted = targets >= 0, scores >= 0.5
+    report = evaluate(MultiLabelReport(), samples)
+    ap, precision, recall = [], [], []
+    for c in range(4):
+        rows = known[:, c]
+        truth, said = targets[rows, c], predicted[rows, c]
+        ap.append(average_precision_score(truth, scores[rows, c]))
+        precision.append(precision_score(truth, said))
+        recall.append(recall_score(truth, said))
+    for name, values in (('mAP', ap), ('CP', precision), ('CR', recall)):
+        assert report[f'multi-label/{name}'] == pytest.approx(100 * np.mean(values))
+    for name, function in (('OP', precision_score), ('OR', recall_score), ('OF1', f1_score)):
+        expected = 100 * function(targets[known], predicted[known])
+        assert report[f'multi-label/{name}'] == pytest.approx(expected)
+    sets = evaluate(LabelSetReport(), decided(samples))
+    f1 = [
+        f1_score(t[k], p[k], zero_division=0 if (t[k] == 1).any() or p[k].any() else 1)
+        for t, p, k in zip(targets, predicted, known, strict=True)
+    ]
+    assert sets['label-set/sample_F1'] == pytest.approx(100 * np.mean(f1))
+    exact = [(t[k] == p[k]).all() for t, p, k in zip(targets, predicted, known, strict=True)]
+    assert sets['label-set/exact'] == pytest.approx(100 * np.mean(exact))
