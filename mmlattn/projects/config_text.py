@@ -87,11 +87,11 @@ def _backbone(proposal: Proposal) -> list[str]:
     if proposal.weights is None:
         return [f"    backbone=dict(type='{backbone.kind}'{written}),  # random weights"]
     prefix = f", prefix='{proposal.prefix}'" if proposal.prefix else ''
-    whose = "ImageNet's weights" if proposal.weights == backbone.url else 'your weights'
-    learns = 'which do not learn: there are few pictures' if proposal.frozen else 'which learn on'
+    whose = "ImageNet's" if proposal.weights == backbone.url else 'yours'
+    learns = ', fixed: there are few pictures' if proposal.frozen else ''
     return [
-        f"    backbone=dict(type='{backbone.kind}'{written},  # {whose}, {learns}",
-        f"        init_cfg=dict(type='Pretrained'{prefix}, checkpoint=",
+        f"    backbone=dict(type='{backbone.kind}'{written},",
+        f"        init_cfg=dict(type='Pretrained'{prefix}, checkpoint=  # {whose}{learns}",
         f'            {proposal.weights!r})),',
     ]
 
