@@ -40,8 +40,8 @@ class COCOMultiLabel(CheckedSettings, MultiLabelDataset):
         ann_file (str): The json, with ``images``, ``annotations`` and ``categories``. An annotation without ``bbox``
             gives a label but no box.
         crowd (str): What an ``iscrowd`` annotation says of its class. ``'label'`` (default): present, as in the CSRA
-            and ML-GCN codes. ``'ignore'``: neither present nor absent in evaluation (but a negative in training), if
-            no single object shows the class as well. ``'drop'``: nothing, as if it were not in the file.
+            and ML-GCN codes. ``'ignore'``: unknown, if no single object shows the class as well. ``'drop'``: nothing,
+            as if it were not in the file.
         filter_empty (bool): Whether to leave out images without any label, as the CSRA and ML-GCN codes do, after
             ``crowd`` and the choice of classes. Defaults to False.
         metainfo (dict, optional): ``classes`` selects and orders categories by name; annotations of others are left
