@@ -108,6 +108,17 @@ class ModelTest:
             return f'the decision stored in the checkpoint: {decision.summary()}'
         return own_rule(self.head)
 
+    @property
+    def thresholds(self) -> Sequence[float] | None:
+        """Of the classes, where labels are predicted by such and nothing else."""
+        decision, classes = self.inferencer.decision, getattr(self.head, 'num_classes', 0)
+        if self.threshold is not None:
+            return [self.threshold] * classes
+        if decision is not None:
+            return decision.thresholds or None
+        thr = getattr(self.head, 'thr', None)
+        return None if thr is None else [thr] * classes
+
     def run(self) -> Tested:
         """Test; raises ``UserError`` for pictures that make no batch, or where classes differ."""
         loader = DataLoader(
@@ -185,7 +196,14 @@ class FileTest:
         if self.threshold is not None:
             return f'a score of at least {self.threshold:g}, given for all classes'
         decided = self.samples[0].get(DECIDED)
-        return f'what made {self.name}' + (f': {decided}' if isinstance(decided, str) else '')
+        return self.name + (f': {decided}' if isinstance(decided, str) else '')
+
+    @property
+    def thresholds(self) -> Sequence[float] | None:
+        """Of the classes, if one is given: the file does not tell."""
+        if self.threshold is None:
+            return None
+        return [self.threshold] * len(self.samples[0]['pred_score'])
 
     def run(self) -> Tested:
         """Read; raises ``UserError`` for what are no predictions of these classes."""

@@ -168,8 +168,11 @@ def test_the_tool_takes_the_stored_decision_and_a_file_says_the_same(world):
     assert done.returncode == 0, done.stderr
     run(world.folder, 'csra.py', '--predictions', 'pred.pkl', '--out', 'file.html', '--pictures', 4)
     again = Page((world.folder / 'file.html').read_text())
-    assert again.tables == page.tables
-    assert f'what made pred.pkl: {decision.summary()}' in again.texts
+    # A file does not tell the thresholds, which stand in the last column.
+    assert page.tables[0][0][-1] == 'threshold' and again.tables[0][0][-1] == 'AP'
+    assert [row[-1] for row in page.tables[0][1:]] == [f'{value:g}' for value in thresholds]
+    assert again.tables == [[row[:-1] for row in page.tables[0]], *page.tables[1:]]
+    assert f'pred.pkl: {decision.summary()}' in again.texts
     # The file holds the evidence: both draw the same, but for what a batch of another size rounds.
     drawn, of_file = ([picture_at(a['href']) for a in p.of('image')] for p in (page, again))
     assert len(drawn) == len(of_file) == 8
@@ -183,6 +186,7 @@ def test_a_threshold_given_counts(world):
     tested = test.run()
     assert np.array_equal(tested.predicted, tested.scores >= np.float32(0.45))
     assert test.rule == 'a score of at least 0.45, given for all classes'
+    assert list(test.thresholds) == [0.45] * 10
 
 
 def samples_of(world, changes=(), system='csra'):

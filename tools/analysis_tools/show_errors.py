@@ -105,15 +105,24 @@ def main() -> None:
         ('config', args.config),
         ('predictions', args.predictions) if args.predictions else ('checkpoint', args.checkpoint),
         *([] if args.predictions else [('split', args.split)]),
-        ('labels are predicted by', test.rule),
+        ('labels are those of', test.rule),
         ('pictures in this page', f'{sum(key.startswith("p") for key in store):,}'),
     ]
     notes = [test.no_evidence] if test.no_evidence else []
     title = f'Errors of {Path(args.config).stem}'
-    page = errors_page(tested, found, store, title=title, facts=facts, notes=notes, version=__version__)
+    page = errors_page(
+        tested,
+        found,
+        store,
+        title=title,
+        facts=facts,
+        notes=notes,
+        thresholds=test.thresholds,
+        version=__version__,
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_page(args.out, page)
-    print(f'labels are predicted by {test.rule}')
+    print(f'labels are those of {test.rule}')
     for note in notes:
         print(note)
     print(f'{len(tested.names)} pictures, written to {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)')

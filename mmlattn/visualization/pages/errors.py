@@ -56,6 +56,7 @@ def errors_page(
     title: str,
     facts: Sequence[tuple[str, str]],
     notes: Sequence[str] = (),
+    thresholds: Sequence[float] | None = None,
     version: str,
 ) -> str:
     """The text of the page.
@@ -68,6 +69,8 @@ def errors_page(
         title (str): Of the page.
         facts (Sequence): (name, value) of what was tested how, such as the thresholds.
         notes (Sequence[str]): What else a reader must know.
+        thresholds (Sequence[float], optional): Of the C classes, where labels were predicted by such; infinity is
+            never reached.
         version (str): Of mmlattn.
     """
     names = tidy_names(tested.classes)
@@ -86,7 +89,7 @@ def errors_page(
         filter_names=names,
         titles=tested.names,
         store=store,
-        class_table=_class_table(names, tables, rates),
+        class_table=_class_table(names, tables, rates, thresholds),
         class_items=_class_items(tested, found, names, tables),
         pair_tables=_pair_tables(found, names, exclusive),
         matrix=_matrix(tested) if exclusive and len(names) <= MOST_IN_MATRIX else None,
@@ -136,11 +139,15 @@ def _numbers(tested: Tested, tables, rates) -> list[tuple[str, str]]:
     return numbers
 
 
-def _class_table(names: Sequence[str], tables, rates) -> Table:
-    columns = [*tables, *(rates[name] for name in ('precision', 'recall', 'F1', 'AP'))]
+def _class_table(names: Sequence[str], tables, rates, thresholds: Sequence[float] | None) -> Table:
+    columns, titles = [*tables, *(rates[name] for name in ('precision', 'recall', 'F1', 'AP'))], CLASS_COLUMNS
+    if thresholds is not None:
+        reached = np.asarray(thresholds, np.float64)
+        columns.append(np.where(np.isinf(reached), np.nan, reached))
+        titles = (*titles, Column('threshold', 'predicted from this score on; – is never reached'))
     values = [(name, *(column[c].item() for column in columns)) for c, name in enumerate(names)]
     links = [f'#c{c}' for c in range(len(names))]
-    return make_table(CLASS_COLUMNS, values, [(name,) for name in names], links=links)
+    return make_table(titles, values, [(name,) for name in names], links=links)
 
 
 def _class_items(tested: Tested, found: Findings, names: Sequence[str], tables) -> list[dict]:
