@@ -21,9 +21,13 @@ class ClassCounts(nn.Module):
         self.counted = False
 
     def reserve(self, num_classes: int) -> None:
-        """Give the buffer its size before others, such as an average of the weights, copy it."""
-        if self.counts.shape[1] == 0:
+        """Give the buffer its size before others, such as an average of the weights, copy it.
+
+        Counts of another number of classes belong to other data and are dropped.
+        """
+        if self.counts.shape[1] != num_classes:
             self.counts = self.counts.new_full((2, num_classes), -1)
+            self.counted = False
 
     def set_counts(self, counts: Tensor) -> None:
         """Take over ``present`` and ``known``, (2, C)."""
