@@ -165,7 +165,8 @@ def test_counts_travel_with_the_weights(make):
     assert not other.class_counts.counted and other.class_counts.counts.shape == (2, 7)
     with pytest.raises(UserError, match='counts of 4 classes, the head scores 5'):
         fresh(torch.zeros(1, 5), torch.zeros(1, 5))
-    fresh.class_counts.set_counts(torch.tensor([[1, 2, 3, 4, 5], [9] * 5]))  # loaded before the size was known
+    # Counts that were loaded before the number of classes was known.
+    fresh.class_counts.set_counts(torch.tensor([[1, 2, 3, 4, 5], [9] * 5]))
     assert fresh(torch.zeros(1, 5), torch.zeros(1, 5)) > 0
 
 
