@@ -27,7 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument('--work-dir', help='folder for logs and metrics; default work_dirs/<config name>')
     parser.add_argument(
-        '--out', help='file to write results to: .pkl for predictions, .json etc. for metrics'
+        '--out',
+        help='file to write results to: .pkl, .csv or .json for predictions; .json, .yaml or .pkl for metrics',
     )
     parser.add_argument(
         '--out-item', choices=['metrics', 'pred'], help='what to write to --out; predictions by default'
@@ -60,9 +61,9 @@ def parse_args() -> argparse.Namespace:
     if args.out is None and args.out_item is not None:
         parser.error('--out-item needs --out')
     pickles, texts = ('.pkl', '.pickle'), ('.json', '.yaml', '.yml')
-    if args.out and args.out_item != 'metrics' and not args.out.endswith(pickles):
-        parser.error(f'predictions are written as .pkl, got --out {args.out}; --out-item metrics takes .json')
-    if args.out and not args.out.endswith(pickles + texts):
+    if args.out and args.out_item != 'metrics' and not args.out.endswith((*pickles, '.csv', '.json')):
+        parser.error(f'predictions are written as .pkl, .csv or .json, got --out {args.out}')
+    if args.out and args.out_item == 'metrics' and not args.out.endswith(pickles + texts):
         parser.error(f'metrics are written as .json, .yaml or .pkl, got --out {args.out}')
     if args.out and osp.exists(args.out):
         parser.error(f'--out {args.out} exists already: give another name, or remove it')
@@ -198,6 +199,7 @@ def main() -> None:
     from mmengine.dist import is_main_process
     from mmengine.evaluator import DumpResults
 
+    from mmlattn.apis.dump_predictions import DumpPredictions
     from mmlattn.evaluation.evaluators import leave_out_evidence
     from mmlattn.models import DecidingTTA
     from mmlattn.utils.checkpoint.loading import use_safe_loading
@@ -215,7 +217,9 @@ def main() -> None:
         for note in notes:
             runner.logger.info(note)
         if args.out and args.out_item != 'metrics':
-            runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+            tables = args.out.endswith(('.csv', '.json'))
+            dump = DumpPredictions(args.out) if tables else DumpResults(out_file_path=args.out)
+            runner.test_evaluator.metrics.append(dump)
         metrics = run(runner, 'test')
         if args.out and args.out_item == 'metrics' and is_main_process():
             mmengine.dump(metrics, args.out)

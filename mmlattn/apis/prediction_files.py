@@ -179,19 +179,15 @@ class PredictionFolder:
         Returns:
             tuple[int, list[dict]]: How many pictures were predicted, and the lines of those that could not be.
         """
-        columns = [('scores', 'score'), ('thresholds', 'threshold')][: 2 if thresholds else 1]
         failed, predicted = [], 0
         with _replacing(self.folder / TABLE) as file:
             table = csv.writer(file, lineterminator='\n')
-            table.writerow(
-                ['picture', 'labels', *(f'{kind}:{name}' for _, kind in columns for name in classes)]
-            )
+            table.writerow(table_header(classes, ['labels'], thresholds))
             for line in self.lines():
                 if 'error' in line:
                     failed.append(line)
                     continue
-                numbers = [line[field][name] for field, _ in columns for name in classes]
-                table.writerow([place_in(line), SEPARATOR.join(line['labels']), *numbers])
+                table.writerow(table_row(line, classes, ['labels'], thresholds))
                 predicted += 1
         if failed:
             with _replacing(self.folder / FAILED) as file:
@@ -203,6 +199,19 @@ class PredictionFolder:
             )  # of a run before that went on, and could read them
         self.record.close()
         return predicted, failed
+
+
+def table_header(classes: Sequence[str], sets: Sequence[str], thresholds: bool = False) -> list[str]:
+    """Columns of a table of predictions: the picture, ``sets`` of labels, and numbers of each class."""
+    kinds = ('score', 'threshold') if thresholds else ('score',)
+    return ['picture', *sets, *(f'{kind}:{name}' for kind in kinds for name in classes)]
+
+
+def table_row(line: Mapping, classes: Sequence[str], sets: Sequence[str], thresholds: bool = False) -> list:
+    """What stands in these columns, of a line as :func:`picture_line` makes it."""
+    fields = ('scores', 'thresholds') if thresholds else ('scores',)
+    numbers = [line[field][name] for field in fields for name in classes]
+    return [place_in(line), *(SEPARATOR.join(line[name]) for name in sets), *numbers]
 
 
 def _lock(file: BinaryIO) -> bool:

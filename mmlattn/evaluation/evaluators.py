@@ -32,7 +32,9 @@ def metric_names(metric: BaseMetric) -> set[str]:
         probe = copy.deepcopy(metric)
         probe.dataset_meta = None
         if isinstance(probe, TableMetric):
-            probe.per_class, probe.out_file = False, None
+            probe.per_class = False
+        if hasattr(probe, 'out_file'):
+            probe.out_file = None
         try:
             with warnings.catch_warnings(), np.errstate(all='ignore'):
                 warnings.simplefilter('ignore')

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tiny_run import run_tool, tool_environment
 
 from mmlattn.structures import Decision, with_decision
 
-CLASSES = ['cat', 'dog', 'a "quoted", name']
+CLASSES = ['a "quoted", name', 'cat', 'dog']
 CONFIG = """
 default_scope = 'mmpretrain'
 model = dict(
@@ -189,6 +190,41 @@ def test_stored_thresholds_and_those_that_are_typed(world, whole, tmp_path):
     run = predict(world, 'typed', '--threshold', '0', '--topk', '2', inputs=['data/a/0.jpg'], cwd=tmp_path)
     (row,) = rows_of(tmp_path / 'typed')
     assert len(row['labels'].split(';')) == 2 and row['threshold:cat'] == '0.0'
+
+
+@pytest.mark.parametrize('kind', ['csv', 'json'])
+def test_the_test_tool_writes_the_same_with_the_truth(world, whole, tmp_path, kind):
+    """Of pictures in a folder for each class; the damaged one is left out."""
+    for number, name in enumerate(CLASSES):
+        (tmp_path / 'data' / name).mkdir(parents=True)
+        for picture in (number, number + 3):
+            shutil.copy(world / 'data' / FOLDERS[number] / f'{picture}.jpg', tmp_path / 'data' / name)
+    data = [
+        f'test_dataloader.dataset.{k}={v}'
+        for k, v in dict(data_root=tmp_path / 'data', with_label=True).items()
+    ]
+    run = run_tool(
+        'test.py', world / 'small.py', world / 'small.pth', '--out', f'out.{kind}', '--cfg-options', *data,
+        'default_hooks.pictures.on_error=skip', cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    predicted = {os.path.basename(row['picture']): row for row in rows_of(whole[1])}
+    text = (tmp_path / f'out.{kind}').read_text()
+    found = json.loads(text) if kind == 'json' else list(csv.DictReader(text.splitlines()))
+    assert [os.path.basename(row.get('path') or row['picture']) for row in found] == [
+        '0.jpg',
+        '1.jpg',
+        '4.jpg',
+        '2.jpg',
+    ]
+    for row, truth in zip(found, [CLASSES[0], CLASSES[1], CLASSES[1], CLASSES[2]], strict=True):
+        expected = predicted[os.path.basename(row.get('path') or row['picture'])]
+        for name in CLASSES:
+            score = row['scores'][name] if kind == 'json' else float(row[f'score:{name}'])
+            np.testing.assert_allclose(score, float(expected[f'score:{name}']), atol=1e-5)
+        labels = row['labels'] if kind == 'json' else row['labels'].split(';')
+        assert [name for name in labels if name] == list(filter(None, expected['labels'].split(';')))
+        assert row['truth'] == ([truth] if kind == 'json' else truth)
 
 
 def test_video_list_and_drawings(world, tmp_path):
