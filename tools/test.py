@@ -219,6 +219,7 @@ def main() -> None:
         if args.out and args.out_item != 'metrics':
             tables = args.out.endswith(('.csv', '.json'))
             dump = DumpPredictions(args.out) if tables else DumpResults(out_file_path=args.out)
+            dump.dataset_meta = runner.test_evaluator.dataset_meta
             runner.test_evaluator.metrics.append(dump)
         metrics = run(runner, 'test')
         if args.out and args.out_item == 'metrics' and is_main_process():
