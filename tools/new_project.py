@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from mmlattn.utils.launch.explain import run_tool
-from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.launch.flags import DictAction, make_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +39,13 @@ def parse_args() -> argparse.Namespace:
         help="pictures in whose paths its one group finds the same stay together, as '(.+)_[0-9]+'",
     )
     parser.add_argument('--group-column', help='column of LABELS that says which pictures stay together')
+    parser.add_argument(
+        '--read',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help="what is not to be found out of a table, as separator=' ' label_columns=cat,dog image_column=file",
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the split; default 0')
     parser.add_argument(
         '--system', default='csra', help='csra, st-lstm, cnn-rnn, racnn or linear; default csra'
@@ -66,7 +73,7 @@ def main() -> None:
 
     refuse_taken(args.out)
     wishes = Wishes(args.system, args.backbone, args.weights, args.size, args.epochs, args.batch_size)
-    reading = dict(format=args.format, classes=args.classes, unlisted=args.unlisted)
+    reading = dict(args.read, format=args.format, classes=args.classes, unlisted=args.unlisted)
     if args.group_column is not None:
         reading['group_column'] = args.group_column
     shares = None if args.split is None else parse_shares(args.split)

@@ -137,7 +137,7 @@ def _st_lstm(data: ProjectData, proposal: Proposal) -> list[str]:
 def _cnn_rnn(data: ProjectData, proposal: Proposal) -> list[str]:
     return [
         "    head=dict(type='mmlattn.CNNRNNHead', num_classes=num_classes, align='pla', aux_bce=1.0, "
-        f'in_channels={proposal.backbone.channels},',
+        f'in_channels={proposal.backbone.channels}{_unknown(data)},',
         "        decoder=dict(type='attention', embed_dims=256, hidden_dims=512, attention_dims=256),",
         f'        test_cfg=dict(max_len={min(data.num_classes, 2 * data.most_labels)}))',
     ]

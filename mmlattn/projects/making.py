@@ -113,12 +113,13 @@ def _unknown_note(labels: np.ndarray, system: str) -> list[str]:
     unknown = labels == -1
     if not unknown.any():
         return []
-    share = f'{int(unknown.sum())} labels are unknown ({100 * unknown.mean():.0f} %) and '
-    if system in ('cnn-rnn', 'racnn'):
-        return [
-            share + f'{SYSTEMS[system]} takes them for absent in training; the other systems leave them out'
-        ]
-    return [share + 'left out of losses and metrics (docs/partial_labels.md)']
+    # Of a picture whose one label is known the others are absent.
+    meant = (
+        'absent, as each picture has its one label' if system == 'racnn' else 'left out of losses and metrics'
+    )
+    return [
+        f'{int(unknown.sum())} labels are unknown ({100 * unknown.mean():.0f} %) and {meant} (docs/partial_labels.md)'
+    ]
 
 
 def _unlisted_note(pictures: Path, read: LabelledPictures) -> list[str]:
