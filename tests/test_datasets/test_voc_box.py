@@ -10,6 +10,7 @@ from PIL import Image
 from torchvision.datasets import VOCDetection
 
 from mmlattn.datasets import VOCBox
+from mmlattn.datasets.checks.splits import read_split
 from mmlattn.utils.errors import UserError
 
 # (name, difficult, xmin, ymin, xmax, ymax) of each object; the last image holds a difficult one and nothing else.
@@ -172,6 +173,7 @@ def test_a_test_set_without_annotations_has_pictures_and_ids(voc_root, tmp_path)
         assert {key: item[key] for key in item if key != 'sample_idx'} == dict(
             img_path=str(voc_root / 'JPEGImages' / f'{image_id}.jpg'), img_id=image_id
         )
+    assert read_split('test', found) is None, 'the checks of data sets have nothing to look at'
     (tmp_path / 'ImageSets/Main').mkdir(parents=True)
     (tmp_path / 'ImageSets/Main/test.txt').write_text('000012\n')
     with pytest.raises(UserError, match='1 of 1 images are missing'):

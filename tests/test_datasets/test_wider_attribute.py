@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import ConcatDataset
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS, MODELS
 from PIL import Image
 
 from mmlattn.datasets import CropToBox, WIDERAttribute
+from mmlattn.datasets.checks.labels import check_between, check_split
+from mmlattn.datasets.checks.splits import read_split
 from mmlattn.evaluation import MultiLabelReport
 from mmlattn.utils.errors import UserError
 
@@ -70,6 +73,15 @@ def test_a_sample_is_a_person_with_three_states(root):
     assert list(WIDERAttribute(str(root)).CLASSES) == NAMES
     chosen = WIDERAttribute(str(root), split='train', metainfo=dict(classes=['Hat', 'Tshirt', 'Male']))
     assert chosen[0]['gt_label'] == [0, 2] and chosen[0]['gt_label_ignore'] == [1]
+
+
+def test_people_of_one_picture_are_not_taken_for_a_picture_listed_twice(root):
+    dataset = WIDERAttribute(str(root), split='train')
+    split = read_split('train', dataset)
+    codes = {finding.code for finding in [*check_split(split), *check_between([split])]}
+    assert 'picture-listed-twice' not in codes and not any('contradict' in code for code in codes), codes
+    twice = read_split('train', ConcatDataset([dataset, dataset]))
+    assert 'picture-listed-twice' in {finding.code for finding in check_split(twice)}
 
 
 @pytest.mark.parametrize(

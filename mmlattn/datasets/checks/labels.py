@@ -35,7 +35,7 @@ def check_between(splits: Sequence[Split]) -> list[Finding]:
     for first, second in combinations(splits, 2):
         found += _shared_pictures(first, second)
         found += _shared_groups(first, second)
-    return found + contradictions(splits, [split.places for split in splits], 'listed twice')
+    return found + contradictions(splits, [split.samples for split in splits], 'listed twice')
 
 
 def check_class_count(split: Split, told: Mapping[str, int | None]) -> list[Finding]:
@@ -84,10 +84,10 @@ def _stray(split: Split) -> list[Finding]:
 
 def _repeated(split: Split) -> list[Finding]:
     seen, twice = set(), {}
-    for path, place in zip(split.paths, split.places, strict=True):
-        if place is not None and place in seen:
+    for path, sample in zip(split.paths, split.samples, strict=True):
+        if sample is not None and sample in seen:
             twice[path] = None
-        seen.add(place)
+        seen.add(sample)
     if not twice:
         return []
     message = (

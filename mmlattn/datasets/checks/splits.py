@@ -29,6 +29,7 @@ class Split:
         classes (tuple[str]): Names of C classes, or their numbers where the data set has no names.
         named (bool): Whether it has.
         paths (list[str | None]): Of N pictures; None for what is in memory only.
+        crops (list[tuple | None]): Of N pictures, the box where a sample is a part of its picture.
         present (csr_array): Shape (N, C), 1 where a picture has a class.
         unknown (csr_array): Shape (N, C), 1 where nobody knows: neither a positive nor a negative.
         boxes (np.ndarray): Shape (C,), boxes of each class.
@@ -43,6 +44,7 @@ class Split:
     classes: tuple[str, ...]
     named: bool
     paths: list[str | None]
+    crops: list[tuple | None]
     present: 'csr_array'
     unknown: 'csr_array'
     boxes: np.ndarray
@@ -85,6 +87,12 @@ class Split:
         """Where the N files really are, links followed."""
         return real_places(self.paths)
 
+    @property
+    def samples(self) -> list[tuple | None]:
+        """The N files with what is cut out of each, equal for the same sample."""
+        pairs = zip(self.places, self.crops, strict=True)
+        return [None if place is None else (place, crop) for place, crop in pairs]
+
     def together(self) -> np.ndarray:
         """Pictures that have both of two classes, (C, C)."""
         return (self.present.T @ self.present).toarray()
@@ -116,6 +124,7 @@ class _Columns:
 
     count_boxes: bool
     paths: list = field(default_factory=list)
+    crops: list = field(default_factory=list)
     groups: list = field(default_factory=list)
     sizes: list = field(default_factory=list)
     numbers: dict[str, list[int]] = field(default_factory=lambda: dict(present=[], unknown=[]))
@@ -126,6 +135,8 @@ class _Columns:
     def add(self, item: dict) -> bool:
         """Append an item; False if its labels are no indices of classes."""
         self.paths.append(item.get('img_path'))
+        crop = item.get('crop_box')
+        self.crops.append(None if crop is None else tuple(crop))
         self.groups.append(item.get('group'))
         self.sizes += (item.get('width') or 0, item.get('height') or 0)
         scores = item.get('gt_score')
@@ -242,6 +253,7 @@ def read_split(name: str, dataset, complete: bool = False) -> Split | None:
         classes=classes,
         named=bool(names),
         paths=columns.paths,
+        crops=columns.crops,
         present=matrices['present'],
         unknown=matrices['unknown'],
         boxes=np.bincount(boxes[(boxes >= 0) & (boxes < len(classes))], minlength=len(classes)),
