@@ -8,6 +8,7 @@ from traceback import walk_tb
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset
+from PIL import Image
 
 from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
@@ -17,6 +18,8 @@ from .lookalikes import explain_missing, is_local
 ON_ERROR = ('raise', 'skip')
 #: The field of a packed sample that stands in for a picture, and so counts nowhere.
 STANDS_IN = 'stands_in_for'
+#: Pictures with more pixels are refused before memory is taken: some kB of a file can ask for many GB.
+MOST_PIXELS = 200_000_000
 _PICTURES = (b'\xff\xd8', b'\x89PNG', b'GIF8', b'BM', b'RIFF', b'II*\0', b'MM\0*')
 
 
@@ -35,6 +38,8 @@ def why_unreadable(path: str, error: Exception | None = None) -> str:
         return 'it is empty (0 bytes): copy or download it again'
     if start.lstrip().startswith(b'<'):
         return 'it is a web page, or a drawing in svg: download the picture itself'
+    if large := too_large(path):
+        return large
     if start.startswith(_PICTURES):
         size = Path(path).stat().st_size
         return (
@@ -44,6 +49,26 @@ def why_unreadable(path: str, error: Exception | None = None) -> str:
     return 'its content is no picture that can be decoded here'
 
 
+def too_large(path: str) -> str | None:
+    """What is wrong with a picture file whose header says more than ``MOST_PIXELS``; None if it does not."""
+    if not is_local(path):
+        return None
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # Pillow's own would warn at other numbers
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+    except Exception:
+        return None  # the loader says what it is
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    if width * height <= MOST_PIXELS:
+        return None
+    return (
+        f'its header says {width} x {height} pixels, and more than {MOST_PIXELS // 10**6} million are not loaded: '
+        'save it smaller, or cut it into parts'
+    )
+
+
 def loader_in(transforms: Iterable) -> LoadImageFromFile | None:
     """The transform that loads the pictures of a pipeline; None where a data set keeps arrays."""
     return next((transform for transform in transforms if isinstance(transform, LoadImageFromFile)), None)
@@ -51,6 +76,8 @@ def loader_in(transforms: Iterable) -> LoadImageFromFile | None:
 
 def load_picture(load: Callable[[dict], dict | None], path: str) -> dict:
     """What a loader makes of a picture file; raises ``UserError`` with the reason where that is nothing."""
+    if large := too_large(path):
+        raise UserError(f'{path} can not be read as a picture: {large}')
     try:
         loaded = load(dict(img_path=path))
     except Exception as error:
@@ -82,17 +109,20 @@ class PictureGuard:
         """Load and transform an item."""
         index = item.get('sample_idx', 0)
         path = item.get('img_path')
-        try:
-            return self.pipeline(item)
-        except Exception as error:
-            if not _in_loader(error):
-                raise
-            if self.on_error == 'raise':
-                raise UserError(
-                    f'{path} can not be read as a picture: {why_unreadable(path, error)}. tools/analysis_tools/'
-                    'check_dataset.py CONFIG --images finds all of that kind; --cfg-options '
-                    'default_hooks.pictures.on_error=skip goes on without them'
-                ) from error
+        cause, problem = None, too_large(path) if path else None
+        if problem is None:
+            try:
+                return self.pipeline(item)
+            except Exception as error:
+                if not _in_loader(error):
+                    raise
+                cause, problem = error, why_unreadable(path, error)
+        if self.on_error == 'raise':
+            raise UserError(
+                f'{path} can not be read as a picture: {problem}. tools/analysis_tools/'
+                'check_dataset.py CONFIG --images finds all of that kind; --cfg-options '
+                'default_hooks.pictures.on_error=skip goes on without them'
+            ) from cause
         self.unreadable[index] = 1
         return None if self.training else self._stand_in(index, path)
 
@@ -100,6 +130,8 @@ class PictureGuard:
         """The next sample that can be read, with the mark."""
         for step in range(1, len(self.dataset)):
             other = self.dataset.get_data_info((index + step) % len(self.dataset))
+            if too_large(other.get('img_path') or ''):
+                continue
             try:
                 packed = self.pipeline(other)
             except Exception as error:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import mmengine
@@ -11,10 +13,18 @@ import pytest
 from mmpretrain.datasets import CustomDataset
 from tiny_run import BY_ITERATION, differing, final_state, run_tool, train_in_processes, write_tiny_run
 
-from mmlattn.datasets.unreadable_pictures import guard_pictures
+from mmlattn.datasets.unreadable_pictures import guard_pictures, load_picture
 from mmlattn.utils.errors import UserError
 
 HTML = b'<!DOCTYPE html><html><body>404</body></html>'
+
+
+def enlarged(png):
+    """The same file, whose header promises 20,001 x 10,000 pixels."""
+    header = png[12:16] + struct.pack('>II', 20_001, 10_000) + png[24:29]
+    return png[:12] + header + struct.pack('>I', zlib.crc32(header)) + png[33:]
+
+
 # What lies in the place of a picture, and what is said of it.
 SPOILT = {
     'empty': (lambda path, whole: path.write_bytes(b''), 'it is empty (0 bytes)'),
@@ -22,6 +32,7 @@ SPOILT = {
     'cut in the middle': (lambda path, whole: path.write_bytes(whole[:1500]), 'damaged or cut off (1500 bytes)'),
     'web page': (lambda path, whole: path.write_bytes(HTML), 'it is a web page'),
     'text': (lambda path, whole: path.write_text('no picture'), 'its content is no picture'),
+    'bomb': (lambda path, whole: path.write_bytes(enlarged(whole)), 'its header says 20001 x 10000 pixels, and more'),
     'link': (lambda path, whole: path.symlink_to('/no/such.png'), 'it is a link to /no/such.png, which is not there'),
     'folder': (lambda path, whole: path.mkdir(), 'it is a folder, expected a file'),
     'nothing': (lambda path, whole: None, 'it is not there'),
@@ -61,6 +72,21 @@ def test_the_file_and_the_reason_are_said(tiny, kind):
     said = str(error.value)
     assert said.startswith(f'{path} can not be read') and SPOILT[kind][1] in said and 'on_error=skip' in said
     assert '\n' not in said
+
+
+def test_bombs_take_no_memory(tiny):
+    """Neither the training's loader nor that of the inferencer is asked for them."""
+    config, path = tiny
+    spoil(path, 'bomb')
+    with pytest.raises(UserError, match='its header says 20001 x 10000 pixels'):
+        load_picture(lambda _: pytest.fail('it was loaded'), str(path))
+    dataset = load(config)
+    loader = dataset.pipeline.transforms[0]
+    asked, transform = [], loader.transform
+    loader.transform = lambda results: asked.append(results['img_path']) or transform(results)
+    (guard,) = guard_pictures(dataset, 'skip', training=False)
+    assert len([dataset[index] for index in range(11)]) == 11
+    assert guard.paths() == [str(path)] and str(path) not in asked and len(asked) == 11
 
 
 def test_only_loading_is_guarded(tiny):
