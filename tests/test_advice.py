@@ -395,6 +395,12 @@ ELSEWHERE = {
     '--lams must be finite': 'it advises nothing',
     '--label-sets must not be negative': 'it advises nothing',
     '--cfg-options does not fit the config': 'it advises nothing',
+    '--group-by {}': 'tests/test_tools/test_new_project.py',
+    'or give --split to have it drawn anew': 'tests/test_projects/test_project_splitting.py draws one anew',
+    '--system racnn needs exactly one label': 'tests/test_projects/test_project_config.py trains it and others',
+    'name the file of that backbone, or choose another --backbone': 'tests/test_projects/test_project_config.py',
+    '--split takes the shares of': 'tests/test_projects/test_project_splitting.py',
+    'leave test out with --split 80/20/0': 'tests/test_projects/test_project_splitting.py leaves test out',
     '--reverse needs --layout': 'tests/test_tools/test_convert_ran.py',
     'best class: leave --threshold out': 'tests/test_tools/test_show_errors.py',
 }
