@@ -4,6 +4,7 @@ E is the number of entries of a file (its lines, objects ...), M that of labels 
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -190,6 +191,7 @@ def _class_columns(
             f'{draft.path}: no picture has a label, so the classes can not be inferred: set metainfo.classes'
         )
     else:
+        _check_no_numbers(draft)
         classes = sort_names(set(draft.names))
         notes.append(f'the {len(classes)} classes are inferred: {some(classes)}')
     _check_spelling(draft, draft.names if wanted is None else ())
@@ -212,6 +214,18 @@ def sort_names(names) -> tuple[str, ...]:
 
 def _are_numbers(names) -> bool:
     return all(name.isascii() and name.isdigit() and len(name) < 10 for name in names)
+
+
+def _check_no_numbers(draft: Draft) -> None:
+    """See that names of classes are not numbers among names, nor such as -1 or 0.5."""
+    numbers = [code for code, name in enumerate(draft.names) if re.fullmatch(r'[-+]?[\d.]*\d', name)]
+    if numbers and not _are_numbers(draft.names):
+        others = 'others are names' if len(numbers) < len(draft.names) else 'which is no index of a class'
+        refuse(
+            draft.path,
+            _first_use(draft, numbers[0]),
+            f'has the label {draft.names[numbers[0]]!r}, {others}: set metainfo.classes, or mend it',
+        )
 
 
 def _check_spelling(draft: Draft, names: Sequence[str]) -> None:

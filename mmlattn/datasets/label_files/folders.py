@@ -1,4 +1,4 @@
-"""A folder for each set of labels: ``cat/a.jpg``, ``cat+dog/b.jpg``, ``_none/c.jpg``; that may be in ``train``, ``val``."""
+"""A folder for each set of labels: ``cat/a.jpg``, ``cat+dog/b.jpg``, ``_none/c.jpg``; maybe in ``train``, ``val``."""
 
 import shutil
 from collections.abc import Sequence

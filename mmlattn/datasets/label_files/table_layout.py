@@ -180,11 +180,7 @@ def find_layout(
         chosen = _label_columns(rows, heads, rest, values, ones, known, form)
     if not chosen:
         rows.refuse(0, 'there is no column with labels: write one, or say label_columns')
-    if (
-        len(chosen) > 1
-        or (form == 'onehot')
-        or (form is None and ones[chosen[0]] and heads[chosen[0]] in known)
-    ):
+    if len(chosen) > 1 or form == 'onehot' or (form is None and _is_class(chosen[0], heads, ones, known)):
         _check_onehot(rows, heads, chosen, values, ones, names is not None, row_of)
         return TableLayout('onehot', image, tuple(chosen), split, group, None, _others(rest, chosen))
     value = next(
@@ -197,6 +193,12 @@ def find_layout(
     )
     left_out = tuple(number for number in _others(rest, chosen) if number != value)
     return TableLayout(form or 'names', image, tuple(chosen), split, group, value, left_out)
+
+
+def _is_class(number: int, heads: Sequence[str], ones: Sequence[bool], known: set[str]) -> bool:
+    """Whether the only column with labels is one of ones and zeros, called as its class."""
+    named = bool(heads[number]) and not one_of([heads[number]], _LABELS)
+    return ones[number] and (named or heads[number] in known)
 
 
 def _others(rest: Sequence[int], chosen: Sequence[int]) -> tuple[int, ...]:
@@ -238,7 +240,7 @@ def _label_columns(
                 f'labels, label_columns={heads[worded[0]]!r} or label_columns=[{first!r}, ...]',
             )
         return worded[:1]
-    rest = [number for number in rest if heads[number] or not _is_index(values[number])]
+    rest = [number for number in rest if heads[number] or not any(heads) or not _is_index(values[number])]
     if len(rest) == 1:
         return rest
     if form in ('names', 'rows') and rest:
@@ -250,7 +252,7 @@ def _label_columns(
 
 def _is_index(values: Sequence[str]) -> bool:
     """Whether a column without a name counts the rows."""
-    return all(value.isdigit() for value in values) and len(values) > 0
+    return all(value.isdigit() for value in values) and len(values) > 1
 
 
 def _check_onehot(

@@ -1,4 +1,4 @@
-"""Text lists, a picture and its labels in each line: ``path cat dog``, ``path,cat``, ``path 0 1 0``, ``path 3 17``."""
+"""Lists, a picture and its labels in each line: ``path cat dog``, ``path,cat``, ``path 0 1 0``, ``path 3 17``."""
 
 import re
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmlattn.utils.errors import UserError
 
-from ..annotation_files import numbered_lines, read_text, refuse
+from ..annotation_files import numbered_lines, read_text, refuse, tell
 from ..picture_names import PICTURE_EXTENSIONS
 from ..voc_xml import box_corners, picture_size, read_xml
 from .assembly import Draft
@@ -82,11 +82,18 @@ def _read_splits(folder: Path, names: list[str]) -> list[str | None] | None:
 
 
 def write_voc(table: LabelTable, path: str, sizes: np.ndarray | None = None) -> None:
-    """Write ``Annotations``, and ``ImageSets/Main`` where the table has splits."""
+    """Write ``Annotations``, and ``ImageSets/Main`` where the table has splits; boxes have at least one pixel."""
     only_present(table, path, 'voc', also_unknown=True)
     sizes = sizes_of(table, path, sizes)
     files = [PurePosixPath(record.image).with_suffix('.xml') for record in table.records]
     check_inside(path, files)
+    boxes = table.columns.boxes
+    thin = 0 if boxes is None else int(((boxes.corners[:, 2:] - boxes.corners[:, :2]) < 1).any(1).sum())
+    if thin:
+        tell(
+            path,
+            f'{thin} boxes are less than a pixel wide or high, and become one pixel, which VOC says at least',
+        )
     root = Path(path)
     lists: dict[str, list[str]] = {}
     for file, record, size in zip(files, table.records, sizes.tolist(), strict=True):
@@ -121,7 +128,8 @@ def _annotation(record, size: Sequence[float]) -> ElementTree.Element:
     boxes = record.boxes or ()
     for name, (left, top, right, bottom) in boxes:
         entry = _add(root, 'object', dict(name=name, difficult='0'))
-        corners = (left - _SHIFT[0], top - _SHIFT[1], right, bottom)
+        # A box has at least the pixel it begins in.
+        corners = (left - _SHIFT[0], top - _SHIFT[1], max(right, left + 1), max(bottom, top + 1))
         _add(entry, 'bndbox', dict(zip(('xmin', 'ymin', 'xmax', 'ymax'), map(plain, corners), strict=True)))
     boxed = {name for name, _ in boxes}
     for name, value in record.labels.items():
