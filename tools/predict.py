@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
-from mmlattn.utils.launch.explain import run_tool
+from mmlattn.utils.launch.explain import explain_config, run_tool
 from mmlattn.utils.launch.flags import add_cfg_options, add_font, add_trust, make_parser
 
 #: So many pictures that could not be read are named on the terminal.
@@ -170,13 +170,14 @@ def main() -> None:
     check_out_dir(args.out_dir, args.resume)
     sources = find_sources(args.inputs)
     cfg = read_config(args)
-    inferencer = MultiLabelInferencer(
-        cfg,
-        args.checkpoint,
-        device=args.device or get_device(),
-        classes=args.classes,
-        trust_checkpoint=args.trust_checkpoint,
-    )
+    with explain_config():
+        inferencer = MultiLabelInferencer(
+            cfg,
+            args.checkpoint,
+            device=args.device or get_device(),
+            classes=args.classes,
+            trust_checkpoint=args.trust_checkpoint,
+        )
     if args.draw:
         from mmlattn.visualization import EvidenceVisualizer
 
