@@ -1,5 +1,6 @@
 """The losses of ``binary.py`` as mmpretrain's heads call them, over known labels alone."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +15,7 @@ from .class_counts import ClassCounts, balanced_pos_weight
 from .masking import REDUCTIONS, reduce_known, split_unknown
 
 
-class MaskedLoss(nn.Module):
+class MaskedLoss(nn.Module, ABC):
     """What losses of single labels share: a subclass has ``losses(scores, target)``, (B, C) of two of (B, C).
 
     Targets below 0 are unknown: they add nothing, and their scores get a gradient of 0.
@@ -35,9 +36,9 @@ class MaskedLoss(nn.Module):
         check_number('loss_weight', loss_weight)
         self.reduction, self.loss_weight = reduction, loss_weight
 
+    @abstractmethod
     def losses(self, scores: Tensor, target: Tensor) -> Tensor:
         """Of each label, all known: (B, C), from logits and targets in [0, 1]."""
-        raise NotImplementedError
 
     def forward(
         self,
