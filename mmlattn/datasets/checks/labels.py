@@ -25,7 +25,7 @@ def check_split(split: Split) -> list[Finding]:
     found = [*_stray(split), *_repeated(split)]
     if not split.present.nnz:
         message = 'no picture has a label: set metainfo.classes to the names in use'
-        return [_about(split, 'error', 'no-labels', message), *found]
+        return [*found, _about(split, 'error', 'no-labels', message)]
     return [*found, *_without_example(split), *_nearly_constant(split)]
 
 
