@@ -1,7 +1,7 @@
 """The labels that a project begins with, checked against the folder of pictures."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,11 @@ def read_pictures(pictures: Path, labels: Path, format: str | None, **options) -
         raise UserError(
             f'{labels}: none of its {len(paths)} pictures has a label, so there is nothing to learn'
         )
+    if not (matrix == 0).any():
+        raise UserError(
+            f'{labels}: says of no class that it is absent from a picture, so a model that says yes to all would be '
+            'right: write what is absent too, or leave out --unlisted unknown'
+        )
     return LabelledPictures(table, matrix, paths)
 
 
@@ -79,17 +84,17 @@ def unlisted_pictures(pictures: Path, paths: list[str]) -> list[str]:
 
 
 def with_split(pictures: LabelledPictures, splits: list[str], groups: list[str | None] | None) -> LabelTable:
-    """A table that says split and group of each picture, and every label, unknown ones too."""
-    columns, (number, classes) = pictures.table.columns, pictures.labels.shape
-    rows = np.repeat(np.arange(number), classes)
+    """A closed table that says split and group of each picture, and what is present and what unknown."""
+    columns = pictures.table.columns
+    rows, classes = np.nonzero(pictures.labels)
     records = LabelColumns(
         columns.images,
         pictures.table.classes,
         rows,
-        np.tile(np.arange(classes), number),
-        pictures.labels.reshape(-1),
+        classes,
+        pictures.labels[rows, classes],
         columns.where,
         splits,
         groups,
     )
-    return replace(pictures.table, records=records, format='csv-onehot', notes=())
+    return LabelTable(records, pictures.table.classes, 'csv-onehot')

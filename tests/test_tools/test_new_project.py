@@ -164,6 +164,11 @@ REFUSED = [
     (only('bus'), ['--format', 'csv-onehot'], 'has one class only, bus'),
     (renamed('dog', 'image'), [], "a class is called 'image'"),
     (changed(2, cat='3'), [], 'line 4'),
+    (
+        renamed('file', 'image'),
+        ['--unlisted', 'unknown', '--read', 'label_columns=video'],
+        'yes to all would be',
+    ),
 ]
 
 
