@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('pictures', type=Path, help='folder that the paths in LABELS begin at')
     parser.add_argument(
-        'labels', type=Path, help='labels: csv, txt, json lines, COCO, VOC, ... (docs/datasets.md)'
+        'labels', type=Path, help='labels: csv, txt, json lines, COCO, VOC, ... (docs/label_files.md)'
     )
     parser.add_argument('--out', type=Path, required=True, help='folder to make; it must not exist yet')
     parser.add_argument('--format', help='format of LABELS, where it is not found out')
