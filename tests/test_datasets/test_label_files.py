@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 from functools import partial
 from pathlib import Path, PurePath
@@ -273,3 +274,18 @@ def test_an_existing_path_is_never_written(tmp_path):
     with pytest.raises(UserError, match='exists already'):
         write_label_file(table, tmp_path / 'mine.csv', 'csv-onehot')
     assert (tmp_path / 'mine.csv').read_text() == 'mine'
+
+
+def test_examples_of_the_page(repo_root, tmp_path):
+    """Each file of the page that names all formats is read, and says the same."""
+    page = (repo_root / 'docs/label_files.md').read_text()
+    files = re.findall(r'^`(\S+\.\w+)`\n\n```\n(.*?)^```', page, re.MULTILINE | re.DOTALL)
+    found = set()
+    for name, text in files:
+        table = read_label_file(write(tmp_path, name, text))
+        found.add(table.format)
+        assert table.classes == ('cat', 'dog'), name
+        assert list(table.columns.images) == ['a.jpg', 'b.jpg', 'c.jpg']
+        assert table.matrix().tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert found | {'voc', 'folders'} == set(FORMATS)
+    assert all(f'**`{form}`**' in page for form in FORMATS)

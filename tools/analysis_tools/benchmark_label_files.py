@@ -100,7 +100,8 @@ def _load_ours(file: str, folder: str) -> int:
 def _load_json(file: str, folder: str) -> int:
     import json
 
-    return _timed(lambda: len(json.load(Path(file).open())))
+    with Path(file).open() as text:
+        return _timed(lambda: len(json.load(text)))
 
 
 def _load_csv(file: str, folder: str) -> int:
