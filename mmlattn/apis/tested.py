@@ -296,10 +296,11 @@ def short_names(paths: Sequence[str]) -> list[str]:
 def own_rule(head: torch.nn.Module) -> str:
     """The rule by which a head decides, as far as it tells."""
     name = type(head).__name__
+    if not (isinstance(head, MultiLabelClsHead) or hasattr(head, 'select')):
+        return f'the best class: {name}'
+    how = ''
     if getattr(head, 'thr', None) is not None:
-        return f"the head's own rule: {name}, a score of at least {head.thr:g}"
-    if getattr(head, 'topk', None) is not None and not hasattr(head, 'rules'):
-        return f"the head's own rule: {name}, the {head.topk} best classes"
-    if isinstance(head, MultiLabelClsHead) or hasattr(head, 'select'):
-        return f"the head's own rule: {name}"
-    return f'the best class: {name}'
+        how = f', a score of at least {head.thr:g}'
+    elif isinstance(getattr(head, 'topk', None), int):
+        how = f', the {head.topk} best classes'
+    return f"the head's own rule: {name}{how}"

@@ -59,6 +59,15 @@ SYSTEMS = dict(
     ran=('ran_attention-mini_fashion-mnist', PADDED, 'trunk_masks'),
 )
 
+RULES = dict(
+    csra="the head's own rule: CSRAHead, a score of at least 0.5",
+    st_lstm="the head's own rule: STLSTMHead, a score of at least 0.5",
+    cnn_rnn="the head's own rule: CNNRNNHead",
+    linear="the head's own rule: MultiLabelLinearClsHead, a score of at least 0.5",
+    racnn='the best class: LinearClsHead',
+    ran='the best class: LinearClsHead',
+)
+
 
 @pytest.fixture(scope='module')
 def world(repo_root, make_coco, tmp_path_factory):
@@ -115,6 +124,7 @@ def test_every_system_has_a_page_of_what_it_says(world, system):
         assert np.allclose(tested.scores[row], result['pred_scores'], atol=1e-5)
         assert np.flatnonzero(tested.predicted[row]).tolist() == sorted(result['pred_labels'])
     assert tested.exclusive == (pipeline is not None)
+    assert test.rule == RULES[system]
     infos = [test.dataset.get_data_info(i) for i in range(len(test.dataset))]
     assert np.array_equal(tested.targets, label_matrix(infos, 10).numpy())
 
