@@ -162,6 +162,12 @@ def say(decision: Any, tuned: Any, table: list[dict], target: Any) -> None:
         f'\n{decision.summary()}: CF1 {100 * own.values["CF1"]:.1f} -> {100 * taken.values["CF1"]:.1f}, '
         f'OF1 {100 * own.values["OF1"]:.1f} -> {100 * taken.values["OF1"]:.1f} on held-out folds'
     )
+    if target.kind != 'f1':
+        pooled = taken.values['OP' if target.kind == 'precision' else 'OR']
+        print(
+            f'{target}: {taken.values[target.kind]:.3f} in the mean of the classes and {pooled:.3f} of all labels on '
+            'held-out folds; it is reached on the pictures of the choice, not for sure on others'
+        )
     empty = [row['label'] for row in table if not row['positives']]
     if empty and decision.thresholds:
         print(f'without a positive, so with the common threshold: {", ".join(empty)}')

@@ -23,7 +23,7 @@ from mmlattn.utils.errors import UserError
 
 from . import calibration, thresholds
 from .calibration import Calibration
-from .multi_label import label_counts, precision_recall_f1
+from .multi_label import LabelCounts, class_rates, label_counts, mean_defined, precision_recall_f1
 
 OWN, GLOBAL, CLASS = 'own', 'global', 'class'
 #: Positives at which the threshold of a class and the common one count alike.
@@ -298,12 +298,13 @@ def _best_scope(
     sampled = bootstrap_rates(list(judged.values()), targets, seed, lambda rates: rates['CF1'])
     rows, found = [], {}
     for index, (name, decided) in enumerate(judged.items()):
-        found[name] = _rates(label_counts(decided, targets))
+        counts = label_counts(decided, targets)
+        found[name] = _rates(counts) | _reached(counts)
         apart = sampled[:, index] - sampled[:, 0]
         gain = found[name]['CF1'] - found[OWN]['CF1']
         rows.append(Row(name, found[name], float(gain), float(apart.std())))
     if target.kind != 'f1':
-        rate, other = ('CP', 'CR') if target.kind == 'precision' else ('CR', 'CP')
+        rate, other = ('precision', 'CR') if target.kind == 'precision' else ('recall', 'CP')
         allowed = [name for name in names if name != OWN]
         return max(allowed, key=lambda n: (min(found[n][rate], target.least), found[n][other])), rows
     allowed = names if scope == 'both' else [name for name in names if name != OWN]
@@ -323,6 +324,16 @@ def _plainest(names: Sequence[str], best: str, lead: Callable[[str, str], tuple[
         if distance <= spread:
             return name
     return best
+
+
+def _reached(counts: LabelCounts) -> dict[str, float]:
+    """Mean precision of the classes that are predicted and have a positive, and mean recall.
+
+    CP takes 0 as the precision of a class that is never predicted, which is no miss of a precision.
+    """
+    rates = class_rates(counts)
+    named = counts.positives > 0
+    return {name: float(np.nan_to_num(mean_defined(rates[name][named]))) for name in ('precision', 'recall')}
 
 
 def _rates(counts: Sequence[np.ndarray]) -> dict[str, float]:
