@@ -2,13 +2,14 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS
 from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 
@@ -174,6 +175,27 @@ def test_a_model_is_tested_with_any_loss(trained):
     load_all_weights(WeighedModel(BALANCED), plain.state_dict(), 'plain.pth')
     with pytest.raises(UserError, match=r'without a place are head\.other'):
         load_all_weights(plain, {**checkpoint['state_dict'], 'head.other': torch.ones(1)}, 'other.pth')
+
+
+PAGE = Path(__file__).parents[2] / 'docs' / 'imbalance.md'
+
+
+@pytest.mark.parametrize('block', re.findall(r'^```python\n(.*?)^```', PAGE.read_text(), flags=re.M | re.S))
+def test_the_lines_of_the_page_are_a_config(block, data, tmp_path):
+    """On top of one of ours that has no loss and another sampler."""
+    assert len(block.splitlines()) <= 3
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = ['{PAGE.parents[1]}/configs/csra_r101_coco.py']\n{block}")
+    cfg = Config.fromfile(config)
+    sampler, loss = cfg.train_dataloader.sampler, cfg.model.head.get('loss')
+    if 'sampler' in block:
+        built = DATA_SAMPLERS.build(sampler, default_args=dict(dataset=DATASETS.build(multi_label(data[0]))))
+        assert type(built).__name__ == 'ClassAwareSampler'
+    if 'loss' in block:
+        head = MODELS.build(cfg.model.head)
+        assert type(head.loss_module).__name__ == loss.type.removeprefix('mmlattn.')
+        counting = any(hook['type'] == 'mmlattn.LabelFrequencyHook' for hook in cfg.custom_hooks)
+        assert counting == (getattr(head.loss_module, 'class_counts', None) is not None)
 
 
 @pytest.mark.parametrize('loss', LOSSES, ids=lambda loss: loss['type'])
