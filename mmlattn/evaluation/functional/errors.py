@@ -144,8 +144,8 @@ def contradicted_labels(scores, targets) -> np.ndarray:
 
     Absent, and the model is as sure of it as of the present ones in the mean; or present, and it is as sure of its
     absence as of the absent ones'. Where it is as sure of the label itself, by the same measure, the other answer
-    must be the likelier one. A class without a present label has no such mean, so none of its absent ones is contradicted,
-    and the other way round.
+    must be the likelier one. A class without a present label has no such mean, so none of its absent ones is
+    contradicted, and the other way round.
     """
     scores, targets = check_probabilities(scores, targets)
     present, absent = targets == 1, targets == 0
