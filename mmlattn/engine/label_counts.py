@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from mmlattn.engine.reproducibility import SeededDataset
-from mmlattn.structures.labels import IGNORED_FIELDS
+from mmlattn.structures.labels import UNKNOWN_FIELDS
 from mmlattn.utils.errors import UserError
 
 
@@ -46,7 +46,7 @@ def count_labels(dataset, num_classes: int) -> Tensor:
 def count_known_labels(dataset, num_classes: int) -> Tensor:
     """As :func:`count_labels`, and images of which it is known whether they have the label: (2, C) long.
 
-    Unknown are the labels that an image lists as ignored or difficult, unless it has them.
+    Unknown are the labels that an image lists as such, unless it has them: those that losses leave out.
     """
     if isinstance(dataset, SeededDataset):
         return count_known_labels(dataset.dataset, num_classes)
@@ -87,5 +87,5 @@ def _ignored_of(dataset, index: int) -> set[int]:
     if not hasattr(dataset, 'get_data_info'):
         return set()
     info = dataset.get_data_info(index)
-    listed: Iterable = (info.get(field, ()) for field in IGNORED_FIELDS)
+    listed: Iterable = (info.get(field, ()) for field in UNKNOWN_FIELDS)
     return set(map(int, chain.from_iterable(listed)))

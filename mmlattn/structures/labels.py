@@ -19,7 +19,11 @@ from torch import Tensor
 
 from mmlattn.utils.errors import UserError
 
-IGNORED_FIELDS = ('gt_label_ignore', 'gt_label_difficult')
+UNKNOWN_FIELDS = ('gt_label_ignore',)
+"""What lists classes that a loss leaves out."""
+
+IGNORED_FIELDS = (*UNKNOWN_FIELDS, 'gt_label_difficult')
+"""What lists classes that metrics leave out."""
 
 UNKNOWN = ('mask', 'negative')
 """What an unknown label is: left out, or taken for absent. ``unknown`` is the name of the setting everywhere."""
@@ -145,8 +149,8 @@ def training_targets(data_samples: Sequence, num_classes: int, unknown: str = 'm
     """
     if unknown == 'negative':
         return label_matrix(data_samples, num_classes).clamp(min=0)
-    targets = label_matrix(data_samples, num_classes, ('gt_label_ignore',))
-    if any(_lists_any(sample, 'gt_label_ignore') for sample in data_samples):
+    targets = label_matrix(data_samples, num_classes, UNKNOWN_FIELDS)
+    if any(_lists_any(sample, field) for sample in data_samples for field in UNKNOWN_FIELDS):
         _check_unmixed(data_samples, num_classes)
     return targets
 

@@ -11,6 +11,7 @@ from torchvision.datasets import VOCDetection
 
 from mmlattn.datasets import VOCBox
 from mmlattn.datasets.checks.splits import read_split
+from mmlattn.engine.label_counts import count_known_labels
 from mmlattn.utils.errors import UserError
 
 # (name, difficult, xmin, ymin, xmax, ymax) of each object; the last image holds a difficult one and nothing else.
@@ -189,5 +190,8 @@ def test_difficult_objects_are_negatives_or_unknown(voc_root):
         assert other['gt_label_ignore'] == sorted(set(item['gt_label_difficult']) - set(item['gt_label']))
         assert all(np.array_equal(other[key], item[key]) for key in item)
     assert [item['gt_label_ignore'] for item in unknown] == [[], [7], [17]]
+    # Weights by frequency count as the losses train.
+    known = [count_known_labels(dataset, 20)[1] for dataset in (negative, unknown)]
+    assert (known[0] == 3).all() and (known[0] - known[1]).nonzero()[:, 0].tolist() == [7, 17]
     with pytest.raises(UserError, match="difficult must be one of 'negative', 'unknown'"):
         load(voc_root, difficult='positive')
