@@ -119,7 +119,7 @@ def main() -> None:
     splits, findings = build_splits(cfg)
     for split in splits:
         findings += check_split(split) + check_class_count(split, told_classes(cfg))
-        console.print(headline(split))
+        console.print(headline(split), soft_wrap=True)
     findings += check_between(splits)
     if splits:
         console.print(class_table(splits, findings))

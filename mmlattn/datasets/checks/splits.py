@@ -181,7 +181,7 @@ def leaves(dataset) -> Iterator:
         yield dataset
         return
     # mmengine's slice, from num_batch_per_epoch, holds a data set as _dataset.
-    inner = vars(dataset)
+    inner = getattr(dataset, '__dict__', {})
     parts = inner.get('datasets') or [inner.get('dataset', inner.get('_dataset'))]
     for part in parts:
         if part is not None:
