@@ -2,7 +2,12 @@
 
 import json
 import re
+import runpy
+import sys
+from functools import partial
+from pathlib import Path
 
+import mmpretrain
 import numpy as np
 import pytest
 import torch
@@ -13,8 +18,11 @@ from sklearn.linear_model import LogisticRegression
 from tiny_run import run_tool, write_tiny_run
 
 from mmlattn.apis import MultiLabelInferencer
+from mmlattn.apis.loading import load_trained
 from mmlattn.structures import read_decision
+from mmlattn.utils.checkpoint.digests import add_digests
 from mmlattn.utils.checkpoint.loading import load_weights_only
+from mmlattn.utils.errors import UserError
 from mmlattn.utils.predictions import load_predictions
 
 TUNE = 'analysis_tools/tune_thresholds.py'
@@ -142,6 +150,28 @@ def test_the_scores_of_a_file_give_the_same(trained, tuned):
     assert done.returncode == 1 and '--ignore-decision' in done.stderr
     samples = load_predictions(str(folder / 'tuned.pkl'))
     assert {s['stored_decision'] for s in samples} == {first.summary()}
+
+
+@pytest.mark.parametrize('flags', [[], ['--no-ema']])
+def test_what_is_published_keeps_it_with_its_weights(trained, tuned, tmp_path, monkeypatch, flags):
+    checkpoint = load_weights_only(str(tuned[1]))
+    averages = checkpoint['ema_state_dict']
+    averages['module.head.fc.bias'] = averages['module.head.fc.bias'] + 1
+    add_digests(checkpoint)
+    torch.save(checkpoint, tmp_path / 'tuned.pth')
+    tool = Path(mmpretrain.__file__).parent / '.mim' / 'tools' / 'model_converters' / 'publish_model.py'
+    monkeypatch.setattr(sys, 'argv', ['', str(tmp_path / 'tuned.pth'), str(tmp_path / 'public.pth'), *flags])
+    monkeypatch.setattr(torch, 'load', partial(torch.load, weights_only=False))  # of torch before 2.6
+    runpy.run_path(str(tool), run_name='__main__')
+    monkeypatch.undo()
+    (published,) = tmp_path.glob('public*')
+    model = get_model(Config.fromfile(trained[0]), device='cpu')
+    assert read_decision(torch.load(published, weights_only=True)) == read_decision(checkpoint)
+    if flags:
+        with pytest.raises(UserError, match='for the averaged weights'):
+            load_trained(model, str(published))
+    else:
+        load_trained(model, str(published))
 
 
 def test_training_on_leaves_it_behind(trained, tuned):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmlattn.structures.decisions import Decision, read_decision
 from mmlattn.structures.labels import select_labels
+from mmlattn.utils.checkpoint.digests import DIGESTS, digest
 from mmlattn.utils.errors import UserError
 
 from .decision import deciding_head, head_of
@@ -29,7 +30,7 @@ def fitting_decision(model: nn.Module, checkpoint: Mapping, name: str) -> Decisi
         name (str): What messages call it.
 
     Raises:
-        UserError: If it is damaged, or of other classes than the model or the checkpoint.
+        UserError: If it is damaged, or of other classes than the model or the checkpoint, or of other weights.
     """
     try:
         decision = read_decision(checkpoint)
@@ -37,6 +38,11 @@ def fitting_decision(model: nn.Module, checkpoint: Mapping, name: str) -> Decisi
         raise UserError(f'{name}: {error}') from error
     if decision is None:
         return None
+    if _other_weights(checkpoint):
+        raise UserError(
+            f'{name}: its stored decision is for the averaged weights, and the file has the plain ones, as when it '
+            'was published without EMA: choose it anew with tools/analysis_tools/tune_thresholds.py'
+        )
     head = head_of(model)
     outputs = getattr(head, 'num_classes', None)
     if outputs is not None and outputs != len(decision.classes):
@@ -53,6 +59,13 @@ def fitting_decision(model: nn.Module, checkpoint: Mapping, name: str) -> Decisi
     if head is not None and (problem := undecidable(head)):
         raise UserError(f'{name} has a stored decision, but {problem}')
     return decision
+
+
+def _other_weights(checkpoint: Mapping) -> bool:
+    """Whether the plain weights have taken the place of the averaged ones, which the digests tell."""
+    digests = checkpoint.get(DIGESTS) or {}
+    published = 'ema_state_dict' in digests and 'ema_state_dict' not in checkpoint
+    return published and digest(checkpoint['state_dict']) != digests.get('state_dict')
 
 
 def undecidable(head: nn.Module) -> str | None:
