@@ -45,7 +45,9 @@ def draw_frequencies(
             rows, 0, 1, transform=axes.get_yaxis_transform(), color='#E4E4E4', linewidth=0.5, zorder=0
         )
         positive = values[values > 0]
-        floor = positive.min() / 2 if positive.size else 0.1
+        # From ten times on, shares are told apart on a logarithmic axis, which has no nought.
+        wide = positive.size > 0 and positive.max() >= 10 * positive.min()
+        floor = positive.min() / 2 if wide else 0
         for (split, _), row, (color, marker) in zip(shares.items(), values, _SPLITS, strict=False):
             style = dict(
                 color=OKABE_ITO[color], marker=marker, linestyle='none', markersize=4.5, clip_on=False
@@ -54,7 +56,8 @@ def draw_frequencies(
             axes.plot(row[some], rows[some], label=split, **style)
             none = row == 0
             axes.plot(np.full(none.sum(), floor), rows[none], markerfacecolor='none', **style)
-        axes.set(xscale='log', xlim=(floor, 100), ylim=(len(labels) - 0.4, -0.6), yticks=rows)
+        axes.set(xscale='log' if wide else 'linear', xlim=(floor, 100 if wide else None))
+        axes.set(ylim=(len(labels) - 0.4, -0.6), yticks=rows)
         axes.set_yticklabels(labels, fontsize=8, color=INK)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g} %'))
         axes.tick_params(axis='y', length=0, pad=7)
@@ -113,7 +116,7 @@ def draw_co_occurrence(
             axes.text(
                 column, row, f'{value:.0f}', ha='center', va='center', fontsize=7, color=legible_on(ground)
             )
-        bar = figure.colorbar(image, ax=axes, shrink=min(1, 3 / side), aspect=18, pad=0.02)
+        bar = figure.colorbar(image, ax=axes, shrink=min(1, 3 / side), aspect=18, pad=0.02, panchor=(0, 1))
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g} %'))
         bar.ax.tick_params(labelsize=8, colors=INK, length=0)
         bar.outline.set_visible(False)

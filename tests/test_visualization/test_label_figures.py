@@ -50,7 +50,7 @@ def test_shares_are_of_the_row():
 
 
 def test_what_is_in_none_is_hollow_at_the_edge_and_what_nobody_knows_is_not_drawn():
-    figure = draw_frequencies(['a', 'b', 'c'], {'train': np.array([0.5, 0, np.nan])})
+    figure = draw_frequencies(['a', 'b', 'c', 'd'], {'train': np.array([0.5, 0, np.nan, 0.01])})
     solid, hollow = figure.axes[0].lines
-    assert solid.get_xydata().tolist() == [[50, 0]] and hollow.get_markerfacecolor() == 'none'
-    assert hollow.get_xydata().tolist() == [[25, 1]]
+    assert solid.get_xydata().tolist() == [[50, 0], [1, 1]] and hollow.get_markerfacecolor() == 'none'
+    assert hollow.get_xydata().tolist() == [[0.5, 2]]
