@@ -18,6 +18,7 @@ SHARED = {'models.layers', 'models.losses'}
 MAY_IMPORT = {
     '': {'utils', 'version'},
     'version': set(),
+    '__main__': {'utils'},
     'utils': {'utils', 'version'},
     'registry': {'utils'},
     'structures': {'structures', 'utils'},

@@ -10,7 +10,7 @@ FILES = {str(path.relative_to(TOOLS)): path for path in sorted(TOOLS.rglob('*.py
 PARTS_OF_THE_DEMO = ('demo/gallery.py', 'demo/jobs.py')
 OTHER_WORDS = {
     '--trust': '--trust-checkpoint', '--batch': '--batch-size', '--runs': '--repeats', '--rounds': '--repeats',
-    '--score-thr': '--threshold', '--thr': '--threshold', '--classes': '--num-classes', '--output': '--out',
+    '--score-thr': '--threshold', '--thr': '--threshold', '--output': '--out',
     '--out-file': '--out', '--show-dir': '--out-dir',
 }  # fmt: skip
 OTHER_WORDS_OF_MMPRETRAIN = {'test.py': {'--show-dir'}}
@@ -43,6 +43,7 @@ def test_flags_have_one_name(name):
     for flag, rest in flags:
         if flag not in OTHER_WORDS_OF_MMPRETRAIN.get(name, ()):
             assert flag not in OTHER_WORDS, f'{flag} is called {OTHER_WORDS.get(flag)}'
+        assert flag != '--classes' or 'type=int' not in rest, '--classes are names, --num-classes a number'
         assert flag != '--out' or 'folder' not in rest, '--out is a file, --out-dir a folder'
         assert flag not in ('--cfg-options', '--trust-checkpoint') or name.endswith('compare_runs.py'), (
             'from mmlattn.utils.launch.flags'
