@@ -166,15 +166,19 @@ def main() -> None:
     from mmlattn.apis import MultiLabelInferencer
     from mmlattn.apis.picture_files import find_sources
     from mmlattn.apis.prediction_files import check_out_dir
+    from mmlattn.utils.memory import keep_freed_memory
 
     check_out_dir(args.out_dir, args.resume)
     sources = find_sources(args.inputs)
     cfg = read_config(args)
+    device = args.device or get_device()
+    if device == 'cpu':
+        keep_freed_memory()
     with explain_config():
         inferencer = MultiLabelInferencer(
             cfg,
             args.checkpoint,
-            device=args.device or get_device(),
+            device=device,
             classes=args.classes,
             trust_checkpoint=args.trust_checkpoint,
         )
