@@ -15,6 +15,7 @@ from mmlattn.utils.errors import UserError
 from .annotation_files import check_counts, check_images, keep_labelled, no_collection, some, tell
 from .checked_settings import CheckedSettings
 from .label_files import PRESENT, UNKNOWN, LabelTable, read_label_file
+from .label_files.boxed import whole
 from .lookalikes import is_local, similar_name
 
 
@@ -25,6 +26,7 @@ class MultiLabelFile(CheckedSettings, MultiLabelDataset):
     The format is found out and said in the log, and the file is checked as a whole. Each item has
 
     * ``img_path``, and the ``width`` and ``height`` that the file says, if it does;
+    * ``group``, where the file says one: pictures of one group do not go into different splits;
     * ``gt_label``, sorted indices of the present classes, maybe none;
     * ``gt_label_ignore``, sorted indices of the unknown classes, where there are any;
     * where the format has boxes, ``gt_boxes`` (K, 4) float32 xyxy in [0, 1] of the original picture, and
@@ -145,7 +147,11 @@ class MultiLabelFile(CheckedSettings, MultiLabelDataset):
         if columns.sizes is not None:
             for item, (width, height) in zip(items, columns.sizes.tolist(), strict=True):
                 if width == width:
-                    item.update(width=_whole(width), height=_whole(height))
+                    item.update(width=whole(width), height=whole(height))
+        if columns.groups is not None:
+            for item, group in zip(items, columns.groups, strict=True):
+                if group is not None:
+                    item['group'] = group
         if columns.boxes is not None:
             boxes = columns.boxes
             sides = np.tile(columns.sizes[boxes.rows], 2)
@@ -200,7 +206,3 @@ def _set_slices(
         start, end = bounds[number], bounds[number + 1]
         if start < end or not only_some:
             item[key] = labels[start:end]
-
-
-def _whole(side: float) -> int | float:
-    return int(side) if side == int(side) else side

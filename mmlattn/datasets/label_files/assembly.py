@@ -313,9 +313,10 @@ def _compare(draft: Draft, one: int, other: int) -> None:
     labels = []
     for entry in (one, other):
         said = slice(*np.searchsorted(draft.rows, (entry, entry + 1)))
-        labels.append(set(zip(draft.codes[said].tolist(), draft.values[said].tolist(), strict=True)))
+        names = [draft.names[code] for code in draft.codes[said].tolist()]
+        labels.append(set(zip(names, draft.values[said].tolist(), strict=True)))
     if labels[0] != labels[1]:
-        differ = sorted({draft.names[code] for code, _ in labels[0] ^ labels[1]})
+        differ = sorted({name for name, _ in labels[0] ^ labels[1]})
         refuse(
             draft.path,
             draft.where(other),

@@ -103,6 +103,11 @@ def number(text: str | None, name: str, reject: Callable[[str], None]) -> float:
     return value
 
 
-def plain(value: float) -> str:
+def whole(value: float) -> int | float:
     """A number without a needless fraction."""
-    return str(int(value)) if value == int(value) else repr(float(value))
+    return int(value) if value == int(value) else float(value)
+
+
+def plain(value: float) -> str:
+    """The text of :func:`whole`."""
+    return repr(whole(value))

@@ -16,7 +16,7 @@ from ..annotation_files import check_sections, read_json, refuse
 from ..box_conventions import check_boxes
 from ..coco_json import read_annotations, read_categories, read_images
 from .assembly import Draft
-from .boxed import sizes_of
+from .boxed import sizes_of, whole
 from .records import LabelBoxes, LabelTable
 
 SECTIONS = dict(images=list, annotations=list, categories=list)
@@ -100,7 +100,7 @@ def write_coco(table: LabelTable, path: str, sizes: np.ndarray | None = None) ->
     columns, sizes = table.columns, sizes_of(table, path, sizes)
     images = []
     for number, record in enumerate(columns):
-        width, height = (int(side) if side == int(side) else side for side in sizes[number].tolist())
+        width, height = map(whole, sizes[number].tolist())
         entry = dict(id=number + 1, file_name=record.image, width=width, height=height)
         for key, value in _LISTS.items():
             listed = [table.classes.index(name) + 1 for name, said in record.labels.items() if said == value]

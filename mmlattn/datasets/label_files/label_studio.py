@@ -17,7 +17,7 @@ from mmlattn.utils.json_files import to_json
 from ..annotation_files import is_number, read_json, refuse, some
 from ..picture_names import PICTURE_EXTENSIONS
 from .assembly import Draft
-from .boxed import Objects, only_present, sizes_of
+from .boxed import Objects, only_present, sizes_of, whole
 from .records import PRESENT, LabelTable
 
 _META = {
@@ -227,7 +227,7 @@ def write_label_studio(table: LabelTable, path: str, sizes: np.ndarray | None = 
             value = dict(
                 x=left, y=top, width=right - left, height=bottom - top, rotation=0, rectanglelabels=[name]
             )
-            sides = dict(original_width=int(size[0]), original_height=int(size[1]), image_rotation=0)
+            sides = dict(original_width=whole(size[0]), original_height=whole(size[1]), image_rotation=0)
             results.append(_result('label', 'rectanglelabels', value) | sides)
         data = dict(image=record.image)
         data |= {key: said for key in ('split', 'group') if (said := getattr(record, key)) is not None}
