@@ -83,7 +83,7 @@ def main() -> None:
     print('\n'.join(project.report))
     write_project(args.out, project.table, project.config)
     print(f'\nwrote {args.out}: config.py, labels.csv, classes.txt. Next:\n')
-    print('\n'.join(next_commands(args.out, project.proposal.epochs, project.num_val)))
+    print('\n'.join(next_commands(args.out, project.proposal.epochs, project.has_thresholds)))
 
 
 if __name__ == '__main__':

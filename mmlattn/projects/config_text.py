@@ -83,11 +83,13 @@ def _model(data: ProjectData, proposal: Proposal) -> list[str]:
 def _backbone(proposal: Proposal) -> list[str]:
     backbone = proposal.backbone
     settings = dict(backbone.settings, **(backbone.frozen if proposal.frozen else {}))
+    if proposal.system == 'racnn' and proposal.weights is not None and 'norm_eval' in backbone.frozen:
+        settings['norm_eval'] = True  # batches of a few pictures at three scales make poor statistics
     written = ''.join(f', {name}={value!r}' for name, value in settings.items())
     if proposal.weights is None:
         return [f"    backbone=dict(type='{backbone.kind}'{written}),  # random weights"]
     prefix = f", prefix='{proposal.prefix}'" if proposal.prefix else ''
-    whose = "ImageNet's" if proposal.weights == backbone.url else 'yours'
+    whose = 'weights of ImageNet' if proposal.weights == backbone.url else 'your weights'
     learns = ', fixed: there are few pictures' if proposal.frozen else ''
     return [
         f"    backbone=dict(type='{backbone.kind}'{written},",

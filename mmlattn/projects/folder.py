@@ -5,7 +5,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mmlattn.datasets.label_files import LabelTable, write_label_file
-from mmlattn.evaluation.functional.tuning import LEAST_PICTURES
 from mmlattn.utils.arguments import check_folder
 from mmlattn.utils.configs import payload_dir
 from mmlattn.utils.errors import UserError
@@ -48,11 +47,11 @@ def pictures_from(out: Path, pictures: Path) -> str:
     return Path(os.path.relpath(folder, out.parent.resolve() / out.name)).as_posix()
 
 
-def next_commands(out: Path, epochs: int, num_val: int) -> list[str]:
-    """What to type after the project was written: check, train, choose thresholds if val is large enough, predict."""
+def next_commands(out: Path, epochs: int, tune: bool) -> list[str]:
+    """What to type after the project was written: check, train, ``tune`` thresholds if that can be done, predict."""
     config, trained = out / CONFIG, out / RUN_DIR / f'epoch_{epochs}.pth'
     commands = [('analysis_tools/check_dataset', f'{config} --images'), ('train', config)]
-    if num_val >= LEAST_PICTURES:
+    if tune:
         commands.append(('analysis_tools/tune_thresholds', f'{config} {trained}'))
         trained = trained.with_stem(f'{trained.stem}_tuned')
     commands.append(('predict', f'{config} {trained} NEW_PICTURES --out-dir {out / "predictions"}'))

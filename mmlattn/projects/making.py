@@ -22,12 +22,20 @@ from .survey import equal_files, picture_sizes
 
 @dataclass(frozen=True)
 class Project:
-    """What is written, and what is said: a table of labels, the text of a config, lines of a report."""
+    """What is written and what is said.
+
+    Args:
+        table (LabelTable): With split and groups.
+        config (str): Text of the config.
+        proposal (Proposal): What the config trains.
+        has_thresholds (bool): Whether thresholds of scores can be chosen, on enough pictures.
+        report (tuple[str, ...]): Lines.
+    """
 
     table: LabelTable
     config: str
     proposal: Proposal
-    num_val: int
+    has_thresholds: bool
     report: tuple[str, ...]
 
 
@@ -94,7 +102,9 @@ def make_project(
         _told(proposal),
     )
     table = with_split(read, [SPLITS[number] for number in found.split], groups)
-    return Project(table, config_text(data, proposal), proposal, numbers[1], report)
+    # Of a model for one label a picture the likeliest class is taken.
+    has_thresholds = numbers[1] >= LEAST_PICTURES and wishes.system != 'racnn'
+    return Project(table, config_text(data, proposal), proposal, has_thresholds, report)
 
 
 def _check_system(system: str, labels: Path, read: LabelledPictures) -> None:

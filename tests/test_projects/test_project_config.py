@@ -26,6 +26,7 @@ from mmlattn.projects.proposals import (
     proposed_batch,
     proposed_size,
 )
+from mmlattn.utils.configs import config_path
 from mmlattn.utils.errors import UserError
 
 SMALL = np.full((6, 2), 300)
@@ -140,6 +141,13 @@ def test_a_file_of_weights_must_fit(tmp_path):
         assert torch.equal(model.backbone.conv1.weight, network.conv1.weight)
     with pytest.raises(UserError, match=r'lacks \d+ of the \d+ weights of ResNet, .* first layer1\.0\.conv1'):
         prefix_in(tmp_path / 'bare.pth', BACKBONES['resnet50'])
+
+
+def test_what_configs_are_made_of_has_a_path():
+    path = Path(config_path('_base_/schedules/adamw_cosine_30e'))
+    assert path.is_file() and config_path('_base_/schedules/adamw_cosine_30e.py') == str(path)
+    with pytest.raises(UserError, match='did you mean _base_/datasets/label_file'):
+        config_path('_base_/datasets/labelfile')
 
 
 def test_sizes_and_batches():

@@ -107,12 +107,12 @@ def test_the_data_sets_of_the_config_are_those_of_the_table(videos, repo_root):
 
 def test_commands_are_those_of_where_one_stands(repo_root, tmp_path, monkeypatch):
     monkeypatch.chdir(repo_root)
-    commands = next_commands(tmp_path / 'p', 7, num_val=10)
+    commands = next_commands(tmp_path / 'p', 7, tune=True)
     assert [shlex.split(command)[0] for command in commands] == ['python'] * 4
     assert all((repo_root / shlex.split(command)[1]).is_file() for command in commands)
     assert commands[2].endswith('run/epoch_7.pth') and 'run/epoch_7_tuned.pth NEW_PICTURES' in commands[3]
     monkeypatch.chdir(tmp_path)
-    few = next_commands(tmp_path / 'p', 7, num_val=9)
+    few = next_commands(tmp_path / 'p', 7, tune=False)
     assert [command.split()[:4] for command in few] == [
         ['python', '-m', 'mmlattn', name] for name in ('check_dataset', 'train', 'predict')
     ]
