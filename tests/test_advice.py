@@ -388,6 +388,7 @@ ELSEWHERE = {
     'attention maps of {} cells cannot be put back': 'as for evidence that cannot be fused',
     'set model.with_evidence=True': 'tests/test_racnn_recipes.py',
     '--resume, or choose another --out-dir': 'tests/test_tools/test_predict.py',
+    'have no pred_score for each class: write them': 'a detector is needed',
     'Resume with those, or choose another --out-dir': NAMES,
     'there is no file --constraints': 'it advises nothing',
     "set color_type='color' in LoadImageFromFile": 'tests/test_apis/test_pictures.py',
