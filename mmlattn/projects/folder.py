@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 
 from mmlattn.datasets.label_files import LabelTable, write_label_file
@@ -49,12 +50,14 @@ def pictures_from(out: Path, pictures: Path) -> str:
 
 def next_commands(out: Path, epochs: int, tune: bool) -> list[str]:
     """What to type after the project was written: check, train, ``tune`` thresholds if that can be done, predict."""
-    config, trained = out / CONFIG, out / RUN_DIR / f'epoch_{epochs}.pth'
+    config, trained, predictions = (
+        quote(str(out / name)) for name in (CONFIG, f'{RUN_DIR}/epoch_{epochs}.pth', 'predictions')
+    )
     commands = [('analysis_tools/check_dataset', f'{config} --images'), ('train', config)]
     if tune:
         commands.append(('analysis_tools/tune_thresholds', f'{config} {trained}'))
-        trained = trained.with_stem(f'{trained.stem}_tuned')
-    commands.append(('predict', f'{config} {trained} NEW_PICTURES --out-dir {out / "predictions"}'))
+        trained = trained.replace(f'epoch_{epochs}.pth', f'epoch_{epochs}_tuned.pth')
+    commands.append(('predict', f'{config} {trained} NEW_PICTURES --out-dir {predictions}'))
     return [f'python {_tool(name)} {rest}' for name, rest in commands]
 
 

@@ -1,5 +1,6 @@
 """From pictures and labels to all that a project's folder holds, and what to say of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,13 @@ from mmlattn.datasets.label_files import LabelTable
 from mmlattn.evaluation.functional.tuning import LEAST_PICTURES
 from mmlattn.utils.errors import UserError
 
-from .assignment import assign, groups_by_name
+from .assignment import Assignment, assign, groups_by_name
 from .config_text import ProjectData, config_text
 from .folder import pictures_from
 from .proposals import SYSTEMS, Proposal, Wishes, propose
 from .reading import LabelledPictures, read_pictures, unlisted_pictures, with_split
 from .splitting import SPLITS
-from .summary import class_table, copy_notes, facts, group_note, rare_notes
+from .summary import class_table, copy_notes, facts, group_notes, rare_notes
 from .survey import equal_files, picture_sizes
 
 
@@ -80,31 +81,48 @@ def make_project(
         some_unknown=bool((matrix == -1).any()),
         has_test=bool((found.split == 2).any()),
     )
-    numbers = np.bincount(found.split, minlength=len(SPLITS)).tolist()
-    told = ', '.join(f'{name} {number}' for name, number in zip(SPLITS, numbers, strict=True))
-    notes = [
-        *read.table.notes,
-        *found.notes,
-        *([group_note(groups)] if groups is not None and found.how.startswith('strat') else []),
-        *copy_notes(digests, matrix, columns.images),
-        *_unknown_note(matrix, wishes.system),
-        *_unlisted_note(pictures, read),
-        *_val_note(numbers[1]),
-        *rare_notes(read.table.classes, matrix, found.split),
-        *_boxes_note(read),
-    ]
     report = (
-        f'{len(matrix)} pictures of {matrix.shape[1]} classes, labels read as {read.table.format}; '
-        + facts(matrix, sizes),
-        f'split: {told} ({found.how})',
-        *class_table(read.table.classes, matrix, found.split),
-        *(f'note: {note}' for note in notes),
+        *_numbers(read, sizes, found),
+        *(f'note: {note}' for note in _notes(pictures, read, found, groups, digests, wishes.system)),
         _told(proposal),
     )
     table = with_split(read, [SPLITS[number] for number in found.split], groups)
     # Of a model for one label a picture the likeliest class is taken.
-    has_thresholds = numbers[1] >= LEAST_PICTURES and wishes.system != 'racnn'
+    has_thresholds = int((found.split == 1).sum()) >= LEAST_PICTURES and wishes.system != 'racnn'
     return Project(table, config_text(data, proposal), proposal, has_thresholds, report)
+
+
+def _numbers(read: LabelledPictures, sizes: np.ndarray, found: Assignment) -> list[str]:
+    number, classes = read.labels.shape
+    counts = np.bincount(found.split, minlength=len(SPLITS)).tolist()
+    told = ', '.join(f'{name} {count}' for name, count in zip(SPLITS, counts, strict=True))
+    return [
+        f'{number} pictures of {classes} classes, labels read as {read.table.format}; {facts(read.labels, sizes)}',
+        f'split: {told} ({found.how})',
+        *class_table(read.table.classes, read.labels, found.split),
+    ]
+
+
+def _notes(
+    pictures: Path,
+    read: LabelledPictures,
+    found: Assignment,
+    groups: Sequence[str | None] | None,
+    digests: Sequence[bytes | None],
+    system: str,
+) -> list[str]:
+    """What may be other than the user thinks."""
+    return [
+        *read.table.notes,
+        *found.notes,
+        *group_notes(groups, found.split),
+        *copy_notes(digests, read.labels, read.table.columns.images),
+        *_unknown_note(read.labels, system),
+        *_unlisted_note(pictures, read),
+        *_val_note(int((found.split == 1).sum()), system),
+        *rare_notes(read.table.classes, read.labels, found.split),
+        *_boxes_note(read),
+    ]
 
 
 def _check_system(system: str, labels: Path, read: LabelledPictures) -> None:
@@ -138,9 +156,9 @@ def _unlisted_note(pictures: Path, read: LabelledPictures) -> list[str]:
     return [f'{told}: {some(others, 3)}'] if others else []
 
 
-def _val_note(number: int) -> list[str]:
-    told = f'val has {number} pictures, too few to choose thresholds by: {LEAST_PICTURES} are needed'
-    return [] if number >= LEAST_PICTURES else [f'{told}; more pictures, or --split 50/50/0']
+def _val_note(number: int, system: str) -> list[str]:
+    told = f'val has {number} pictures, too few to choose thresholds by ({LEAST_PICTURES} are needed): see --split'
+    return [] if number >= LEAST_PICTURES or system == 'racnn' else [told]
 
 
 def _boxes_note(read: LabelledPictures) -> list[str]:

@@ -90,7 +90,10 @@ def copy_notes(digests: Sequence[bytes | None], labels: np.ndarray, images: Sequ
     return notes
 
 
-def group_note(groups: Sequence[str]) -> str:
-    """How many groups there are, and the largest."""
-    ((largest, most),) = Counter(groups).most_common(1)
-    return f'{len(set(groups))} groups, the largest is {largest!r} with {most} pictures; none is split'
+def group_notes(groups: Sequence[str | None] | None, split: np.ndarray) -> list[str]:
+    """How many groups there are, and the largest, where none is torn apart."""
+    numbers = Counter(group for group in groups or () if group is not None)
+    if not numbers or torn(groups, split):
+        return []
+    ((largest, most),) = numbers.most_common(1)
+    return [f'{len(numbers)} groups, the largest is {largest!r} with {most} pictures; none is split']

@@ -107,10 +107,12 @@ def test_the_data_sets_of_the_config_are_those_of_the_table(videos, repo_root):
 
 def test_commands_are_those_of_where_one_stands(repo_root, tmp_path, monkeypatch):
     monkeypatch.chdir(repo_root)
-    commands = next_commands(tmp_path / 'p', 7, tune=True)
+    commands = next_commands(tmp_path / 'my own', 7, tune=True)
+    assert all(shlex.split(command)[2].startswith(f'{tmp_path}/my own/') for command in commands)
     assert [shlex.split(command)[0] for command in commands] == ['python'] * 4
     assert all((repo_root / shlex.split(command)[1]).is_file() for command in commands)
-    assert commands[2].endswith('run/epoch_7.pth') and 'run/epoch_7_tuned.pth NEW_PICTURES' in commands[3]
+    assert shlex.split(commands[2])[3] == f'{tmp_path}/my own/run/epoch_7.pth'
+    assert shlex.split(commands[3])[3:5] == [f'{tmp_path}/my own/run/epoch_7_tuned.pth', 'NEW_PICTURES']
     monkeypatch.chdir(tmp_path)
     few = next_commands(tmp_path / 'p', 7, tune=False)
     assert [command.split()[:4] for command in few] == [
