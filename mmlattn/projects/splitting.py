@@ -2,7 +2,7 @@
 
 What must not be torn apart is a unit: the frames of a video, copies of a file. N is the number of pictures, U that of
 units, C that of classes and S that of splits. A class that three units have is in all three splits, one that two have
-in train and val, one that one has in train.
+in train and val, one that one has in train, as far as they can be parted.
 """
 
 from collections.abc import Hashable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from mmlattn.utils.errors import UserError
 
 SPLITS = ('train', 'val', 'test')
-_FEW_UNITS, _RANDOM_STARTS = 500, 20
+_FEW_UNITS, _RANDOM_STARTS = 500, 60
 
 
 def parse_shares(text: str) -> np.ndarray:
@@ -67,7 +67,8 @@ def split_pictures(present: np.ndarray, units: np.ndarray, shares: np.ndarray, s
 
     Units are split by iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011), then moved where a
     class would be without an example, or where units of different size left a split too small. Moves end where no
-    single one helps, so a few units of different size are also begun with at random, and the best end is taken.
+    single one helps, so a few units that differ in size, or lack an example still, are also begun with at random, and
+    the best end is taken.
 
     Args:
         present (np.ndarray): (N, C) bool, whether a picture has a label.
@@ -89,12 +90,10 @@ def split_pictures(present: np.ndarray, units: np.ndarray, shares: np.ndarray, s
             '--split 80/20/0'
         )
     shares, random = shares[used], np.random.RandomState(seed)
-    starts = [IterativeStratification(counts[:, 1:] > 0, shares, random)]
-    if counts[:, 0].max() > 1 and len(counts) <= _FEW_UNITS:
-        starts += [random.choice(len(shares), len(counts), p=shares) for _ in range(_RANDOM_STARTS)]
-    ends = [_Balance(counts, shares, start) for start in starts]
-    for end in ends:
-        end.improve()
+    ends = [_Balance(counts, shares, IterativeStratification(counts[:, 1:] > 0, shares, random)).improved()]
+    if len(counts) <= _FEW_UNITS and (counts[:, 0].max() > 1 or ends[0].distance()[0]):
+        starts = [random.choice(len(shares), len(counts), p=shares) for _ in range(_RANDOM_STARTS)]
+        ends += [_Balance(counts, shares, start).improved() for start in starts]
     return used[min(ends, key=_Balance.distance).split][units]
 
 
@@ -134,8 +133,8 @@ class _Balance:
         far = ((there - self.wanted) ** 2 / self.wanted * self.weights).sum()
         return int((self.due & (carriers == 0)).sum()), float(far)
 
-    def improve(self) -> None:
-        """Make all moves that help."""
+    def improved(self) -> '_Balance':
+        """Itself, after all moves that help."""
         for column in np.argsort(self.has.sum(axis=0), kind='stable'):
             for target in range(len(self.wanted)):
                 if self.due[target, column] and not self.has[self.split == target, column].any():
@@ -144,6 +143,7 @@ class _Balance:
             everything, targets = np.arange(len(self.counts)), range(len(self.wanted))
             while self._move(everything, targets, only_if_better=True):
                 pass
+        return self
 
     def _sums(self, table: np.ndarray) -> np.ndarray:
         return np.stack([table[self.split == s].sum(axis=0) for s in range(len(self.wanted))])
