@@ -15,7 +15,7 @@ from pathlib import Path
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_config, run_tool
-from mmlattn.utils.launch.flags import add_cfg_options, add_font, add_trust, make_parser
+from mmlattn.utils.launch.flags import add_cfg_options, add_decision, add_font, add_trust, make_parser
 
 #: So many pictures that could not be read are named on the terminal.
 NAMED = 10
@@ -35,11 +35,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out-dir', type=Path, required=True, help='folder for the predictions')
     parser.add_argument('--resume', action='store_true', help='go on with the predictions in --out-dir')
-    parser.add_argument(
-        '--threshold',
-        type=float,
-        help="predict from this score on; default: the thresholds stored in the checkpoint, or the model's own rule",
-    )
+    add_decision(parser)
     parser.add_argument('--topk', type=int, help='predict at most so many classes')
     parser.add_argument(
         '--constraints', type=Path, help='json of what is known of the labels, as for tools/test.py'
@@ -96,7 +92,9 @@ def predict(args: argparse.Namespace, inferencer, sources: list[str]) -> tuple[i
 
     classes = distinct_names(inferencer.classes or [str(n) for n in range(inferencer.num_classes)])
     thresholds = label_thresholds(inferencer, args.threshold, args.topk)
-    options = {name: getattr(args, name) for name in ('topk', 'evidence', 'fps', 'batch_size')}
+    options = {
+        name: getattr(args, name) for name in ('topk', 'ignore_decision', 'evidence', 'fps', 'batch_size')
+    }
     made_with = fingerprints(inferencer, args.constraints)
     folder = PredictionFolder(
         args.out_dir, dict(options, classes=classes, thresholds=thresholds, **made_with), args.resume
@@ -181,6 +179,7 @@ def main() -> None:
             device=device,
             classes=args.classes,
             trust_checkpoint=args.trust_checkpoint,
+            use_decision=not args.ignore_decision,
         )
     if args.draw:
         from mmlattn.visualization import EvidenceVisualizer

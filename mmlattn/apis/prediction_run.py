@@ -17,6 +17,7 @@ from mmlattn.engine.hooks.label_constraints import constrained
 from mmlattn.models.ran.soft_mask import SoftMask
 from mmlattn.models.views.decision import deciding_head, head_of
 from mmlattn.structures.evidence import EVIDENCE_FIELDS
+from mmlattn.structures.finite_scores import scores_problem, unscored
 from mmlattn.structures.known_labels import KnownLabels, set_known_labels
 from mmlattn.structures.label_rules import LabelRules
 from mmlattn.utils.arrays import as_array
@@ -64,8 +65,11 @@ def predict_chunks(
             if rules is not None:
                 for place, sample in zip(places, batch['data_samples'], strict=True):
                     set_known_labels(sample, rules(items[place]))
-            for place, sample in zip(places, inferencer.forward(batch, **forward), strict=True):
+            samples = inferencer.forward(batch, **forward)
+            for place, sample in zip(places, samples, strict=True):
                 found[place] = sample
+            for place in (places[index] for index in unscored(samples)):
+                found[place] = f'{path_of(items[place]) or "a picture"}: {scores_problem(found[place])}'
         yield items, found
 
 

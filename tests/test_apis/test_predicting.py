@@ -107,6 +107,15 @@ def test_damaged_pictures_cost_themselves_alone(inferencer, folder, tmp_path, wo
         inferencer(paths, on_error='ignore')
 
 
+def test_scores_that_are_no_numbers_are_no_labels(repo_root, folder):
+    inferencer = inferencer_of(SYSTEMS[0], repo_root)
+    torch.nn.init.constant_(inferencer.model.head.weight, float('nan'))
+    with pytest.raises(UserError, match=r'1\.jpg: 10 of 10 scores are no finite numbers'):
+        inferencer(folder / '1.jpg')
+    (result,) = inferencer(folder / '1.jpg', on_error='skip')
+    assert 'no finite numbers' in result['error'] and 'pred_labels' not in result
+
+
 def test_videos(inferencer, tmp_path):
     """Frames are pictures; a frame of one's own is, too."""
     writer = cv2.VideoWriter(str(tmp_path / 'a.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 64))

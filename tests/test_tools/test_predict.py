@@ -190,6 +190,13 @@ def test_stored_thresholds_and_those_that_are_typed(world, whole, tmp_path):
     run = predict(world, 'typed', '--threshold', '0', '--topk', '2', inputs=['data/a/0.jpg'], cwd=tmp_path)
     (row,) = rows_of(tmp_path / 'typed')
     assert len(row['labels'].split(';')) == 2 and row['threshold:cat'] == '0.0'
+    options = dict(checkpoint='small_tuned.pth', inputs=['data/a/0.jpg'], cwd=tmp_path)
+    predict(world, 'own', '--ignore-decision', **options)
+    (row,) = rows_of(tmp_path / 'own')
+    for name in CLASSES:
+        assert abs(float(row[f'score:{name}']) - float(plain[row['picture']][f'score:{name}'])) < 1e-6
+    again = predict(world, 'own', '--resume', **options)
+    assert again.returncode == 1 and 'ignore_decision true, now false' in again.stderr
 
 
 @pytest.mark.parametrize('kind', ['csv', 'json'])

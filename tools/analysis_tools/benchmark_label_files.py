@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--labels', type=int, default=860001, help='annotations of the COCO json (2017: 896,782)'
     )
-    parser.add_argument('--classes', type=int, default=80, help='classes')
+    parser.add_argument('--num-classes', type=int, default=80, help='classes')
     parser.add_argument('--rows', type=int, default=1_000_000, help='rows of the csv with one label a row')
     parser.add_argument('--repeats', type=int, default=3, help='rounds')
     parser.add_argument('--seed', type=int, default=0, help='seed of the labels')
@@ -46,20 +46,20 @@ def write_files(args: argparse.Namespace, folder: Path) -> dict[str, Path]:
     """The label files by kind, with the pictures they name in the folder ``pictures``."""
     rng = np.random.default_rng(args.seed)
     names = [f'{number:012d}.jpg' for number in range(args.images)]
-    classes = [f'class {number:02d}' for number in range(args.classes)]
+    classes = [f'class {number:02d}' for number in range(args.num_classes)]
     pictures = folder / 'pictures'
     pictures.mkdir()
     for name in names:
         (pictures / name).touch()
     files = {kind: folder / f'{kind.replace(" ", "_")}' for kind in ('coco.json', 'rows.csv', 'onehot.csv')}
-    image, category = (rng.integers(0, most, args.labels) for most in (args.images, args.classes))
+    image, category = (rng.integers(0, most, args.labels) for most in (args.images, args.num_classes))
     files['coco.json'].write_text(to_json(_coco(names, classes, image, category, rng)))
     with files['rows.csv'].open('w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['image', 'label'])
-        picked = (rng.integers(0, most, args.rows) for most in (args.images, args.classes))
+        picked = (rng.integers(0, most, args.rows) for most in (args.images, args.num_classes))
         writer.writerows((names[row], classes[code]) for row, code in zip(*picked, strict=True))
-    labels = np.zeros((args.images, args.classes), np.int8)
+    labels = np.zeros((args.images, args.num_classes), np.int8)
     labels[image, category] = 1
     with files['onehot.csv'].open('w', newline='') as file:
         writer = csv.writer(file)
@@ -151,7 +151,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         files = write_files(args, Path(folder))
-        print(f'{args.images} pictures, {args.classes} classes, {args.labels} annotations, {args.rows} rows')
+        print(
+            f'{args.images} pictures, {args.num_classes} classes, {args.labels} annotations, {args.rows} rows'
+        )
         print(f'{"file":12}{"MB":>6}{"":>4}{"loader":18}{"s":>8}{"MiB":>9}{"ratio of s":>12}{"of MiB":>9}')
         for kind, file in files.items():
             other = 'json.load' if kind.endswith('json') else 'pandas.read_csv'
