@@ -32,7 +32,9 @@ def config_path(name: str) -> str:
     stem, folder = str(name).removesuffix('.py'), payload_dir() / 'configs'
     known = config_names()
     if stem.startswith('_base_/'):
-        known = [path.relative_to(folder).with_suffix('').as_posix() for path in folder.glob('_base_/**/*.py')]
+        known = [
+            path.relative_to(folder).with_suffix('').as_posix() for path in folder.glob('_base_/**/*.py')
+        ]
     if stem not in known:
         near = difflib.get_close_matches(stem, known, n=3)
         hint = f'did you mean {" or ".join(near)}?' if near else 'mmlattn.config_names() has all'
