@@ -1,6 +1,6 @@
 """Begin a project of your own from a folder of pictures and a file of their labels.
 
-python tools/new_project.py photos photos.csv --out my_project
+python tools/new_project.py photos photos.csv --out-dir my_project
 
 Looks at the data, splits them into train, val and test, writes my_project/config.py, labels.csv and classes.txt, and
 prints what to type next. Pictures stay where they are. docs/own_data.md goes through it.
@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'labels', type=Path, help='labels: csv, txt, json lines, COCO, VOC, ... (docs/label_files.md)'
     )
-    parser.add_argument('--out', type=Path, required=True, help='folder to make; it must not exist yet')
+    parser.add_argument('--out-dir', type=Path, required=True, help='folder to make; it must not exist yet')
     parser.add_argument('--format', help='format of LABELS, where it is not found out')
     parser.add_argument(
         '--classes', help='file with the names of the classes, one a line, in the order to take'
@@ -71,19 +71,19 @@ def main() -> None:
     from mmlattn.projects.proposals import Wishes
     from mmlattn.projects.splitting import parse_shares
 
-    refuse_taken(args.out)
+    refuse_taken(args.out_dir)
     wishes = Wishes(args.system, args.backbone, args.weights, args.size, args.epochs, args.batch_size)
     reading = dict(args.read, format=args.format, classes=args.classes, unlisted=args.unlisted)
     if args.group_column is not None:
         reading['group_column'] = args.group_column
     shares = None if args.split is None else parse_shares(args.split)
     project = make_project(
-        args.pictures, args.labels, args.out, wishes, shares, args.group_by, args.seed, **reading
+        args.pictures, args.labels, args.out_dir, wishes, shares, args.group_by, args.seed, **reading
     )
     print('\n'.join(project.report))
-    write_project(args.out, project.table, project.config)
-    print(f'\nwrote {args.out}: config.py, labels.csv, classes.txt. Next:\n')
-    print('\n'.join(next_commands(args.out, project.proposal.epochs, project.has_thresholds)))
+    write_project(args.out_dir, project.table, project.config)
+    print(f'\nwrote {args.out_dir}: config.py, labels.csv, classes.txt. Next:\n')
+    print('\n'.join(next_commands(args.out_dir, project.proposal.epochs, project.has_thresholds)))
 
 
 if __name__ == '__main__':

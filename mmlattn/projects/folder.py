@@ -18,8 +18,8 @@ CONFIG, LABELS, CLASSES = 'config.py', 'labels.csv', 'classes.txt'
 def refuse_taken(out: Path) -> None:
     """Raises ``UserError`` if something is at ``out``, or a folder cannot be made there."""
     if os.path.lexists(out):
-        raise UserError(f'{out} exists and is not overwritten; choose another --out')
-    check_folder('--out', out)
+        raise UserError(f'{out} exists and is not overwritten; choose another --out-dir')
+    check_folder('--out-dir', out)
 
 
 def write_project(out: Path, table: LabelTable, config: str) -> None:

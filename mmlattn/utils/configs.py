@@ -23,8 +23,8 @@ def config_path(name: str) -> str:
     """The path of one of our configs, as in ``_base_ = [__import__('mmlattn').config_path('csra_r101_coco')]``.
 
     Args:
-        name (str): See :func:`config_names`, or what configs are made of, ``'_base_/default_runtime'``; ``.py`` at the
-            end does not matter.
+        name (str): See :func:`config_names`, or what configs are made of, ``'_base_/default_runtime'``; a ``.py`` at
+            the end does not matter.
 
     Raises:
         UserError: If none is called so, with those of similar name.

@@ -39,7 +39,7 @@ def videos(tmp_path_factory):
 
 def begin(folder, *args, labels='frames.csv', out='mine'):
     args = ['--weights', 'none', '--group-column', 'video', *args]
-    return run_tool('new_project.py', 'frames', labels, '--out', out, *args, cwd=folder)
+    return run_tool('new_project.py', 'frames', labels, '--out-dir', out, *args, cwd=folder)
 
 
 def rows_of(path):
@@ -149,7 +149,7 @@ def renamed(old, new):
 
 
 REFUSED = [
-    (None, ['--out', 'frames'], 'frames exists and is not overwritten; choose another --out'),
+    (None, ['--out-dir', 'frames'], 'frames exists and is not overwritten; choose another --out-dir'),
     (None, ['--split', '8'], '--split takes the shares'),
     (None, ['--split', '100/0/0'], '--split takes the shares'),
     (None, ['--group-by', '(v[0-9]+'], 'is no regular expression'),
@@ -202,9 +202,9 @@ def test_mistakes_are_one_line_and_leave_nothing(damage, args, said, videos, tmp
 
 
 def test_pictures_that_are_no_folder(videos):
-    done = run_tool('new_project.py', 'frames.csv', 'frames.csv', '--out', 'no', cwd=videos)
+    done = run_tool('new_project.py', 'frames.csv', 'frames.csv', '--out-dir', 'no', cwd=videos)
     assert done.returncode == 1 and 'frames.csv is no folder: PICTURES is the folder' in done.stderr
-    gone = run_tool('new_project.py', 'frames', 'gone.csv', '--out', 'no', cwd=videos)
+    gone = run_tool('new_project.py', 'frames', 'gone.csv', '--out-dir', 'no', cwd=videos)
     assert gone.returncode == 1 and 'gone.csv' in gone.stderr and 'Traceback' not in gone.stderr
     assert not (videos / 'no').exists()
 
@@ -216,7 +216,7 @@ def test_boxes_and_splits_of_other_formats(make_coco, tmp_path):
     names = [c['name'] for c in json.loads(labels.read_text())['categories'] if c['id'] in used]
     (tmp_path / 'names.txt').write_text('\n'.join(names))
     args = ['--classes', 'names.txt', '--weights', 'none', '--split', '50/50/0', '--system', 'st-lstm']
-    done = run_tool('new_project.py', root / 'train2017', labels, '--out', 'p', *args, cwd=tmp_path)
+    done = run_tool('new_project.py', root / 'train2017', labels, '--out-dir', 'p', *args, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 'boxes are left out' in done.stdout and 'labels read as coco' in done.stdout
     cfg = Config.fromfile(tmp_path / 'p' / 'config.py')
