@@ -359,7 +359,7 @@ ELSEWHERE = {
     '--tta needs tta_model and tta_pipeline': 'mmdet alone',
     '--amp would take the place of': 'tests/test_engine/test_mixed_precision.py',
     '--labels pred': 'tests/test_tools/test_export_regions.py',
-    'are calibrated already': 'tests/test_tools/test_tune_thresholds.py tests with the flag',
+    "are not the model's own": 'tests/test_tools/test_tune_thresholds.py tests with the flag',
     'choose another --split': 'it names another data set',
     '--classes: the model has no': 'it advises nothing',
     'leave --halves out': 'tests/test_tools/test_tune_thresholds.py',

@@ -69,24 +69,26 @@ def read_predictions(samples: Sequence[Mapping], num_classes: int | None, source
     """Arrays of predictions, as dicts.
 
     Raises:
-        UserError: If they lack scores in [0, 1], or labels to compare with, or were made by a stored decision.
+        UserError: If they lack scores in [0, 1], or labels to compare with, or were made by a stored decision or
+            by thresholds that somebody gave.
     """
     for sample in samples:
         path = sample.get('img_path') or 'a picture'
         if sample.get(DECIDED) is not None:
             raise UserError(
-                f'{source}: scores of {path} are calibrated already ({sample[DECIDED]}): test again with '
-                '--ignore-decision'
+                f"{source}: scores and labels of {path} are not the model's own ({sample[DECIDED]}): test again with "
+                '--ignore-decision and no --threshold'
             )
         scores = sample.get('pred_score')
-        if not torch.is_tensor(scores) or scores.shape != (num_classes or len(scores),):
+        if torch.is_tensor(scores) and scores.dim() == 1:
+            num_classes = num_classes or len(scores)
+        if not torch.is_tensor(scores) or scores.shape != (num_classes,):
             raise UserError(f'{source}: {path} has no pred_score with one score for each class')
         if ((scores < 0) | (scores > 1)).any():
             raise UserError(
                 f'{source}: scores of {path} reach from {scores.min():.3g} to {scores.max():.3g}, expected '
                 'probabilities in [0, 1]: thresholds are chosen on what a sigmoid or softmax gives'
             )
-    num_classes = num_classes or len(samples[0]['pred_score'])
     scores = torch.stack([sample['pred_score'].float().cpu() for sample in samples])
     targets = label_matrix(samples, num_classes)
     check_sets(targets, 'the choice of thresholds')

@@ -146,8 +146,9 @@ def label_thresholds(
         return [float(threshold)] * inferencer.num_classes
     if topk is not None:
         return None
-    if inferencer.decision is not None and inferencer.decision.thresholds:
-        return list(inferencer.decision.thresholds)
+    if inferencer.decision is not None:
+        # Without thresholds the head's own rule decides on scores that are not those of the results.
+        return list(inferencer.decision.thresholds) or None
     head = deciding_head(head_of(inferencer.model))
     decoding = getattr(head, 'decoding', None)
     if decoding is not None:

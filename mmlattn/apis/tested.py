@@ -27,6 +27,7 @@ from mmlattn.visualization.pages.findings import Tested
 
 from .inferencer import MultiLabelInferencer
 from .pictures import PictureReader, shown_picture
+from .prediction_run import label_thresholds
 
 _WRITE_ANEW = 'write it with tools/test.py CONFIG CHECKPOINT --out FILE.pkl'
 
@@ -111,13 +112,7 @@ class ModelTest:
     @property
     def thresholds(self) -> Sequence[float] | None:
         """Of the classes, where labels are predicted by such and nothing else."""
-        decision, classes = self.inferencer.decision, getattr(self.head, 'num_classes', 0)
-        if self.threshold is not None:
-            return [self.threshold] * classes
-        if decision is not None:
-            return decision.thresholds or None
-        thr = getattr(self.head, 'thr', None)
-        return None if thr is None else [thr] * classes
+        return label_thresholds(self.inferencer, self.threshold, None)
 
     def run(self) -> Tested:
         """Test; raises ``UserError`` for pictures that make no batch, or where classes differ."""

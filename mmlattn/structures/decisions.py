@@ -74,8 +74,9 @@ class Decision:
             if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
                 _wrong(f'{name} is a {type(value).__name__}, not a list')
         names = tuple(self.classes)
-        if not names or not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
-            _wrong('classes are no different names')
+        # Names may repeat, as ImageNet's two cranes do.
+        if not names or not all(isinstance(n, str) for n in names):
+            _wrong('classes are no names')
         object.__setattr__(self, 'classes', names)
         for name, low in dict(thresholds=0.0, scale=0.0, shift=-math.inf).items():
             values = _numbers(name, getattr(self, name))

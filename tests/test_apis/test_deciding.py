@@ -8,8 +8,9 @@ from mmengine.config import Config
 from mmpretrain.apis import get_model
 
 from mmlattn.apis import MultiLabelInferencer
-from mmlattn.apis.decisions import is_single_label, own_threshold, read_predictions
+from mmlattn.apis.decisions import is_single_label, own_threshold, read_predictions, tune_softmax
 from mmlattn.apis.inferencer import resolve_threshold
+from mmlattn.apis.prediction_run import label_thresholds
 from mmlattn.structures import Decision, select_labels, with_decision
 from mmlattn.utils.errors import UserError
 
@@ -117,14 +118,49 @@ def test_predictions_as_arrays():
 @pytest.mark.parametrize(
     ('fields', 'said'),
     [
-        (dict(stored_decision='f1'), 'calibrated already'),
+        (dict(stored_decision='f1'), "are not the model's own"),
         (dict(pred_score=torch.rand(2)), 'one score for each class'),
+        (dict(pred_score=None), 'one score for each class'),
         (dict(pred_score=torch.tensor([0.2, 3.0, 0.1])), 'expected probabilities'),
     ],
 )
 def test_predictions_that_cannot_be_used(fields, said):
-    with pytest.raises(UserError, match=said):
-        read_predictions([sample() | fields], 3, 'a.pkl')
+    for num_classes in (3, None):
+        with pytest.raises(UserError, match=said):
+            read_predictions([sample(), sample() | fields], num_classes, 'a.pkl')
+
+
+def test_labels_by_given_thresholds_say_so(setting):
+    """Whoever reads them later must not take them for the model's own, nor for those of the stored decision."""
+    _, checkpoint, picture, _ = setting
+    for stored, start in ((None, ''), (decision(), f'{decision().summary()}; ')):
+        inferencer = opened(setting, with_decision(checkpoint, stored) if stored else checkpoint)
+        for given, end in (
+            (dict(threshold=0.4), 'labels by threshold 0.4'),
+            (dict(topk=2), 'labels by the 2 best'),
+            (dict(threshold={'3': 0.1}, topk=2), 'labels by thresholds of their own and the 2 best'),
+        ):
+            found = inferencer(str(picture), return_datasamples=True, **given)[0]
+            assert found.get('stored_decision') == start + end
+        plain = inferencer(str(picture), return_datasamples=True)[0]
+        assert plain.get('stored_decision') == (stored.summary() if stored else None)
+
+
+def test_thresholds_are_named_only_where_they_decide_on_these_scores(setting):
+    _, checkpoint, _, _ = setting
+    inferencer = opened(setting, with_decision(checkpoint, decision(thresholds=[])))
+    assert label_thresholds(inferencer, None, None) is None  # the head's, on scores before calibration
+    assert label_thresholds(inferencer, 0.4, None) == [0.4] * 10
+    inferencer = opened(setting, with_decision(checkpoint, decision()))
+    assert label_thresholds(inferencer, None, None) == list(decision().thresholds)
+    assert label_thresholds(opened(setting, checkpoint), None, None) == [0.5] * 10
+
+
+@pytest.mark.parametrize('folds', [2, 5])
+def test_a_single_label_with_fewer_pictures_than_folds(folds):
+    samples = [sample()] * (folds - 1)
+    with pytest.raises(UserError, match=f'{folds - 1} pictures are too few for {folds} folds'):
+        tune_softmax(samples, folds, 0)
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,9 @@ def test_what_cannot_be_tuned_says_so():
         tune(np.zeros((5, 2)), np.ones((5, 2)), np.zeros((5, 2), bool))
     with pytest.raises(UserError, match='too few'):
         tune(np.zeros((50, 2)), np.zeros((50, 2)), np.zeros((50, 2), bool))
+    scores, targets = drawn(0, 1, 0, size=12)
+    with pytest.raises(UserError, match='12 pictures are too few for 20 folds'):
+        tune(scores, targets, own(scores), folds=20)
 
 
 @pytest.mark.parametrize(

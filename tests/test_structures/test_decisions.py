@@ -57,7 +57,7 @@ def test_numbers_of_other_libraries_become_plain():
     [
         dict(thresholds=[0.5]), dict(thresholds=[0.5, 2.0, 0.5]), dict(thresholds=[0.5, float('nan'), 0.5]),
         dict(scale=[1.0, 0.0, 1.0]), dict(scale=[1.0, -1.0, 1.0]), dict(shift=[math.inf, 0, 0]), dict(shift='abc'),
-        dict(classes=['a', 'a', 'b']), dict(classes=[]), dict(classes='abc'), dict(pictures=0), dict(pictures=True),
+        dict(classes=['a', 1, 'b']), dict(classes=[]), dict(classes='abc'), dict(pictures=0), dict(pictures=True),
         dict(split=3), dict(activation='relu'), dict(activation='softmax'), dict(scale=[True, 1, 1]), dict(more=1),
     ],
 )  # fmt: skip
@@ -95,6 +95,12 @@ def test_probabilities_and_labels():
     assert (
         decision(thresholds=[]).select(scores) is None and decision(thresholds=[]).threshold_tensor() is None
     )
+
+
+def test_names_of_classes_may_repeat():
+    """ImageNet has two cranes."""
+    made = decision(classes=['crane', 'dog', 'crane'])
+    assert read_decision(saved(with_decision({}, made))) == made
 
 
 def test_the_order_of_pictures_stays():

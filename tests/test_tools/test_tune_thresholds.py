@@ -210,6 +210,18 @@ def test_other_targets_and_what_cannot_be(trained, tuned):
     assert not (folder / 'a.pth').exists()
 
 
+def test_a_picture_that_cannot_be_read_is_named(trained, tmp_path, repo_root):
+    config, plain = trained
+    entries = [dict(img_path='a.png', gt_label=[0])]
+    (tmp_path / 'labels.json').write_text(json.dumps(dict(metainfo=dict(classes=CLASSES), data_list=entries)))
+    (tmp_path / 'a.png').write_bytes((plain.parent.parent / '0.png').read_bytes()[:100])
+    cfg = Config.fromfile(config)
+    cfg.val_dataloader.dataset.update(data_root=str(tmp_path), ann_file=str(tmp_path / 'labels.json'))
+    predict = runpy.run_path(str(repo_root / 'tools' / TUNE))['predict']
+    with pytest.raises(UserError, match=r'a\.png can not be read as a picture: it is damaged'):
+        predict(get_model(cfg, device='cpu'), cfg, 'val')
+
+
 def test_a_single_label_gets_a_temperature(tmp_path):
     config = write_tiny_run(tmp_path, 24)
     torch.save(get_model(Config.fromfile(config), device='cpu').state_dict(), tmp_path / 'a.pth')

@@ -8,7 +8,6 @@ python tools/analysis_tools/export_regions.py CONFIG CHECKPOINT --out pseudo.jso
 """
 
 import argparse
-import copy
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
-from mmengine.registry import DATASETS, DefaultScope
 from mmpretrain.structures import DataSample
 from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmlattn.apis import MultiLabelInferencer
+from mmlattn.apis.tested import split_dataset
 from mmlattn.datasets import COCOMultiLabel
 from mmlattn.datasets.annotation_files import is_whole, load_json
 from mmlattn.evaluation.functional.localization import seen_in
@@ -82,23 +81,10 @@ def build_dataset(cfg: Config, split: str) -> BaseDataset:
     Raises:
         UserError: If there is none, it wraps another one, or it has no files or no names of classes.
     """
-    found = [(cfg.get(f'{name}_dataloader') or {}).get('dataset') for name in (split, 'test')]
-    for name, dataset in zip((split, 'test'), found, strict=True):
-        if dataset is None:
-            raise UserError(f'the config has no {name}_dataloader.dataset')
-    own, test = copy.deepcopy(found)
-    if own.type == 'mmlattn.SeededDataset':  # tools/train.py wraps it, and dumps the config so
-        own = own.dataset
-    if 'pipeline' not in own:
-        raise UserError(
-            f'{split}_dataloader.dataset is a {own.type}, which has no pipeline of its own: give the data set inside'
-        )
-    own.pipeline = test.pipeline
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        dataset = DATASETS.build(own)
+    dataset = split_dataset(cfg, split)
     if not dataset.metainfo.get('classes') or 'img_path' not in dataset.get_data_info(0):
         raise UserError(
-            f'{own.type} has no picture files or no names of classes, both of which the export names'
+            f'{type(dataset).__name__} has no picture files or no names of classes, both of which the export names'
         )
     return dataset
 

@@ -99,6 +99,7 @@ def predict(model: Any, cfg: Any, split: str) -> tuple[list[dict], tuple[str, ..
     from mmengine.runner import Runner
     from rich.progress import track
 
+    from mmlattn.datasets.unreadable_pictures import guard_pictures
     from mmlattn.structures import EVIDENCE_FIELDS
     from mmlattn.utils.launch.explain import explain_config
 
@@ -107,6 +108,7 @@ def predict(model: Any, cfg: Any, split: str) -> tuple[list[dict], tuple[str, ..
     scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain')
     with scope, explain_missing_data(cfg, (split,)), explain_config():
         loader = Runner.build_dataloader(cfg[f'{split}_dataloader'], seed=0)
+        guard_pictures(loader.dataset, 'raise', training=False)
     samples = []
     with torch.no_grad():
         for batch in track(loader, 'predicting'):
@@ -286,8 +288,8 @@ def main() -> None:
     else:
         samples, found = predict(model, cfg, args.split)
     source = args.predictions or f'{args.split}_dataloader'
-    classes = names_of(model, found, len(samples[0]['pred_score']))
-    predicted = read_predictions(samples, len(classes), source)
+    predicted = read_predictions(samples, None, source)
+    classes = names_of(model, found, predicted.scores.shape[1])
     if args.halves is not None:
         if single:
             raise UserError('a single label has no thresholds: leave --halves out')

@@ -160,6 +160,8 @@ def _paths(table: PictureTable, rows: Iterable[int]) -> tuple[str, ...]:
 
 
 def _wrong_sizes(split: Split, table: PictureTable) -> list[Finding]:
+    if not table.paths:  # all pictures are in memory
+        return []
     index = table.index[split.name]
     sizes = table.sizes[index]
     told = np.where(split.sizes > 0, split.sizes, sizes)

@@ -180,7 +180,11 @@ def try_halves(
 
 
 def fold_numbers(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of each picture, (N,), with like shares of the positives of each class in all of them."""
+    """The fold of each picture, (N,), with like shares of the positives of each class in all of them.
+
+    Raises:
+        UserError: For more folds than there are pictures.
+    """
     from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
     from sklearn.model_selection import StratifiedKFold
 
@@ -193,8 +197,11 @@ def fold_numbers(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of classes with fewer positives than folds
         parts = splitter.split(np.zeros(len(targets)), present if several else present[:, 0])
-        for number, (_, out) in enumerate(parts):
-            numbers[out] = number
+        try:
+            for number, (_, out) in enumerate(parts):
+                numbers[out] = number
+        except ValueError as error:
+            raise UserError(f'{len(targets)} pictures are too few for {folds} folds: {error}') from error
     return numbers
 
 

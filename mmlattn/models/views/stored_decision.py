@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from torch import Tensor, as_tensor, nn
 
 from mmlattn.structures.decisions import Decision, read_decision
 from mmlattn.structures.labels import select_labels
@@ -17,7 +17,7 @@ from mmlattn.utils.errors import UserError
 
 from .decision import deciding_head, head_of
 
-#: A field of the meta of samples whose scores and labels are those of a stored decision.
+#: A field of the meta of samples whose scores or labels are not the model's own: it says whose they are.
 DECIDED = 'stored_decision'
 
 
@@ -101,10 +101,19 @@ def apply_decision(
     own = thresholds is None and topk is None
     if own and decision is not None:
         thresholds = decision.threshold_tensor()
+    told = [decision.summary()] if decision is not None else []
+    told += [] if own else [_given(thresholds, topk)]
     for sample in samples:
         if decision is not None and sample.get(DECIDED) is None:
             sample.set_field(decision.calibrate(sample.pred_score), 'pred_score')
-            sample.set_field(decision.summary(), DECIDED, field_type='metainfo')
+        if told:
+            sample.set_field('; '.join(told), DECIDED, field_type='metainfo')
         if thresholds is not None or topk is not None:
             sample.set_pred_label(select_labels(sample.pred_score, thresholds, topk))
     return samples
+
+
+def _given(thresholds: Tensor | float | None, topk: int | None) -> str:
+    values = set() if thresholds is None else set(as_tensor(thresholds).reshape(-1).tolist())
+    rules = [f'threshold {value:g}' for value in values] if len(values) < 2 else ['thresholds of their own']
+    return f'labels by {" and ".join(rules + ([] if topk is None else [f"the {topk} best"]))}'
