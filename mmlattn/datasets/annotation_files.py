@@ -166,6 +166,15 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
+def json_name(value: Any, key: str, reject: Callable[[str], NoReturn]) -> str | None:
+    """The text of a json value that names something, as a group; a whole number is one, and blank is none."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if not isinstance(value, str) and not is_whole(value):
+        reject(f'{key} must be a text or a whole number, got {value!r:.80}')
+    return str(value).strip()
+
+
 def json_entries(
     ann_file: str, section: str, entries: Sequence, keys: Sequence[str]
 ) -> Iterator[tuple[dict, Callable[[str], NoReturn]]]:

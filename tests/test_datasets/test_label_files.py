@@ -211,6 +211,43 @@ WAYS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(('name', 'head'), [('a.csv', 'image,labels\n'), ('a.txt', '')])
+def test_names_with_blanks_stay_whole_among_others(tmp_path, name, head):
+    mark = ',' if head else ' '
+    lines = [
+        f'{p}.jpg{mark}{label}\n' for p, label in zip('abc', ('traffic light', 'dog', 'car'), strict=True)
+    ]
+    (tmp_path / name).write_text(head + ''.join(lines))
+    table = read_label_file(tmp_path / name, classes=['traffic light', 'car'], other_classes='leave_out')
+    assert table.matrix().tolist() == [[1, 0], [0, 0], [0, 1]]
+    with pytest.raises(UserError, match="names the class 'dog'"):
+        read_label_file(tmp_path / name, classes=['traffic light', 'car'])
+
+
+@pytest.mark.parametrize('form', ['jsonl', 'json', 'coco', 'label-studio'])
+def test_groups_may_be_numbers_and_blank_ones_are_none(tmp_path, form):
+    table = LabelTable([LabelRecord(f'{n}.jpg', {'cat': 1}, group=f'g{n}') for n in range(4)], ('cat',))
+    path = named(tmp_path, form)
+    write_label_file(table, path, form, sizes=np.full((4, 2), 9))
+    text = path.read_text()
+    for n, value in enumerate(['7', '""', 'null', '"a b"']):
+        text = text.replace(f'"g{n}"', value)
+    path.write_text(text)
+    assert [record.group for record in read_label_file(path).records] == ['7', None, None, 'a b']
+    path.write_text(text.replace('7', '7.5', 1))
+    with pytest.raises(UserError, match='group must be a text or a whole number'):
+        read_label_file(path)
+
+
+@pytest.mark.parametrize('name', ['group', 'Split', 'image'])
+def test_classes_that_a_table_would_take_for_something_else(tmp_path, name):
+    table = LabelTable([LabelRecord('a.jpg', {name: 1}), LabelRecord('b.jpg', {'cat': 1})], ('cat', name))
+    with pytest.raises(UserError, match=f"a column '{name}' would not be read as that of a class"):
+        write_label_file(table, tmp_path / 'a.csv', 'csv-onehot')
+    write_label_file(table, tmp_path / 'a.csv', 'csv-names')
+    assert read_label_file(tmp_path / 'a.csv').matrix().sum() == 2
+
+
 @pytest.mark.parametrize('way', WAYS)
 def test_what_people_write(tmp_path, way):
     name, text, *options = WAYS[way]

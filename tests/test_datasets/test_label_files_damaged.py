@@ -220,6 +220,20 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(delimiter=';;'), dict(delimiter=''), dict(header='yes'), dict(separator=3), dict(label_columns=1.5),
+        dict(label_columns=['labels', None]), dict(label_columns='image'), dict(split_column=0), dict(group_column='image'),
+        dict(image_column=[0]),
+    ],
+)  # fmt: skip
+def test_settings_of_a_table_that_are_none(tmp_path, options):
+    (tmp_path / 'a.csv').write_text('image,labels,split\na.jpg,cat,train\n')
+    with pytest.raises(UserError, match=next(iter(options))):
+        read_label_file(tmp_path / 'a.csv', **options)
+
+
 @pytest.mark.parametrize('case', WRONG)
 def test_the_data_set_refuses_what_does_not_fit(tmp_path, case):
     content, options, words = WRONG[case]

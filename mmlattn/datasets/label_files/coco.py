@@ -6,13 +6,14 @@ too.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mmlattn.utils.json_files import to_json
 
-from ..annotation_files import check_sections, read_json, refuse
+from ..annotation_files import check_sections, json_name, read_json, refuse
 from ..box_conventions import check_boxes
 from ..coco_json import read_annotations, read_categories, read_images
 from .assembly import Draft
@@ -88,11 +89,11 @@ def _listed(path: str, entries: list[dict], codes: dict[int, int]) -> np.ndarray
 
 
 def _texts(path: str, entries: list[dict], key: str) -> list[str | None] | None:
-    values = [entry.get(key) for entry in entries]
-    for number, value in enumerate(values):
-        if not isinstance(value, str | None):
-            refuse(path, f'images[{number}]', f'{key} must be a text, got {value!r}')
-    return values if any(value is not None for value in values) else None
+    values = [
+        json_name(entry.get(key), key, partial(refuse, path, f'images[{number}]'))
+        for number, entry in enumerate(entries)
+    ]
+    return values if any(values) else None
 
 
 def write_coco(table: LabelTable, path: str, sizes: np.ndarray | None = None) -> None:

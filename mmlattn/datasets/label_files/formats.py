@@ -91,6 +91,9 @@ def read_label_file(
     if unlisted is not None:
         check_choice('unlisted', unlisted, ('absent', 'unknown'))
     check_choice('other_classes', other_classes, ('refuse', 'leave_out'))
+    for name in ('separator', 'image_key'):
+        if not isinstance(options.get(name), str | None):
+            raise UserError(f'{name} must be a text, got {options[name]!r}')
     content = None
     if format is None:
         format, content = detect_format(path)

@@ -5,10 +5,11 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 from mmlattn.utils.json_files import to_json
 
-from ..annotation_files import refuse
+from ..annotation_files import json_name, refuse
 from .assembly import Draft
 from .records import ABSENT, PRESENT, UNKNOWN, LabelTable
 from .table_rows import read_text_bytes
@@ -32,9 +33,7 @@ def read_json_lines(path: str, classes: Sequence[str] | None = None) -> Draft:
         labels.append(_labels(path, where, entry))
         numbers.append(number)
         for key, column in (('split', splits), ('group', groups)):
-            if not isinstance(entry.get(key), str | None):
-                refuse(path, where, f'{key} must be a text, got {entry[key]!r:.80}')
-            column.append(entry.get(key))
+            column.append(json_name(entry.get(key), key, partial(refuse, path, where)))
     return Draft.of_lists(
         path,
         'jsonl',

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmlattn.utils.json_files import to_json
 
-from ..annotation_files import is_number, read_json, refuse, some
+from ..annotation_files import is_number, json_name, read_json, refuse, some
 from ..picture_names import PICTURE_EXTENSIONS
 from .assembly import Draft
 from .boxed import Objects, only_present, sizes_of, whole
@@ -64,7 +64,7 @@ def read_label_studio(
         results = _results(task, reject) if whole else _min_results(task, key, reject)
         sizes.append(_read(results, objects, (path, f'task [{number}]'), reject))
         for name, column in (('split', splits), ('group', groups)):
-            column.append(data.get(name) if isinstance(data.get(name), str) else None)
+            column.append(json_name(data.get(name), name, reject))
     return objects.draft(
         'label-studio',
         images,

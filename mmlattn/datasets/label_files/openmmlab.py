@@ -1,13 +1,14 @@
 """The json of mmpretrain's ``MultiLabelDataset``: indices of classes for each picture."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mmlattn.utils.json_files import to_json
 
-from ..annotation_files import check_sections, read_json
+from ..annotation_files import check_sections, json_name, read_json, refuse
 from ..plain_json import SECTIONS, read_plain
 from .assembly import Draft
 from .records import LabelTable
@@ -36,13 +37,16 @@ def read_openmmlab(path: str, classes: Sequence[str] | None = None, content: dic
         lambda entry: f'data_list[{entry}]',
         declared=names,
         names_all=True,
-        splits=_column(items, 'split'),
-        groups=_column(items, 'group'),
+        splits=_column(path, items, 'split'),
+        groups=_column(path, items, 'group'),
     )
 
 
-def _column(items: list[dict], key: str) -> list | None:
-    values = [item.get(key) if isinstance(item.get(key), str) else None for item in items]
+def _column(path: str, items: list[dict], key: str) -> list | None:
+    values = [
+        json_name(item.get(key), key, partial(refuse, path, f'data_list[{number}]'))
+        for number, item in enumerate(items)
+    ]
     return values if any(values) else None
 
 

@@ -28,6 +28,8 @@ _LABELS = frozenset((
 ))  # fmt: skip
 _SPLIT = frozenset(['split', 'subset', 'partition', 'set'])
 _GROUP = frozenset(['group', 'group_id', 'groups'])
+#: Heads of columns that are not taken for classes.
+NOT_CLASSES = _GROUP | {'split', 'image'}
 _VALUE = frozenset(['value', 'confidence', 'present', 'presence'])
 SPLIT_NAMES = frozenset(['train', 'training', 'val', 'valid', 'validation', 'dev', 'test', 'testing'])
 # What a cell of a one-hot column may hold, in small letters.
@@ -59,6 +61,27 @@ class TableOptions:
     split_column: str | int | None = None
     group_column: str | int | None = None
     separator: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ``UserError`` for what is none of these."""
+        mark = self.delimiter
+        if not (
+            mark is None
+            or (isinstance(mark, str) and len(mark) == 1 and mark.isascii() and mark not in '"\n\r')
+        ):
+            raise UserError(f'delimiter must be one character, such as ";", got {mark!r}')
+        if not isinstance(self.header, bool | None):
+            raise UserError(f'header must be True or False, got {self.header!r}')
+        chosen = self.label_columns
+        several = isinstance(chosen, Sequence) and not isinstance(chosen, str)
+        for name, column in (
+            ('image_column', self.image_column),
+            *(('label_columns', each) for each in (chosen if several else [chosen])),
+            ('split_column', self.split_column),
+            ('group_column', self.group_column),
+        ):
+            if not isinstance(column, str | int | None):
+                raise UserError(f'{name} must be names of columns or numbers from 0, got {column!r}')
 
 
 @dataclass(frozen=True)
@@ -180,6 +203,12 @@ def find_layout(
         chosen = _label_columns(rows, heads, rest, values, ones, known, form)
     if not chosen:
         rows.refuse(0, 'there is no column with labels: write one, or say label_columns')
+    used = [('split_column', split), ('group_column', group), *(('label_columns', n) for n in chosen)]
+    for setting in (setting for setting, number in used if number == image):
+        raise UserError(
+            f'{rows.path}: {setting} names the column of the pictures ({heads[image] or image}): name another or say '
+            'image_column'
+        )
     if len(chosen) > 1 or form == 'onehot' or (form is None and _is_class(chosen[0], heads, ones, known)):
         _check_onehot(rows, heads, chosen, values, ones, names is not None, row_of)
         return TableLayout('onehot', image, tuple(chosen), split, group, None, _others(rest, chosen))

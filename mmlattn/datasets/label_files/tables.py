@@ -19,6 +19,7 @@ from .assembly import Draft
 from .boxed import only_present
 from .records import LabelTable
 from .table_layout import (
+    NOT_CLASSES,
     TableLayout,
     TableOptions,
     as_numbers,
@@ -27,7 +28,7 @@ from .table_layout import (
     has_header,
     image_column,
 )
-from .table_rows import TableRows, find_rows
+from .table_rows import TableRows, find_rows, one_of
 
 # Taken for separators wherever they occur, the first of them that does.
 _STRONG = (';', '|', ',', '\t')
@@ -226,7 +227,10 @@ def find_separator(
             if parts <= known:
                 return mark, ''
     if known:
-        return next((mark for mark in (*_STRONG, *_WEAK) if any(mark in cell for cell in cells)), ''), ''
+        # Other names occur, too. What is in a cell that is the name of a class separates none.
+        within = {mark for cell in known.intersection(cells) for mark in cell}
+        marks = [mark for mark in (*_STRONG, *_WEAK) if mark not in within]
+        return next((mark for mark in marks if any(mark in cell for cell in cells)), ''), ''
     for mark in _STRONG:
         if any(mark in cell for cell in cells):
             return mark, f'names are separated by {mark!r}'
@@ -256,6 +260,12 @@ def write_table(table: LabelTable, path: str, form: str) -> None:
     if form == 'names':
         only_present(table, path, 'csv-names')
         mark = _free_mark(table, path)
+    taken = one_of(table.classes, NOT_CLASSES) if form == 'onehot' else ()
+    if taken:
+        raise UserError(
+            f'{path}: a column {table.classes[taken[0]]!r} would not be read as that of a class: rename the class, '
+            'or write csv-names or jsonl'
+        )
     extra = [
         (name, kept)
         for name, kept in (('split', columns.splits), ('group', columns.groups))

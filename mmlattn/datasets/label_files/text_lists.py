@@ -96,7 +96,8 @@ def _separator(
         )
     if used[0] != ' ':
         return used[0]
-    if classes and set(cells) - {''} <= set(classes):
+    blanks = any(' ' in cell for cell in set(classes or ()).intersection(cells))
+    if blanks or (classes and set(cells) - {''} <= set(classes)):
         return '\n'  # in no cell
     return next((mark for mark in _MARKS if any(mark in cell for cell in cells)), ' ')
 
