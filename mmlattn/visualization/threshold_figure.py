@@ -71,7 +71,10 @@ def draw_thresholds(
             label = f'{name} ({int(swept.positives[c])})'
             cuts = swept.cuts[:, c]
             scores, f1 = swept.scores[cuts, c], swept.f1()[cuts, c]
-            sweeps.step(np.append(1, scores), np.append(0, f1), where='post', label=label, **style)
+            # Down to 0, below the lowest score: all pictures are predicted there.
+            sweeps.step(
+                np.hstack([1, scores, 0]), np.hstack([0, f1, f1[-1:]]), where='post', label=label, **style
+            )
             recall, precision = swept.recall()[cuts, c], swept.precision()[cuts, c]
             rates.plot(recall, precision, **style)
             taken = np.flatnonzero(scores >= thresholds[c])
@@ -79,7 +82,8 @@ def draw_thresholds(
                 mark = dict(color=style['color'], marker='o', markeredgecolor=INK, zorder=3)
                 sweeps.plot(thresholds[c], f1[taken[-1]], **mark)
                 rates.plot(recall[taken[-1]], precision[taken[-1]], **mark)
-        _name(sweeps, 'F1 over the threshold', 'threshold', 'F1')
+        some = f' ({len(shown)} of {len(classes)} classes)' if len(shown) < len(classes) else ''
+        _name(sweeps, f'F1 over the threshold{some}', 'threshold', 'F1')
         style = dict(fontsize=8, loc='lower center', ncols=2, framealpha=0.9, edgecolor='none')
         sweeps.legend(title='class (positives)', **style)
         _name(rates, 'Precision over recall; the dot is what was chosen', 'recall', 'precision')
