@@ -31,7 +31,8 @@ def parse_args() -> argparse.Namespace:
         help='what a class that LABELS does not name for a picture means',
     )
     parser.add_argument(
-        '--split', help='shares of train, val and test; default what LABELS says, or 80/10/10'
+        '--split',
+        help='shares of train, val and test; default what LABELS says, or 80/10/10, of few pictures 60/20/20',
     )
     parser.add_argument(
         '--group-by',
@@ -51,7 +52,9 @@ def parse_args() -> argparse.Namespace:
         '--system', default='csra', help='csra, st-lstm, cnn-rnn, racnn or linear; default csra'
     )
     parser.add_argument(
-        '--backbone', default='resnet50', help='resnet50, resnet101, resnet18, mobilenet_v2, ...'
+        '--backbone',
+        default='resnet50',
+        help='resnet50 (default), resnet101, resnet18, mobilenet_v2 or convnext_tiny',
     )
     parser.add_argument('--weights', help='file with weights of the backbone, or none; default: of ImageNet')
     parser.add_argument(

@@ -165,7 +165,7 @@ def _boxes_note(read: LabelledPictures) -> list[str]:
     boxes = read.table.columns.boxes
     return (
         []
-        if boxes is None
+        if boxes is None or not len(boxes.rows)
         else [f'{len(boxes.rows)} boxes are left out: labels.csv holds labels of pictures']
     )
 
@@ -175,6 +175,8 @@ def _told(proposal: Proposal) -> str:
         proposal.frozen
     ]
     start = 'random weights' if proposal.weights is None else proposal.weights
+    if start == proposal.backbone.url:
+        start += ' (fetched when training starts; where it can not be reached, see --weights)'
     return (
         f'proposed: {SYSTEMS[proposal.system]} on {proposal.backbone.kind} {backbone}, from {start}; '
         f'{proposal.size} x {proposal.size} pixels, {proposal.batch_size} pictures a step, {proposal.epochs} epochs'

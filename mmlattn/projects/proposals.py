@@ -90,9 +90,10 @@ class Wishes:
         check_choice('--system', self.system, SYSTEMS)
         check_choice('--backbone', self.backbone, BACKBONES)
         least = 10 if self.system == 'racnn' else 3
-        for name, value, low in (('size', self.size, 32), ('epochs', self.epochs, least)):
+        epochs = '--epochs' + (' of --system racnn' if self.system == 'racnn' else '')
+        for name, value, low in (('--size', self.size, 32), (epochs, self.epochs, least)):
             if value is not None:
-                check_whole(f'--{name}', value, low)
+                check_whole(name, value, low)
         if self.batch_size is not None:
             check_whole('--batch-size', self.batch_size, 1)
 

@@ -165,7 +165,7 @@ def test_sizes_and_batches():
         (dict(backbone='vgg'), "--backbone must be one of 'resnet50'"),
         (dict(size=0), '--size must be a whole number of 32 or more'),
         (dict(epochs=2), '--epochs must be a whole number of 3 or more'),
-        (dict(system='racnn', epochs=9), '--epochs must be a whole number of 10 or more'),
+        (dict(system='racnn', epochs=9), '--epochs of --system racnn must be a whole number of 10 or more'),
         (dict(batch_size=0), '--batch-size must be a whole number of 1 or more'),
     ],
     ids=str,

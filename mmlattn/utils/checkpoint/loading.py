@@ -220,7 +220,7 @@ def _fetch(url: str) -> str:
         raise UserError(
             f'could not reach the weights {url} ({problem}). Either put that file at {target}, or start '
             'without pretrained weights: --cfg-options model.backbone.init_cfg=None (and, where the config sets it, '
-            'model.neck.fc_from_vgg=None)'
+            'model.neck.fc_from_vgg=None), which is no use to a backbone that does not learn (frozen_stages)'
         )
     return str(target)
 
