@@ -98,4 +98,11 @@ def _plain(name: str) -> str:
 
 def plain_letters(name: str) -> str:
     """What two names share that :func:`same_name` takes for the same."""
-    return re.sub(r'[\s_-]', '', _plain(name))
+    return re.sub(r'[\s_\u200b\u2060\ufeff\u00ad-]', '', _plain(name))
+
+
+def told_apart(name: str, other: str) -> tuple[str, str]:
+    """Both names as texts in which the difference is seen."""
+    told = repr(name), repr(other)
+    alike = unicodedata.normalize('NFC', told[0]) == unicodedata.normalize('NFC', told[1])
+    return (ascii(name), ascii(other)) if alike else told

@@ -110,26 +110,28 @@ class MultiLabelFile(CheckedSettings, MultiLabelDataset):
 
     def _of_split(self, table: LabelTable) -> LabelTable:
         splits = table.columns.splits
-        if splits is None:
+        if splits is None or not any(splits):
             if self.split not in (None, 'all'):
                 raise UserError(
                     f'{self.ann_file}: says no split of its pictures, but split={self.split!r}: leave split out, or '
                     'write a column split'
                 )
             return table
-        names = sorted(set(splits), key=str)
+        names = sorted(set(splits) - {None})
+        blank = f' ({splits.count(None)} pictures have none)' if None in splits else ''
         if self.split is None:
             raise UserError(
-                f"{self.ann_file}: has the splits {some(names)}: take one, such as split={names[-1]!r}, or 'all'"
+                f'{self.ann_file}: has the splits {some(names)}{blank}: take one, such as split={names[-1]!r}, or '
+                "'all'"
             )
         if self.split == 'all':
             return table
         chosen = np.flatnonzero(np.array(splits, object) == self.split)
         if not len(chosen):
-            meant = similar_name(self.split, [name for name in names if name])
+            meant = similar_name(self.split, names)
             asks = f'did you mean {meant}? ' if meant else ''
             raise UserError(
-                f'{self.ann_file}: has no picture of split={self.split!r}: {asks}its splits are {some(names)}'
+                f'{self.ann_file}: has no picture of split={self.split!r}: {asks}its splits are {some(names)}{blank}'
             )
         records = table.columns.take(chosen)
         return LabelTable(records, table.classes, table.format, table.closed, table.notes)
@@ -165,7 +167,11 @@ class MultiLabelFile(CheckedSettings, MultiLabelDataset):
 
     def _paths(self, table: LabelTable) -> list[str]:
         """The path of each picture, relative to the prefix or else to the label file."""
-        prefix = self.img_prefix or picture_folder(self.ann_file, table.format)
+        prefix, own = self.img_prefix, picture_folder(self.ann_file, table.format)
+        # A folder has its pictures where it is, unless data_prefix says another; data_root only says where it is.
+        within = table.format == 'folders' or (table.format == 'voc' and own != self.ann_file)
+        if not prefix or (within and os.path.normpath(prefix) == os.path.normpath(self.data_root or '.')):
+            prefix = own
         names = [name.strip() for name in table.columns.images]
         if not prefix:
             return names

@@ -267,3 +267,80 @@ def test_advice_for_tables_is_right(tmp_path):
     path.write_text(LIST)
     table = read_label_file(path, classes=['cat', 'dog'], other_classes='leave_out')
     assert table.matrix().tolist() == [[1, 0], [0, 0]] and 'elephnat (1)' in ' '.join(table.notes)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'labels'),
+    [
+        ('a.csv', 'sep=;\r\nimage;cat;dog\r\na.jpg;1;0\r\nb.jpg;0;1\r\n', [['cat'], ['dog']]),
+        ('a.tsv', 'image,labels\na.jpg,cat\nb.jpg,dog\n', [['cat'], ['dog']]),
+        ('a.csv', "image,labels\na.jpg,['cat' 'dog']\nb.jpg,\"('dog',)\"\n", [['cat', 'dog'], ['dog']]),
+        ('a.csv', 'image,labels,split\na.jpg,cat,\nb.jpg,dog,\n', [['cat'], ['dog']]),
+        ('a.txt', '"a.jpg" cat dog\n"b.jpg" dog\n', [['cat', 'dog'], ['dog']]),
+        ('a.jsonl', '{"image": "a.jpg", "labels": {"cat": 1.0, "dog": 0.0}}\n{"image": "b.jpg", "labels": ["dog"]}\n',
+         [['cat'], ['dog']]),
+    ],
+    ids=['excel', 'tsv with commas', 'numpy and tuple', 'blank splits', 'quoted paths', 'floats'],
+)  # fmt: skip
+def test_what_programs_write(tmp_path, name, text, labels):
+    for picture in ('a.jpg', 'b.jpg'):
+        (tmp_path / picture).write_bytes(b'x')
+    (tmp_path / name).write_text(text, newline='')
+    data = MultiLabelFile(str(tmp_path / name), pipeline=[])
+    found = [
+        [data.metainfo['classes'][label] for label in item['gt_label']]
+        for item in map(data.get_data_info, (0, 1))
+    ]
+    assert found == labels
+
+
+def test_header_of_thousands_of_classes(tmp_path):
+    classes = [f'class {number:04}' for number in range(3000)]
+    path = tmp_path / 'wide.csv'
+    path.write_text(','.join(['image', *classes]) + '\na.jpg,' + ','.join(['1', '0'] * 1500) + '\n')
+    table = read_label_file(path)
+    assert table.classes == tuple(classes)
+    assert table.matrix()[0].tolist() == [1, 0] * 1500
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'told'),
+    [
+        ('a.csv', 'image,cat,dog\na.jpg,1,0\nimage,cat,dog\nb.jpg,0,1\n', 'line 3: is the header of line 1 again'),
+        ('a.csv', 'image;cat;dog\na.jpg;x;\nb.jpg;;x\n', "(but 'x')"),
+        ('a.csv', 'image,labels\na.jpg,nan\nb.jpg,dog\n', "line 2: has the label 'nan', which stands for nothing"),
+        ('a.csv', 'image,labels\na.jpg,Ha\u0308\nb.jpg,H\u00e4\n', r"line 3: names the class 'H\xe4', others 'Ha\u0308'"),
+        ('a.csv', 'image,labels\na.jpg,\u200bcat\nb.jpg,cat\n', r"the class '\u200bcat', others 'cat'"),
+        ('a.csv', 'image,labels,split\na.jpg,cat,\nb.jpg,dog,val\n', 'has the splits val (1 pictures have none): take one'),
+        ('a.txt', '# mine\na.jpg cat\nb.jpg dog\n', "line 1: '# mine' names no picture"),
+        ('a.jsonl', '{"image": "a.jpg", "labels": "cat,dog"}\n', "line 1: labels is the text 'cat,dog'"),
+    ],
+    ids=['header again', 'marks', 'nan', 'accents', 'invisible', 'some splits', 'comment', 'text of names'],
+)  # fmt: skip
+def test_what_is_told_of_odd_files(tmp_path, name, text, told):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as caught:
+        MultiLabelFile(str(tmp_path / name), pipeline=[])
+    assert told in str(caught.value)
+
+
+def test_folders_have_their_pictures_below_data_root(tmp_path):
+    (tmp_path / 'mine' / 'cat').mkdir(parents=True)
+    (tmp_path / 'mine' / 'cat' / 'a.jpg').write_bytes(b'x')
+    data = MultiLabelFile('mine', data_root=str(tmp_path), pipeline=[])
+    assert data.get_data_info(0)['img_path'] == str(tmp_path / 'mine' / 'cat' / 'a.jpg')
+
+
+def test_names_in_a_split_of_voc_without_xml(tmp_path):
+    for name in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (tmp_path / 'voc' / name).mkdir(parents=True)
+    xml = '<annotation><size><width>8</width><height>6</height></size><object><name>cat</name></object></annotation>'
+    (tmp_path / 'voc/Annotations/a.xml').write_text(xml)
+    (tmp_path / 'voc/JPEGImages/a.jpg').write_bytes(b'x')
+    split = tmp_path / 'voc/ImageSets/Main/train.txt'
+    split.write_text('a\nb\n')
+    data = MultiLabelFile('voc', data_root=str(tmp_path), split='train', pipeline=[])
+    assert data.get_data_info(0)['img_path'] == str(tmp_path / 'voc/JPEGImages/a.jpg')
+    split.write_text('a 1\n')
+    with pytest.raises(UserError, match=r"train\.txt: 1 of 1 names have no xml file, first line 1, 'a 1'"):
+        MultiLabelFile('voc', data_root=str(tmp_path), split='train', pipeline=[])

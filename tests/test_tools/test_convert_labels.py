@@ -73,7 +73,7 @@ def test_the_benchmark_measures_each_loader(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(TOOLS / 'analysis_tools'))
     import benchmark_label_files as tool
 
-    args = argparse.Namespace(images=30, labels=90, classes=4, rows=60, seed=0)
+    args = argparse.Namespace(images=30, labels=90, num_classes=4, rows=60, seed=0)
     for kind, file in tool.write_files(args, tmp_path).items():
         other = 'json.load' if kind == 'coco.json' else 'pandas.read_csv'
         counts = [tool.LOADERS[name](file, str(tmp_path / 'pictures')) for name in ('MultiLabelFile', other)]

@@ -13,7 +13,7 @@ import numpy as np
 from mmlattn.utils.errors import UserError
 
 from ..annotation_files import check_classes, refuse, some
-from ..lookalikes import plain_letters, similar_name
+from ..lookalikes import plain_letters, similar_name, told_apart
 from .records import PRESENT, UNKNOWN, LabelBoxes, LabelColumns, LabelTable
 
 # A name or path longer than this is no name: a quote was not closed, or the file holds something else.
@@ -192,6 +192,7 @@ def _class_columns(
         )
     else:
         _check_no_numbers(draft)
+        _check_no_blanks(draft)
         classes = sort_names(set(draft.names))
         notes.append(f'the {len(classes)} classes are inferred: {some(classes)}')
     _check_spelling(draft, draft.names if wanted is None else ())
@@ -228,15 +229,28 @@ def _check_no_numbers(draft: Draft) -> None:
         )
 
 
+def _check_no_blanks(draft: Draft) -> None:
+    """See that no class is what programs write for nothing."""
+    for code, name in enumerate(draft.names):
+        if name.casefold() in ('nan', 'null', '<na>', 'n/a'):
+            refuse(
+                draft.path,
+                _first_use(draft, code),
+                f'has the label {name!r}, which stands for nothing: leave it out, or set metainfo.classes if a class '
+                'is called so',
+            )
+
+
 def _check_spelling(draft: Draft, names: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for code, name in enumerate(names):
         other = seen.setdefault(plain_letters(name), name)
         if other != name:
+            one, others = told_apart(name, other)
             refuse(
                 draft.path,
                 _first_use(draft, code),
-                f'names the class {name!r}, others {other!r}: spell both alike, or set metainfo.classes',
+                f'names the class {one}, others {others}: spell both alike, or set metainfo.classes',
             )
 
 

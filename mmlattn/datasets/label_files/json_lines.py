@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -88,7 +89,7 @@ def _labels(path: str, where: str, entry: dict) -> dict[str, int]:
 def _value(path: str, where: str, name: str, value: object) -> int:
     if value is None:
         return UNKNOWN
-    if not isinstance(value, int) or value not in (PRESENT, ABSENT, UNKNOWN):
+    if not isinstance(value, int | float) or value not in (PRESENT, ABSENT, UNKNOWN):
         refuse(
             path, where, f'{name} must be 1 (present), 0 (absent), -1 or null (unknown), got {value!r:.80}'
         )
@@ -96,7 +97,12 @@ def _value(path: str, where: str, name: str, value: object) -> int:
 
 
 def _names(path: str, where: str, key: str, listed: object) -> list[str]:
-    listed = [listed] if isinstance(listed, str) else listed
+    if isinstance(listed, str):
+        if re.search(r'[;|,\t]', listed):
+            refuse(
+                path, where, f'{key} is the text {listed[:80]!r}: write a list of names, [...], maybe of one'
+            )
+        listed = [listed]
     if not isinstance(listed, list) or {type(name) for name in listed} not in (set(), {str}, {int}):
         mend = 'write a list of names, or of indices of the classes'
         refuse(path, where, f'{key} must be a list of names, got {listed!r:.80}: {mend}')

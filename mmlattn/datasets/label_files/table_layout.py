@@ -305,11 +305,12 @@ def _check_onehot(
         )
     if wrong:
         listed = some([heads[number] or f'column {number + 1}' for number in chosen])
+        first = next(value for value in values[wrong[0]] if value.strip().casefold() not in CELLS)
         refuse(
             rows.path,
             f'line {rows.lines[0]}',
-            f'which column has the labels? {listed} hold neither ones and zeros, nor is one called labels: say '
-            'label_columns'
+            f'which column has the labels? {listed} hold neither 1 and 0 (but {first[:20]!r}), nor is one called '
+            'labels: write 1 (present), 0 (absent), or -1 or nothing (unknown), or say label_columns'
             if named
             else f'{listed} hold no ones and zeros: put all names into one column, or name '
             'the columns in a first row',

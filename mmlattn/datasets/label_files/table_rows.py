@@ -5,6 +5,7 @@ A quote opens at the beginning of a cell and closes at its end; within, it is do
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class TableRows:
 
     def head(self, most: int = 100) -> list[list[str]]:
         """The cells of the first rows."""
-        text = io.StringIO(self.body[: most * 2 * LONGEST].decode('utf-8', 'ignore'), newline='')
+        text = io.TextIOWrapper(io.BytesIO(self.body), 'utf-8', newline='')
         rows = csv.reader(text, delimiter=self.delimiter)
         return [row for _, row in zip(range(min(most, len(self.lines))), rows, strict=False)]
 
@@ -88,6 +89,10 @@ def find_rows(path: str, delimiter: str | None) -> TableRows:
         UserError: If it is no text, or rows differ in their number of cells, or a quote is out of place.
     """
     content = read_text_bytes(path)
+    # Excel's first line for Excel; a blank line in its place keeps the numbers of the others.
+    told = re.match(rb'"?sep=([,;|\t])"?[,;|\t ]*\n', content, re.IGNORECASE)
+    if told:
+        content, delimiter = content[told.end() - 1 :], delimiter or told[1].decode()
     delimiter = delimiter or _find_delimiter(path, content)
     text = np.frombuffer(content, np.uint8)
     breaks = np.flatnonzero(text == ord('\n'))
@@ -128,9 +133,9 @@ def find_rows(path: str, delimiter: str | None) -> TableRows:
 
 def _find_delimiter(path: str, content: bytes) -> str:
     """What the first lines have alike, or else what the first has."""
-    if path.lower().endswith(('.tsv', '.tab')):
-        return '\t'
     lines = [line for line in content[:200_000].split(b'\n')[:50] if line.strip()]
+    if path.lower().endswith(('.tsv', '.tab')) and any(b'\t' in line for line in lines):
+        return '\t'
     counts = {mark: [_unquoted(line, mark) for line in lines] for mark in _DELIMITERS}
     for mark, found in counts.items():
         if found[0] and len(set(found[:-1] or found)) == 1:

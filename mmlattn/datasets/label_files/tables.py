@@ -44,6 +44,8 @@ def read_table(path: str, classes: Sequence[str] | None = None, form: str | None
     names = check_header(rows, rows.head(1)[0]) if header else None
     image = image_column(rows, names, options)
     frame = _read_cells(rows, image, header)
+    if header:
+        _check_no_other_header(rows, names, image, frame)
     values = [[] if number == image else list(frame[number].cat.categories) for number in range(rows.width)]
     skipped = int(header)
 
@@ -98,16 +100,25 @@ def _read_cells(rows: TableRows, image: int, header: bool):
         ) from error
 
 
+def _check_no_other_header(rows: TableRows, names: Sequence[str], image: int, frame) -> None:
+    """See that no row is the header once more, as where files were put together."""
+    for row in np.flatnonzero(np.asarray(frame[image], object) == names[image]).tolist():
+        if [str(cell).strip() for cell in frame.iloc[row]] == list(names):
+            rows.refuse(row + 1, f'is the header of line {rows.lines[0]} again: take it out')
+
+
 def _head(names: Sequence[str] | None, number: int) -> str:
     return (names[number] if names else '') or f'column {number + 1}'
 
 
 def _texts(frame, number: int | None) -> list | None:
-    """The cells of a column, None for blank ones."""
+    """The cells of a column, None for blank ones; None if all are."""
     if number is None:
         return None
     column = frame[number].cat
     texts = np.array([text.strip() or None for text in column.categories], object)
+    if not any(texts):
+        return None
     return texts[column.codes].tolist()
 
 
@@ -194,21 +205,27 @@ def _named(
 
 
 def split_names(cell: str, separator: str) -> list[str]:
-    """The names in a cell, none twice and none blank; a list as Python prints it is one too."""
-    if cell.startswith('[') and cell.endswith(']'):
-        listed = _printed_list(cell)
-        if listed is not None:
-            return list(dict.fromkeys(listed))
+    """The names in a cell, none twice and none blank; a list as Python or NumPy prints it is one too."""
+    listed = _printed_list(cell)
+    if listed is not None:
+        return list(dict.fromkeys(listed))
     parts = (cell.split() if separator == ' ' else cell.split(separator)) if separator else [cell]
     return list(dict.fromkeys(part for part in map(str.strip, parts) if part))
 
 
 def _printed_list(cell: str) -> list[str] | None:
-    try:
-        listed = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    if cell[:1] + cell[-1:] not in ('[]', '()', '{}'):
         return None
-    return [str(name).strip() for name in listed] if isinstance(listed, list) else None
+    # NumPy prints no commas, and Python would join the names.
+    spaced = re.sub(r"""(?<=\w['"])\s+(?=['"]\w)""", ', ', cell)
+    try:
+        listed = ast.literal_eval(spaced)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    if not isinstance(listed, list | tuple | set):
+        return None
+    names = [str(name).strip() for name in listed]
+    return sorted(names) if isinstance(listed, set) else names
 
 
 def find_separator(
@@ -217,7 +234,7 @@ def find_separator(
     """What stands between two names in a cell, ``''`` for nothing; and what to say of it."""
     if given is not None:
         return given, ''
-    cells = [cell for cell in cells if not (cell.startswith('[') and _printed_list(cell) is not None)]
+    cells = [cell for cell in cells if _printed_list(cell) is None]
     known = set(classes or ())
     if known and set(cells) - {''} <= known:
         return '', ''

@@ -16,7 +16,7 @@ from .table_rows import read_text_bytes
 from .tables import has_strong_mark
 
 _ENDINGS = '|'.join(re.escape(ending) for ending in PICTURE_EXTENSIONS)
-_LINE = re.compile(rf'(.+?(?:{_ENDINGS}))(?=$|[\s,;|])(.*)', re.IGNORECASE)
+_LINE = re.compile(rf'("[^"]+"|.+?(?:{_ENDINGS}))(?=$|[\s,;|])(.*)', re.IGNORECASE)
 _MARKS = ',;|\t'
 _ONES = {'0': 0, '1': 1, '-1': -1}
 
@@ -40,10 +40,17 @@ def read_text_list(path: str, classes: Sequence[str] | None = None, separator: s
         if len(line) > LONGEST:
             refuse(path, f'line {number}', f'has {len(line)} characters: the file is damaged, or no list')
         image, rest = _split_path(line)
+        if len(image) > 2 and image[0] == image[-1] == '"':
+            image = image[1:-1]
         images.append(image)
         marks.append(rest[:1] if rest[:1] in _MARKS else ' ' if rest else '')
         cells.append(rest[1:].strip() if marks[-1] in _MARKS and marks[-1] else rest.strip())
     numbers = [number for number, _ in lines]
+    first, *others = [image.lower().endswith(PICTURE_EXTENSIONS) for image in images] or [True]
+    if others and all(others) and not first:
+        refuse(
+            path, f'line {numbers[0]}', f'{lines[0][1][:80]!r} names no picture, all others do: take it out'
+        )
     separator = separator or _separator(path, numbers, cells, marks, classes)
     labels = [split_all(cell, separator) for cell in cells]
     where = _where(numbers)

@@ -70,11 +70,21 @@ def _read_picture(file: Path, folder: Path, objects: Objects) -> tuple[str, tupl
 
 def _read_splits(folder: Path, names: list[str]) -> list[str | None] | None:
     found: dict[str, str] = {}
+    known = set(names)
     for split in _SPLITS:
         path = folder / f'{split}.txt'
         if not path.is_file():
             continue
         lines = numbered_lines(str(path), read_text(str(path), 'name another folder'), skip_blank=True)
+        others = [name for name in lines if name not in known]
+        if others:
+            first = f'line {lines[others[0]]}, {others[0]!r}'
+            what = f'{len(others)} of {len(lines)} names have no xml file, first {first}'
+            if len(others) == len(lines):
+                raise UserError(
+                    f'{path}: {what}: write one name a line, without extension, as the xml files have it'
+                )
+            tell(str(path), f'{what}: they are left out')
         for name, line in lines.items():
             if found.setdefault(name, split) != split:
                 refuse(str(path), f'line {line}', f'{name} is in {found[name]}.txt too: keep one of the two')
