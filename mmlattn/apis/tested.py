@@ -14,6 +14,7 @@ from mmpretrain.structures import DataSample
 from rich.progress import track
 from torch.utils.data import DataLoader
 
+from mmlattn.datasets.unknown_labels import check_unknown_arrive
 from mmlattn.datasets.unreadable_pictures import guard_pictures
 from mmlattn.engine.hooks.class_names import compare_classes
 from mmlattn.models.views.decision import deciding_head, head_of
@@ -84,6 +85,7 @@ class ModelTest:
         trust: bool = False,
     ) -> None:
         self.dataset = split_dataset(cfg, split)
+        check_unknown_arrive(self.dataset, f'the {split} data set with the test pipeline')
         self.loading = cfg.get('test_dataloader') or {}
         self.batch_size, self.threshold = batch_size or self.loading.get('batch_size', 1), threshold
         self.inferencer = MultiLabelInferencer(

@@ -99,6 +99,7 @@ def predict(model: Any, cfg: Any, split: str) -> tuple[list[dict], tuple[str, ..
     from mmengine.runner import Runner
     from rich.progress import track
 
+    from mmlattn.datasets.unknown_labels import check_unknown_arrive
     from mmlattn.datasets.unreadable_pictures import guard_pictures
     from mmlattn.structures import EVIDENCE_FIELDS
     from mmlattn.utils.launch.explain import explain_config
@@ -108,6 +109,7 @@ def predict(model: Any, cfg: Any, split: str) -> tuple[list[dict], tuple[str, ..
     scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain')
     with scope, explain_missing_data(cfg, (split,)), explain_config():
         loader = Runner.build_dataloader(cfg[f'{split}_dataloader'], seed=0)
+        check_unknown_arrive(loader.dataset, f'{split}_dataloader')
         guard_pictures(loader.dataset, 'raise', training=False)
     samples = []
     with torch.no_grad():

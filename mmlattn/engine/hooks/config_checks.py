@@ -9,11 +9,11 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.runner import BaseLoop
-from mmpretrain.datasets.transforms import PackInputs
 from mmpretrain.evaluation import Accuracy, ConfusionMatrix, SingleLabelMetric
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import nn
 
+from mmlattn.datasets.unknown_labels import check_unknown_arrive, has_unknown
 from mmlattn.evaluation.evaluators import check_metric_names
 from mmlattn.evaluation.metrics.class_table import TableMetric
 from mmlattn.models.views.decision import deciding_head, head_of
@@ -144,38 +144,17 @@ def _check_label_kind(runner, head: nn.Module, several: bool, mode: str) -> None
 
 def _check_unknown(runner, head: nn.Module | None, dataset, metrics, mode: str) -> None:
     """Unknown labels count as absent wherever they are not told of."""
-    if not _has_unknown(dataset):
-        return
     head = None if head is None else deciding_head(head)
-    reads = getattr(head, 'unknown', None) == 'mask' if mode == 'train' else False
-    reads = reads or any(isinstance(metric, TableMetric) for metric in metrics)
-    if mode == 'train' and isinstance(head, MultiLabelClsHead) and not hasattr(head, 'unknown'):
+    learns = mode == 'train' and isinstance(head, MultiLabelClsHead)
+    if learns and not hasattr(head, 'unknown') and has_unknown(dataset):
         runner.logger.warning(
             f'{type(head).__name__} takes the unknown labels of train_dataloader for absent: mmlattn.CSRAHead, '
             'STLSTMHead, CNNRNNHead and LinearMultiLabelHead leave them out'
         )
-    while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
-    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    packs = [step for step in steps if isinstance(step, PackInputs)]
-    if reads and any('gt_label_ignore' not in (*step.algorithm_keys, *step.meta_keys) for step in packs):
+    reads = mode == 'train' and getattr(head, 'unknown', None) == 'mask'
+    if reads or any(isinstance(metric, TableMetric) and metric.unknown == 'mask' for metric in metrics):
         mend = ", or set unknown='negative' of the head" if mode == 'train' else ''
-        raise UserError(
-            f'{mode}_dataloader has unknown labels (gt_label_ignore), which its pipeline drops, so that they would '
-            "count as absent: end it with dict(type='PackInputs', algorithm_keys=('gt_label_ignore', ...))"
-            + mend
-        )
-
-
-def _has_unknown(dataset, most: int = 1000) -> bool:
-    """Whether any of the first pictures has unknown labels."""
-    try:
-        return any(
-            np.size(dataset.get_data_info(index).get('gt_label_ignore', ())) > 0
-            for index in range(min(len(dataset), most))
-        )
-    except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError):
-        return False
+        check_unknown_arrive(dataset, f'{mode}_dataloader', mend)
 
 
 def _check_metric(metric, several: bool | None, num_classes: int | None, mode: str) -> None:
