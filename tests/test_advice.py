@@ -362,6 +362,7 @@ ELSEWHERE = {
     "are not the model's own": 'tests/test_tools/test_tune_thresholds.py tests with the flag',
     'choose another --split': 'it names another data set',
     '--classes: the model has no': 'it advises nothing',
+    '--classes: at most': 'it advises nothing',
     'leave --halves out': 'tests/test_tools/test_tune_thresholds.py',
     '--batch-size 1': 'tests/test_tools/test_export_regions.py',
     'mmpretrain.MultiLabelDataset, or give the head': 'tests/test_engine/test_label_frequency.py',

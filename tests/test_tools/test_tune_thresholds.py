@@ -204,6 +204,7 @@ def test_other_targets_and_what_cannot_be(trained, tuned):
         (): 'exists and is not overwritten',
         ('--target', 'best', '--out', 'a.pth'): 'the target must be',
         ('--classes', 'pink', '--out', 'a.pth'): 'the model has no pink',
+        ('--classes', *'abcdefgh', '--out', 'a.pth'): 'at most 7 are drawn, got 8',
     }.items():
         done = tune(*flags)
         assert done.returncode == 1 and said in done.stderr and 'Traceback' not in done.stderr

@@ -281,8 +281,12 @@ def main() -> None:
     from mmlattn.utils.checkpoint.weight_files import write_weights
     from mmlattn.utils.json_files import to_json
     from mmlattn.utils.predictions import load_predictions
+    from mmlattn.visualization.threshold_figure import MOST_CLASSES
 
-    Target.parse(args.target)  # before the pass over the pictures
+    # Before the pass over the pictures.
+    Target.parse(args.target)
+    if len(args.classes or ()) > MOST_CLASSES:
+        raise UserError(f'--classes: at most {MOST_CLASSES} are drawn, got {len(args.classes)}')
     model = load_model(cfg, args.checkpoint, device=args.device, trust=args.trust_checkpoint).eval()
     single = is_single_label(model)
     if args.predictions:
