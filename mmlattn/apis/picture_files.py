@@ -63,7 +63,16 @@ def find_sources(inputs: Iterable[str | Path]) -> list[str]:
             missing there costs itself alone.
     """
     found = [file for item in map(str, inputs) for file in _expand(item)]
-    return list(dict.fromkeys(found))
+    # The first spelling names a file that the inputs say in several ways.
+    first: dict[str, str] = {}
+    for file in found:
+        first.setdefault(_same_file(file), file)
+    return list(first.values())
+
+
+def _same_file(path: str) -> str:
+    """What spellings of one path share; ``..`` may lead through links, and is left alone."""
+    return path if '://' in path or '..' in path else os.path.abspath(path)
 
 
 def _expand(item: str, in_list: bool = False) -> list[str]:

@@ -59,6 +59,11 @@ def test_patterns_lists_and_repetitions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_sources(['in/[0-9]*']) == ['in/9.jpg', 'in/10.jpg']
     assert find_sources(['in/9.jpg', 'in/**/*.*', 'in']) == ['in/9.jpg', 'in/10.jpg', 'in/a/b/3.png']
+    assert find_sources(['./in/9.jpg', os.path.abspath('in/9.jpg'), 'in/10.jpg', 'in']) == [
+        './in/9.jpg',
+        'in/10.jpg',
+        'in/a/b/3.png',
+    ]
     assert find_sources(['lists/some.txt']) == [
         'in/10.jpg', 'lists/here.jpg', 'missing.jpg', 'https://a.b/c.jpg', 'in/a/b/3.png', 'lists/../in/a/b/3.png',
         'nothing*.jpg',

@@ -25,7 +25,10 @@ def detect_format(path: str) -> tuple[str, object]:
     if is_local(path) and Path(path).is_dir():
         return _folder_format(path), None
     if is_local(path) and not os.path.lexists(path):
-        mend = explain_missing(path) or 'set data_root and ann_file of the data set'
+        mend = (
+            explain_missing(path)
+            or 'set data_root and ann_file of the data set, or name the file with the labels'
+        )
         raise UserError(f'{path or repr(path)}: no such file: {mend}')
     ending = Path(path).suffix.lower().removeprefix('.')
     if ending == 'json':
