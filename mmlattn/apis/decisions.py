@@ -65,13 +65,14 @@ def is_single_label(model: nn.Module) -> bool:
     )
 
 
-def read_predictions(samples: Sequence[Mapping], num_classes: int | None, source: str) -> Predicted:
+def read_predictions(samples: Sequence[Mapping], source: str) -> Predicted:
     """Arrays of predictions, as dicts.
 
     Raises:
         UserError: If they lack scores in [0, 1], or labels to compare with, or were made by a stored decision or
             by thresholds that somebody gave.
     """
+    num_classes = None
     for sample in samples:
         path = sample.get('img_path') or 'a picture'
         if sample.get(DECIDED) is not None:

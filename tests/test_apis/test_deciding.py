@@ -109,7 +109,7 @@ def sample(**fields):
 
 def test_predictions_as_arrays():
     other = sample(gt_label_ignore=torch.tensor([2])) | dict(pred_label=torch.tensor([], dtype=torch.long))
-    found = read_predictions([sample(), other], 3, 'a.pkl')
+    found = read_predictions([sample(), other], 'a.pkl')
     assert found.targets.tolist() == [[1, 0, 0], [1, 0, -1]]
     assert found.own.tolist() == [[False, True, False], [False] * 3]
     assert found.scores.dtype == np.float32
@@ -125,9 +125,8 @@ def test_predictions_as_arrays():
     ],
 )
 def test_predictions_that_cannot_be_used(fields, said):
-    for num_classes in (3, None):
-        with pytest.raises(UserError, match=said):
-            read_predictions([sample(), sample() | fields], num_classes, 'a.pkl')
+    with pytest.raises(UserError, match=said):
+        read_predictions([sample(), sample() | fields], 'a.pkl')
 
 
 def test_labels_by_given_thresholds_say_so(setting):
@@ -184,7 +183,7 @@ def test_the_rules_of_heads(head, threshold, single):
             dict(pred_score=s, pred_label=label, gt_label=torch.tensor([0]))
             for s, label in zip(scores, decide_labels(model.head, scores), strict=True)
         ]
-        assert own_threshold(model, read_predictions(samples, 3, 'x')) == threshold
+        assert own_threshold(model, read_predictions(samples, 'x')) == threshold
 
 
 def test_label_decoders_keep_their_own_rule():

@@ -182,7 +182,7 @@ def say(decision: Any, tuned: Any, table: list[dict], target: Any) -> None:
         )
 
 
-def tune_labels(args: argparse.Namespace, paths: dict, predicted: Any, model: Any, classes: tuple) -> Any:
+def tune_labels(args: argparse.Namespace, predicted: Any, model: Any, classes: tuple) -> Any:
     """Choose for a model of several labels; say and draw it."""
     from mmlattn.apis.decisions import class_table, decide_on, own_threshold, reliabilities
     from mmlattn.evaluation.functional.tuning import Target
@@ -294,7 +294,7 @@ def main() -> None:
     else:
         samples, found = predict(model, cfg, args.split)
     source = args.predictions or f'{args.split}_dataloader'
-    predicted = read_predictions(samples, None, source)
+    predicted = read_predictions(samples, source)
     classes = names_of(model, found, predicted.scores.shape[1])
     if args.halves is not None:
         if single:
@@ -304,7 +304,7 @@ def main() -> None:
     if single:
         decision, figure, report = tune_single_label(args, samples, classes)
     else:
-        decision, figure, report = tune_labels(args, paths, predicted, model, classes)
+        decision, figure, report = tune_labels(args, predicted, model, classes)
 
     with safe_loading(trust=args.trust_checkpoint):
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')

@@ -125,7 +125,7 @@ def tune(
     raw = np.nan_to_num(logits(torch.from_numpy(scores)).numpy())
     known = np.where(np.isnan(scores), -1, targets)
     fits = calibration_fits(calibrate_by)
-    name, rows = _best_calibration(raw, known, numbers, fits, seed)
+    name, rows = _best_calibration(raw, known, numbers, fits)
     fit = fits[name]
 
     judged = {}
@@ -173,7 +173,7 @@ def try_halves(
             held = np.asarray(scores[~inside], dtype=np.float32)
             decided = _probabilities(held, tuned.calibration, tuned.calibration_name) >= tuned.thresholds
         sampled = bootstrap_rates([outside, decided], truth, seed, lambda rates: rates['CF1'])
-        rates = [_rates(label_counts(made, truth)) for made in (outside, decided)]
+        rates = [precision_recall_f1(label_counts(made, truth)) for made in (outside, decided)]
         spread = float((sampled[:, 1] - sampled[:, 0]).std())
         found.append(Half(tuned.scope, tuned.calibration_name, *rates, spread))
     return found
@@ -257,7 +257,7 @@ def bootstrap_rates(
     for decided in decisions:
         hits, predicted = (weights @ m.astype(np.float32) for m in (decided & positive, decided & known))
         rounds = zip(hits, predicted, positives, strict=True)
-        values.append([rate(_rates(counts)) for counts in rounds])
+        values.append([rate(precision_recall_f1(counts)) for counts in rounds])
     return np.array(values).T
 
 
@@ -269,7 +269,7 @@ def _probabilities(scores: np.ndarray, fitted: Calibration, name: str) -> np.nda
 
 
 def _best_calibration(
-    raw: np.ndarray, targets: np.ndarray, numbers: np.ndarray, fits: Mapping[str, Callable], seed: int
+    raw: np.ndarray, targets: np.ndarray, numbers: np.ndarray, fits: Mapping[str, Callable]
 ) -> tuple[str, list[Row]]:
     outside = {OWN: raw} | {name: np.zeros_like(raw) for name in fits}
     for number in np.unique(numbers):
@@ -306,7 +306,7 @@ def _best_scope(
     rows, found = [], {}
     for index, (name, decided) in enumerate(judged.items()):
         counts = label_counts(decided, targets)
-        found[name] = _rates(counts) | _reached(counts)
+        found[name] = precision_recall_f1(counts) | _reached(counts)
         apart = sampled[:, index] - sampled[:, 0]
         gain = found[name]['CF1'] - found[OWN]['CF1']
         rows.append(Row(name, found[name], float(gain), float(apart.std())))
@@ -341,7 +341,3 @@ def _reached(counts: LabelCounts) -> dict[str, float]:
     rates = class_rates(counts)
     named = counts.positives > 0
     return {name: float(np.nan_to_num(mean_defined(rates[name][named]))) for name in ('precision', 'recall')}
-
-
-def _rates(counts: Sequence[np.ndarray]) -> dict[str, float]:
-    return precision_recall_f1(counts)
