@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 
 import matplotlib
 import mmcv
@@ -16,7 +17,7 @@ from mmlattn.registry import VISUALIZERS
 from mmlattn.utils.errors import UserError
 
 from .fonts import drawable_names, find_families, font_family, without_letters
-from .layout import SheetLayout, check_picture, fit_picture, overlay, spotlight, zoom_picture
+from .layout import SheetLayout, check_picture, fit_picture, fitted_height, overlay, spotlight, zoom_picture
 from .legend import draw_legend
 from .marks import draw_arrow, draw_outcome, draw_peak, draw_regions, draw_turn, fit_label
 from .palette import INK, OUTCOME_COLORS
@@ -155,7 +156,8 @@ class EvidenceVisualizer(UniversalVisualizer):
     ) -> None:
         drawn = [panel for block in blocks for panel in block]
         # Drawn to count its lines: set_image clears the sheet.
-        layout = replace(layout, legend=draw_legend(self.ax_save, layout, drawn) * layout.caption)
+        legend = draw_legend(self.ax_save, layout, drawn) * layout.caption
+        layout = replace(layout, legend=legend, low=_needed_height(images, blocks, layout))
         width, height = layout.size
         self.set_image(np.full((height, width, 3), 255, np.uint8))
         self.ax_save.set_autoscale_on(False)
@@ -246,3 +248,18 @@ class EvidenceVisualizer(UniversalVisualizer):
         """``size`` and ``width`` in pixels; matplotlib wants points."""
         default = dict(size=size * 72 / self.dpi, color=INK, va='bottom', ha='left')
         fit_label(self.ax_save.text(x, y, text, **(default | style)), width)
+
+
+def _needed_height(
+    images: Sequence[np.ndarray], blocks: Sequence[Sequence[Panel]], layout: SheetLayout
+) -> int:
+    """Of the cells: the highest picture, part of a picture, or list in them."""
+    heights = []
+    for image, panels in zip(images, blocks, strict=True):
+        height, width = image.shape[:2]
+        for panel in panels:
+            x0, y0, x1, y1 = (0, 0, 1, 1) if panel.zoom is None else panel.zoom.tolist()
+            lines = (len(panel.lines) + 1) * layout.line
+            size = (height * (y1 - y0), width * (x1 - x0))
+            heights.append(ceil(lines) if panel.lines else fitted_height(size, layout.cell))
+    return min(max(heights), layout.cell)

@@ -17,9 +17,10 @@ HEAT_COLORS = 'inferno'
 
 @dataclass(frozen=True)
 class SheetLayout:
-    """A sheet of ``blocks``, side by side in ``columns``; each is one row of square ``cells`` under captions.
+    """A sheet of ``blocks``, side by side in ``columns``; each is one row of ``cells`` under captions.
 
-    ``cell`` is the side of a cell; ``heading`` and ``legend`` are heights kept free above and below the blocks.
+    ``cell`` is the width of a cell and the most of its height, which is ``low`` where that is set;
+    ``heading`` and ``legend`` are heights kept free above and below the blocks.
     """
 
     cells: int
@@ -28,6 +29,7 @@ class SheetLayout:
     cell: int = 200
     heading: int = 0
     legend: int = 0
+    low: int = 0
 
     @property
     def gap(self) -> int:
@@ -62,7 +64,7 @@ class SheetLayout:
     @property
     def block_size(self) -> tuple[int, int]:
         """Width and height of a block with its captions."""
-        return self.cells * self.cell + (self.cells - 1) * self.gap, self.caption + self.cell
+        return self.cells * self.cell + (self.cells - 1) * self.gap, self.caption + (self.low or self.cell)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -103,6 +105,11 @@ def fit_picture(image: np.ndarray, side: int) -> np.ndarray:
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     interpolation = 'nearest' if scale >= 1.5 else 'area' if scale < 1 else 'bicubic'
     return mmcv.imresize(np.tile(image, 3 // image.shape[2]), size, interpolation=interpolation)
+
+
+def fitted_height(size: tuple[float, float], side: int) -> int:
+    """Height of a picture of some (height, width) once its longer side is ``side``."""
+    return max(round(size[0] * side / max(size)), 1)
 
 
 def zoom_picture(image: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:

@@ -219,7 +219,7 @@ def test_stock_visualization_arguments_write_a_file(visualizer, tmp_path):
         out_file=str(tmp_path / 'a' / 'b.png'),
     )
     assert (tmp_path / 'a' / 'b.png').stat().st_size > 1000
-    assert drawn.shape[:2] == SheetLayout(4, 1, 1, 160, 0, 40).size[::-1]
+    assert drawn.shape[:2] == SheetLayout(4, 1, 1, 160, 0, 40, 120).size[::-1]
 
 
 @pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet'])
