@@ -132,7 +132,7 @@ def predict(args: argparse.Namespace, inferencer, sources: list[str]) -> tuple[i
                         if not isinstance(sample, str):
                             file = place(item)
                             inferencer.draw(item, sample, out_file=str(file), name=file.stem)
-                folder.append([picture_line(result, classes, thresholds) for result in results])
+                folder.append([picture_line(r, classes, thresholds, args.evidence) for r in results])
                 done += len(items)
                 unread += sum('error' in result for result in results)
                 bar.update(

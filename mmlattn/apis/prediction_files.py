@@ -32,13 +32,16 @@ RECORD, TABLE, FAILED, SETTINGS = 'predictions.jsonl', 'predictions.csv', 'faile
 SEPARATOR = ';'
 
 
-def picture_line(result: Mapping, classes: Sequence[str], thresholds: Sequence[float] | None) -> dict:
+def picture_line(
+    result: Mapping, classes: Sequence[str], thresholds: Sequence[float] | None, with_evidence: bool = True
+) -> dict:
     """What the record says of a picture.
 
     Args:
         result (Mapping): As the inferencer gives it, or with ``error``.
         classes (Sequence[str]): C names.
         thresholds (Sequence[float], optional): C scores, where labels are taken by them.
+        with_evidence (bool): Whether to write the evidence; results have some for drawings alone, too.
 
     Returns:
         dict: ``name``, ``path``, of a frame ``time`` in seconds, and ``error``; or ``labels`` (names, best first),
@@ -59,7 +62,7 @@ def picture_line(result: Mapping, classes: Sequence[str], thresholds: Sequence[f
         evidence['attention_maps'] = {classes[n]: _short(evidence['attention_maps'][n], 4) for n in labels}
     if 'label_path' in evidence:
         evidence['label_path'] = [classes[n] for n in evidence['label_path']]
-    if evidence:
+    if evidence and with_evidence:
         line['evidence'] = {k: _short(v, 6) if isinstance(v, np.ndarray) else v for k, v in evidence.items()}
     return line
 

@@ -260,6 +260,7 @@ def test_video_list_and_drawings(world, tmp_path):
         f'{world}/data/a/0.jpg', *(f'clip.avi#t={time}00' for time in ('0.0', '0.5', '1.0', '1.5', '2.0'))
     ]  # fmt: skip
     assert [line.get('time') for line in lines_of(tmp_path / 'out')] == [None, 0, 0.5, 1, 1.5, 2, None]
+    assert all('evidence' not in line for line in lines_of(tmp_path / 'out'))  # it is for the drawings alone
     drawn = sorted(path.name for path in (tmp_path / 'out' / 'drawn').rglob('*.png'))
     assert drawn == ['0.png', *(f'00000{time}00.png' for time in ('0.0', '0.5', '1.0', '1.5', '2.0'))]
 
