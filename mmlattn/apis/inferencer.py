@@ -17,7 +17,7 @@ from mmpretrain.structures import DataSample
 from rich.progress import track
 from torch import Tensor
 
-from mmlattn.apis.loading import build_model, checkpoint_of, class_names, load_trained
+from mmlattn.apis.loading import build_model, check_device, checkpoint_of, class_names, load_trained
 from mmlattn.apis.picture_files import path_of, pictures_of, place_of, without_picture
 from mmlattn.apis.pictures import PictureReader, check_there, input_channels
 from mmlattn.apis.prediction_loader import chunks_of
@@ -74,6 +74,8 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         use_decision: bool = True,
         **kwargs,
     ) -> None:
+        if device is not None:
+            check_device(device)
         if not isinstance(model, BaseModel):
             placing = {k: kwargs.pop(k) for k in ('device_map', 'offload_folder') if k in kwargs}
             model = build_model(model, **kwargs)

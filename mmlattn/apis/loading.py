@@ -26,6 +26,19 @@ from mmlattn.utils.launch.config import load_config
 from mmlattn.utils.weights import load_all_weights, loads_weights
 
 
+def check_device(device: str | torch.device) -> None:
+    """See that this machine has a device.
+
+    Raises:
+        UserError: If it has none of this name, or no driver for it.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition('\n')[0].partition('. ')[0]
+        raise UserError(f'the device {str(device)!r} can not be used here ({reason}): take cpu') from error
+
+
 def load_model(
     cfg: Config,
     pretrained: bool | str = True,
@@ -45,6 +58,7 @@ def load_model(
         device (str | torch.device): Where to run.
         trust (bool): Open a checkpoint that can run code.
     """
+    check_device(device)
     if pretrained is False:
         cfg = Config(without_pretrained(cfg.to_dict()))
         torch.manual_seed(seed)

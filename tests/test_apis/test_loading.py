@@ -86,3 +86,9 @@ def test_crops_alone_are_left_out():
     cfg = make_cfg()
     types = [transform['type'] for transform in without_crops(cfg).test_dataloader.dataset.pipeline]
     assert types == ['ResizeEdge', 'PackInputs'] and len(cfg.test_dataloader.dataset.pipeline) == 3
+
+
+@pytest.mark.parametrize('device', ['cuda:99', 'gpu'])
+def test_device_that_is_not_there(device):
+    with pytest.raises(UserError, match=f"the device '{device}' can not be used here .*: take cpu"):
+        load_model(make_cfg(), pretrained=False, device=device)

@@ -11,6 +11,7 @@ import pytest
 from mmengine.config import Config
 from mmpretrain.datasets import StanfordCars
 
+from mmlattn.registry import MODELS
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import apply_options, load_config
 from mmlattn.utils.launch.explain import explain_config, explain_missing_data, keeping_interrupts
@@ -176,3 +177,15 @@ def test_an_interrupt_stays_one_while_mmengine_formats_a_config(monkeypatch):
         Config(dict(a=1)).pretty_text  # noqa: B018
     with pytest.raises(SyntaxError), keeping_interrupts():
         raise SyntaxError('of another kind')
+
+
+@pytest.mark.parametrize(
+    ('argument', 'told'),
+    [
+        ('pos_wieght', 'takes no pos_wieght, .*: did you mean pos_weight'),
+        ('_delete_', 'leave it out where the base'),
+    ],
+)
+def test_arguments_that_a_loss_passes_to_its_base(argument, told):
+    with pytest.raises(UserError, match=told), explain_config():
+        MODELS.build({'type': 'mmlattn.MaskedBCELoss', argument: 2})

@@ -150,9 +150,11 @@ def _unknown_argument(error: Exception, message: str) -> tuple[str, str] | None:
         return None
     owner, argument = said[1].removesuffix('.__init__'), said[2]
     called = _called(error, owner)
-    known = _keywords(called) if called else []
-    meant = _similar(argument, known)
     name = getattr(called, '__name__', owner)
+    if argument == '_delete_':
+        return f'{name} takes no _delete_', 'leave it out where the base config has nothing to replace'
+    known = _keywords(_most_derived(error, called)) if called else []
+    meant = _similar(argument, known)
     advice = (
         f'did you mean {meant}?' if meant else f'it takes {", ".join(known)}' if known else 'leave it out'
     )
@@ -168,6 +170,13 @@ def _called(error: Exception, owner: str) -> Callable | None:
         if callable(frame.f_globals.get(owner)):
             return frame.f_globals[owner]
     return None
+
+
+def _most_derived(error: Exception, called: Callable) -> Callable:
+    """The class that was being built if it passed its arguments on to its base ``called``, else ``called``."""
+    kinds = [frame.f_locals.get('obj_cls') for frame in frames(error)]
+    kind = next((kind for kind in reversed(kinds) if inspect.isclass(kind)), None)
+    return kind if kind and inspect.isclass(called) and issubclass(kind, called) else called
 
 
 def _keywords(called: Callable) -> list[str]:
