@@ -20,6 +20,9 @@ from .splitting import SPLITS
 from .summary import class_table, copy_notes, facts, group_notes, rare_notes
 from .survey import equal_files, picture_sizes
 
+#: RA-CNN names the likeliest class, CNN-RNN decides on sets of labels: neither takes thresholds of scores.
+WITHOUT_THRESHOLDS = ('racnn', 'cnn-rnn')
+
 
 @dataclass(frozen=True)
 class Project:
@@ -87,8 +90,8 @@ def make_project(
         _told(proposal),
     )
     table = with_split(read, [SPLITS[number] for number in found.split], groups)
-    # Of a model for one label a picture the likeliest class is taken.
-    has_thresholds = int((found.split == 1).sum()) >= LEAST_PICTURES and wishes.system != 'racnn'
+    enough = int((found.split == 1).sum()) >= LEAST_PICTURES
+    has_thresholds = enough and wishes.system not in WITHOUT_THRESHOLDS
     return Project(table, config_text(data, proposal), proposal, has_thresholds, report)
 
 
@@ -158,7 +161,7 @@ def _unlisted_note(pictures: Path, read: LabelledPictures) -> list[str]:
 
 def _val_note(number: int, system: str) -> list[str]:
     told = f'val has {number} pictures, too few to choose thresholds by ({LEAST_PICTURES} are needed): see --split'
-    return [] if number >= LEAST_PICTURES or system == 'racnn' else [told]
+    return [] if number >= LEAST_PICTURES or system in WITHOUT_THRESHOLDS else [told]
 
 
 def _boxes_note(read: LabelledPictures) -> list[str]:

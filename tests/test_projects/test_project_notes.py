@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 from PIL import Image
 
 from mmlattn.projects.making import make_project
-from mmlattn.projects.proposals import BACKBONES, Wishes
+from mmlattn.projects.proposals import BACKBONES, SYSTEMS, Wishes
 
 READING = dict(format=None, classes=None, unlisted=None)
 
@@ -25,5 +26,9 @@ def test_labels_without_boxes_and_weights_to_fetch(tmp_path):
     assert (
         f'from {BACKBONES["resnet50"].url} (fetched when training starts' in report and '--weights' in report
     )
-    own = make_project(*args, Wishes(weights='none'), **READING).report
-    assert 'fetched' not in '\n'.join(own)
+    own = make_project(*args, Wishes(weights='none'), **READING)
+    assert 'fetched' not in '\n'.join(own.report)
+    for system in SYSTEMS:  # what the tool for thresholds refuses is not among the commands to type next
+        shares = np.array([0.5, 0.5, 0])
+        made = make_project(*args, Wishes(system, weights='none'), shares, **READING)
+        assert made.has_thresholds == (system in ('csra', 'st-lstm', 'linear'))
