@@ -167,7 +167,8 @@ def effect_of_sharing(first: str, second: str) -> tuple[str, str]:
         tested = second if first == 'train' else first
         return (
             'warning',
-            f'scores of {tested} say nothing of new pictures; set another ann_file in one of them',
+            f'scores of {tested} say nothing of new pictures; set another ann_file or split in one of them, or take '
+            'these out of one',
         )
     return (
         'note',
