@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -109,9 +110,14 @@ def test_what_is_not_continued(tmp_path):
     with pytest.raises(UserError, match='begun with other settings: size 1, now 2, more null, now "x"'):
         PredictionFolder(tmp_path, dict(size=2, more='x'), resume=True)
     writing = PredictionFolder(tmp_path, dict(size=1), resume=True)
-    # A lock is of an open file, not of a process: what another process would meet.
-    with pytest.raises(UserError, match='another process is'):
-        PredictionFolder(tmp_path, dict(size=1), resume=True)
+    child = os.fork()
+    if child == 0:
+        try:
+            PredictionFolder(tmp_path, dict(size=1), resume=True)
+        except UserError as error:
+            os._exit(3 if 'another process is' in str(error) else 4)
+        os._exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
     writing.record.close()
     assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     file.write_text('{"path": 3\n' + file.read_text())

@@ -53,7 +53,9 @@ def orderless_loss(
     if way == 'multi':
         return multi_order_loss(run.logits[..., :-1], labels, run.before, bool(masked), unknown)
     if masked or unknown is not None:
-        log_probs = path_log_probs(run.logits, with_unknown(run.before & bool(masked), unknown))
+        log_probs = path_log_probs(
+            run.logits, with_unknown(run.before if masked else torch.zeros_like(run.before), unknown)
+        )
     else:
         log_probs = run.logits.log_softmax(dim=-1)
     if way == 'mla':

@@ -149,7 +149,7 @@ def decode_freely(
         logits.append(widen(scores))
         chosen.append(before)
         best = logits[-1].detach() if with_end else logits[-1][..., :-1].detach()
-        blocked = with_unknown(before & masked, unknown)
+        blocked = with_unknown(before if masked else torch.zeros_like(before), unknown)
         if masked or unknown is not None:
             best = best.masked_fill(F.pad(blocked, (0, int(with_end))), DEAD)
         token = best.argmax(dim=-1)
