@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmlattn.models.layers.precision import widen
 
-from .paths import IGNORE, decode_freely, path_log_probs, path_targets, with_unknown
+from .paths import IGNORE, blocked_labels, decode_freely, path_log_probs, path_targets
 
 #: The authors' code lets a decoder repeat itself in training. With ``_masked`` a label that was emitted does not come
 #: again, as in the search that predicts.
@@ -52,12 +52,7 @@ def orderless_loss(
     )
     if way == 'multi':
         return multi_order_loss(run.logits[..., :-1], labels, run.before, bool(masked), unknown)
-    if masked or unknown is not None:
-        log_probs = path_log_probs(
-            run.logits, with_unknown(run.before if masked else torch.zeros_like(run.before), unknown)
-        )
-    else:
-        log_probs = run.logits.log_softmax(dim=-1)
+    log_probs = path_log_probs(run.logits, blocked_labels(run.before, unknown, bool(masked)))
     if way == 'mla':
         targets = align_mla(log_probs, labels)
     elif masked:

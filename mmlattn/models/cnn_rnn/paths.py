@@ -110,13 +110,14 @@ def path_loss(
     targets = path_targets(labels, keys)
     tokens, num_classes = path_inputs(targets, labels.shape[1]), labels.shape[1]
     logits = follow_paths(decoder, tokens, context)
-    log_probs = path_log_probs(logits, with_unknown(emitted_before(tokens, num_classes), unknown))
+    log_probs = path_log_probs(logits, blocked_labels(emitted_before(tokens, num_classes), unknown))
     return F.nll_loss(log_probs.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
 
 
-def with_unknown(before: Tensor, unknown: Tensor | None) -> Tensor:
-    """Labels that may not come at each step (B, T, C) bool, those ``unknown`` (B, C) bool among them."""
-    return before if unknown is None else before | unknown[:, None]
+def blocked_labels(before: Tensor, unknown: Tensor | None, masked: bool = True) -> Tensor:
+    """Labels that may not come: those ``unknown`` (B, C), and if ``masked`` those emitted ``before`` (B, T, C)."""
+    blocked = before if masked else torch.zeros_like(before)
+    return blocked if unknown is None else blocked | unknown[:, None]
 
 
 class FreeRun(NamedTuple):
@@ -149,10 +150,8 @@ def decode_freely(
         logits.append(widen(scores))
         chosen.append(before)
         best = logits[-1].detach() if with_end else logits[-1][..., :-1].detach()
-        blocked = with_unknown(before if masked else torch.zeros_like(before), unknown)
-        if masked or unknown is not None:
-            best = best.masked_fill(F.pad(blocked, (0, int(with_end))), DEAD)
-        token = best.argmax(dim=-1)
+        blocked = F.pad(blocked_labels(before, unknown, masked), (0, int(with_end)))
+        token = best.masked_fill(blocked, DEAD).argmax(dim=-1)
         emitted.append(token)
         before = before | (token[..., None] == every)
     return FreeRun(torch.cat(logits, dim=1), torch.cat(emitted, dim=1), torch.cat(chosen, dim=1))
