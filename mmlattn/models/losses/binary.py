@@ -24,8 +24,8 @@ def focal_loss(scores: Tensor, target: Tensor, gamma: float = 2.0, alpha: float 
     Without ``alpha`` both weights are 1 (equation 4).
     """
     z, y = widen(scores), widen(target)
-    present = -_power_of_sigmoid(-z, gamma) * logsigmoid(z)
-    absent = -_power_of_sigmoid(z, gamma) * logsigmoid(-z)
+    present = -power_of_sigmoid(-z, gamma) * logsigmoid(z)
+    absent = -power_of_sigmoid(z, gamma) * logsigmoid(-z)
     a, b = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
     return a * y * present + b * (1 - y) * absent
 
@@ -54,11 +54,11 @@ def asymmetric_loss(
     """
     z, y = widen(scores), widen(target)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not constant_focus):
-        focus_pos, focus_neg = _power_of_sigmoid(-z, gamma_pos), _shifted_power(z, gamma_neg, clip)
+        focus_pos, focus_neg = power_of_sigmoid(-z, gamma_pos), _shifted_power(z, gamma_neg, clip)
     return -y * focus_pos * logsigmoid(z) - (1 - y) * focus_neg * _log_shifted(z, clip)
 
 
-def _power_of_sigmoid(z: Tensor, gamma: float) -> Tensor | float:
+def power_of_sigmoid(z: Tensor, gamma: float) -> Tensor | float:
     """sigmoid(z)^gamma."""
     return (gamma * logsigmoid(z)).exp() if gamma else 1.0
 
@@ -66,7 +66,7 @@ def _power_of_sigmoid(z: Tensor, gamma: float) -> Tensor | float:
 def _shifted_power(z: Tensor, gamma: float, margin: float) -> Tensor | float:
     """max(p - m, 0)^gamma, with gradient 0 where p <= m, also for a gamma below 1."""
     if not margin or not gamma:
-        return _power_of_sigmoid(z, gamma)
+        return power_of_sigmoid(z, gamma)
     rest = z.sigmoid() - margin
     return torch.where(rest > 0, torch.where(rest > 0, rest, 1).pow(gamma), 0)
 

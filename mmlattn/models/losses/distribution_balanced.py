@@ -14,6 +14,8 @@ from torch.nn.functional import logsigmoid
 
 from mmlattn.models.layers.precision import widen
 
+from .binary import power_of_sigmoid
+
 
 def rebalancing_weights(
     target: Tensor, present: Tensor, alpha: float = 0.1, beta: float = 10.0, mu: float = 0.2
@@ -62,11 +64,6 @@ def negative_tolerant_bce(
         gamma (float): Each term is also multiplied with (1 - s)^gamma, s being that term's, as in the focal loss.
     """
     z, y = widen(scores) - bias, widen(target)
-    present = -_focus(z, gamma) * logsigmoid(z)
-    absent = -_focus(-scale * z, gamma) * logsigmoid(-scale * z)
+    present = -power_of_sigmoid(-z, gamma) * logsigmoid(z)
+    absent = -power_of_sigmoid(scale * z, gamma) * logsigmoid(-scale * z)
     return y * present + (1 - y) / scale * absent
-
-
-def _focus(z: Tensor, gamma: float) -> Tensor | float:
-    """(1 - s(z))^gamma."""
-    return (gamma * logsigmoid(-z)).exp() if gamma else 1.0
