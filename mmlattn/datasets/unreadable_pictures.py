@@ -1,7 +1,8 @@
 """Picture files that cannot be read: which, why, and what takes their places."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
 
@@ -53,20 +54,27 @@ def too_large(path: str) -> str | None:
     """What is wrong with a picture file whose header says more than ``MOST_PIXELS``; None if it does not."""
     if not is_local(path):
         return None
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # Pillow's own would warn at other numbers
     try:
-        with Image.open(path) as picture:
+        with any_size(), Image.open(path) as picture:
             width, height = picture.size
     except Exception:
         return None  # the loader says what it is
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
     if width * height <= MOST_PIXELS:
         return None
     return (
         f'its header says {width} x {height} pixels, and more than {MOST_PIXELS // 10**6} million are not loaded: '
         'save it smaller, or cut it into parts'
     )
+
+
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Let Pillow read headers of pictures however large; its own limit, of all threads, is at another number."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def loader_in(transforms: Iterable) -> LoadImageFromFile | None:

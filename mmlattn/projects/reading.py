@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from mmlattn.datasets.annotation_files import missing_images, why_missing
+from mmlattn.datasets.checks.splits import real_places
 from mmlattn.datasets.label_files import LabelColumns, LabelTable, read_label_file
+from mmlattn.datasets.label_files.table_layout import NOT_CLASSES
+from mmlattn.datasets.label_files.table_rows import one_of
 from mmlattn.datasets.picture_names import PICTURE_EXTENSIONS
 from mmlattn.utils.errors import UserError
-
-COLUMNS = ('image', 'split', 'group')
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,23 @@ def _check_classes(labels: Path, classes: tuple[str, ...]) -> None:
         raise UserError(
             f'{labels}: has one class only, {", ".join(classes)}: add another, such as one for pictures without it'
         )
-    taken = [name for name in classes if name.casefold() in COLUMNS]
+    taken = one_of(classes, NOT_CLASSES)
     if taken:
         raise UserError(
-            f'{labels}: a class is called {taken[0]!r}, as a column of labels.csv will be: call it otherwise'
+            f'{labels}: a class is called {classes[taken[0]]!r}, as a column of labels.csv will be: call it otherwise'
         )
 
 
 def unlisted_pictures(pictures: Path, paths: list[str]) -> list[str]:
     """Picture files below the folder that the labels do not name."""
-    named = set(map(os.path.realpath, paths))
-    there = (
+    named = set(real_places(paths))
+    there = sorted(
         os.path.join(folder, name)
         for folder, _, names in os.walk(pictures)
         for name in names
         if name.lower().endswith(PICTURE_EXTENSIONS)
     )
-    return sorted(path for path in there if os.path.realpath(path) not in named)
+    return [path for path, place in zip(there, real_places(there), strict=True) if place not in named]
 
 
 def with_split(pictures: LabelledPictures, splits: list[str], groups: list[str | None] | None) -> LabelTable:

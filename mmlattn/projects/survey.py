@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmlattn.datasets.unreadable_pictures import why_unreadable
+from mmlattn.datasets.unreadable_pictures import MOST_PIXELS, any_size, why_unreadable
 from mmlattn.utils.errors import UserError
 
 
@@ -17,9 +17,9 @@ def picture_sizes(paths: Sequence[str], workers: int = 8) -> list[tuple[int, int
     """Width and height of each picture, from its header.
 
     Raises:
-        UserError: If there are files that are no pictures, with their number, the first and what is wrong with it.
+        UserError: If there are files that are not loaded, with their number, the first and what is wrong with it.
     """
-    with ThreadPoolExecutor(workers) as pool:
+    with any_size(), ThreadPoolExecutor(workers) as pool:
         sizes = list(pool.map(_size, paths))
     wrong = [path for path, size in zip(paths, sizes, strict=True) if size is None]
     if wrong:
@@ -33,11 +33,10 @@ def picture_sizes(paths: Sequence[str], workers: int = 8) -> list[tuple[int, int
 def _size(path: str) -> tuple[int, int] | None:
     try:
         with Image.open(path) as picture:
-            return picture.size
-    except Image.DecompressionBombError:  # what trains reads it all the same
-        return 2**16, 2**16
+            width, height = picture.size
     except (OSError, SyntaxError, ValueError):
         return None
+    return None if width * height > MOST_PIXELS else (width, height)
 
 
 def equal_files(paths: Sequence[str]) -> list[bytes | None]:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import struct
 from functools import partial
 from pathlib import Path, PurePath
 
@@ -303,6 +304,19 @@ def test_folders(tmp_path):
     shutil.move(tmp_path / 'train/_none/b.jpg', tmp_path / 'train/b.jpg')
     with pytest.raises(UserError, match=r'train/b\.jpg: lies in no folder of labels: move it into one'):
         MultiLabelFile(str(tmp_path), split='train')
+
+
+def test_pictures_of_any_size_have_one(tmp_path):
+    """Of more pixels than Pillow opens, too: no more than their headers are read."""
+    Image.new('RGB', (64, 48)).save(tmp_path / 'a.jpg')
+    sides, promised = struct.pack('>HH', 48, 64), struct.pack('>HH', 10_000, 20_001)
+    (tmp_path / 'b.jpg').write_bytes((tmp_path / 'a.jpg').read_bytes().replace(sides, promised, 1))
+    table = LabelTable([LabelRecord('a.jpg', dict(cat=1)), LabelRecord('b.jpg', {})], ('cat',))
+    write_label_file(table, tmp_path / 'l.json', 'coco', str(tmp_path))
+    assert [record.size for record in read_label_file(tmp_path / 'l.json').records] == [
+        (64, 48),
+        (20_001, 10_000),
+    ]
 
 
 def test_an_existing_path_is_never_written(tmp_path):

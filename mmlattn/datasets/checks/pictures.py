@@ -9,9 +9,9 @@ from functools import partial
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from ..annotation_files import some
+from ..unreadable_pictures import any_size
 from .findings import Finding
 from .picture_facts import HARMFUL, KINDS, PictureFacts, picture_facts
 from .splits import Split
@@ -113,13 +113,12 @@ def _without_a_word() -> Iterator[None]:
 
     The loader has decoded them already.
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        yield
+        with any_size():
+            yield
     finally:
-        Image.MAX_IMAGE_PIXELS = limit
         cv2.utils.logging.setLogLevel(level)
 
 

@@ -14,6 +14,7 @@ from mmlattn.utils.errors import UserError
 
 from ..annotation_files import no_collection, some, tell
 from ..checked_settings import read_names
+from ..unreadable_pictures import any_size
 from .assembly import assemble
 from .coco import read_coco, write_coco
 from .cvat import read_cvat, write_cvat
@@ -167,7 +168,7 @@ def _known_sizes(columns: LabelColumns, pictures: str | None) -> np.ndarray | No
 def _picture_size(path: str) -> tuple[int, int]:
     """Width and height as the header of a picture says, turned as its EXIF orientation says."""
     try:
-        with Image.open(path) as picture:
+        with any_size(), Image.open(path) as picture:
             turned = picture.getexif().get(_ORIENTATION, 1) >= 5
             return picture.size[::-1] if turned else picture.size
     except OSError as error:
