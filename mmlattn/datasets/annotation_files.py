@@ -9,7 +9,7 @@ import logging
 import os
 import reprlib
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -207,7 +207,7 @@ def check_classes(
     names = tuple(map(str.strip, classes))
     if '' in names:
         raise UserError(f'{ann_file}: class {names.index("")} (counted from 0) has a blank name')
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise UserError(f'{ann_file}: classes named twice: {", ".join(twice)}')
     unknown = [] if known is None else sorted(set(names) - set(known))
@@ -313,7 +313,7 @@ def check_counts(
         warn(ann_file, f'{len(absent)} of the {len(classes)} classes never occur as a label: {some(absent)}')
 
 
-def relative_boxes(xyxy: Sequence, width: float, height: float) -> np.ndarray:
-    """Boxes in pixels as (K, 4) float32 in [0, 1] of the picture; what lies outside is cut off."""
+def relative_boxes(xyxy: Sequence, width: float | np.ndarray, height: float | np.ndarray) -> np.ndarray:
+    """Boxes in pixels as (K, 4) float32 in [0, 1] of a picture, or of K of them; what lies outside is cut off."""
     pixels = np.array(xyxy, float).reshape(-1, 4)
-    return np.clip(pixels / [width, height, width, height], 0, 1).astype(np.float32)
+    return np.clip(pixels / np.array([width, height, width, height]).T, 0, 1).astype(np.float32)

@@ -12,7 +12,15 @@ from mmlattn.registry import DATASETS
 from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
-from .annotation_files import check_counts, check_images, keep_labelled, no_collection, some, tell
+from .annotation_files import (
+    check_counts,
+    check_images,
+    keep_labelled,
+    no_collection,
+    relative_boxes,
+    some,
+    tell,
+)
 from .checked_settings import CheckedSettings
 from .label_files import PRESENT, UNKNOWN, LabelTable, read_label_file
 from .label_files.boxed import whole
@@ -133,8 +141,7 @@ class MultiLabelFile(CheckedSettings, MultiLabelDataset):
             raise UserError(
                 f'{self.ann_file}: has no picture of split={self.split!r}: {asks}its splits are {some(names)}{blank}'
             )
-        records = table.columns.take(chosen)
-        return LabelTable(records, table.classes, table.format, table.closed, table.notes)
+        return table.take(chosen)
 
     def _items(self, table: LabelTable) -> list[dict]:
         columns, count = table.columns, len(table)
@@ -156,8 +163,7 @@ class MultiLabelFile(CheckedSettings, MultiLabelDataset):
                     item['group'] = group
         if columns.boxes is not None:
             boxes = columns.boxes
-            sides = np.tile(columns.sizes[boxes.rows], 2)
-            corners = np.clip(boxes.corners / sides, 0, 1).astype(np.float32)
+            corners = relative_boxes(boxes.corners, *columns.sizes[boxes.rows].T)
             bounds = np.searchsorted(boxes.rows, np.arange(count + 1)).tolist()
             labels = boxes.columns.astype(np.int64)
             for number, item in enumerate(items):

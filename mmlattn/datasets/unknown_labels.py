@@ -6,7 +6,7 @@ from mmpretrain.datasets.transforms import PackInputs
 from mmlattn.structures.labels import UNKNOWN_FIELDS
 from mmlattn.utils.errors import UserError
 
-from .checks.splits import items_of, leaves
+from .checks.splits import items_of, leaves, transforms_of
 
 
 def has_unknown(dataset) -> bool:
@@ -27,10 +27,7 @@ def check_unknown_arrive(dataset, name: str, mend: str = '') -> None:
 
 
 def _drops_unknown(leaf) -> bool:
-    while not hasattr(leaf, 'pipeline') and hasattr(leaf, 'dataset'):
-        leaf = leaf.dataset
-    steps = getattr(getattr(leaf, 'pipeline', None), 'transforms', ())
-    packs = [step for step in steps if isinstance(step, PackInputs)]
+    packs = [step for step in transforms_of(leaf) if isinstance(step, PackInputs)]
     return any(
         field not in (*pack.algorithm_keys, *pack.meta_keys) for pack in packs for field in UNKNOWN_FIELDS
     )

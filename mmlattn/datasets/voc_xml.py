@@ -6,7 +6,9 @@ Whatever is wrong with a file is a ``UserError`` that names file, entry and what
 import codecs
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NoReturn
 from xml.etree import ElementTree
 
 from mmlattn.utils.errors import UserError
@@ -81,10 +83,16 @@ def _numbers(
         text = entry.findtext(f'{section}/{name}')
         if text is None:
             refuse(path, where, f'{section}/{name} is missing')
-        try:
-            values.append(float(text))
-        except ValueError:
-            values.append(math.nan)
-        if not math.isfinite(values[-1]):
-            refuse(path, where, f'{section}/{name} must be a number, got {text!r}')
+        values.append(read_number(text, f'{section}/{name}', partial(refuse, path, where)))
     return values
+
+
+def read_number(text: str | None, name: str, reject: Callable[[str], NoReturn]) -> float:
+    """The finite number that a text is."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        reject(f'{name} must be a number, got {text!r}')
+    return value

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmlattn.datasets.annotation_files import some
+from mmlattn.datasets.label_files.records import SPLIT_NAMES
 from mmlattn.utils.errors import UserError
 
 from .splitting import SPLITS, split_pictures, units_of
 from .summary import torn
 
-_NAMES = dict(train=0, training=0, val=1, valid=1, validation=1, dev=1, test=2, testing=2)
 # Shares of train, val and test by the number of pictures: thresholds are chosen on val, so it must not be tiny.
 _SHARES = {200: np.array([0.8, 0.1, 0.1]), 0: np.array([0.6, 0.2, 0.2])}
 
@@ -118,16 +118,16 @@ def read_split(stated: Sequence[str | None]) -> np.ndarray:
     Raises:
         UserError: If a picture has none, or one of another name, or no picture is for training.
     """
-    numbers = [_NAMES.get((name or '').strip().casefold(), -1) for name in stated]
-    wrong = [name for name, number in zip(stated, numbers, strict=True) if number < 0]
+    found = [SPLIT_NAMES.get((name or '').strip().casefold()) for name in stated]
+    wrong = [name for name, split in zip(stated, found, strict=True) if split is None]
     if wrong:
         raise UserError(
             f'{len(wrong)} of {len(stated)} pictures have the split {wrong[0]!r}, expected {", ".join(SPLITS)}: mend '
             'the labels, or give --split to have it drawn anew'
         )
-    if 0 not in numbers:
+    if 'train' not in found:
         raise UserError(
             'no picture is in the split train, so there is nothing to learn: mend the labels, or give --split to '
             'have it drawn anew'
         )
-    return np.array(numbers)
+    return np.array([SPLITS.index(split) for split in found])

@@ -54,7 +54,7 @@ def of_split(table: LabelTable, split: str | None, path: Path) -> LabelTable:
     if not len(chosen):
         there = ', '.join(sorted({str(name) for name in splits or ()})) or 'none'
         raise UserError(f'{path}: has no picture of the split {split}; its splits: {there}')
-    return LabelTable(table.columns.take(chosen), table.classes, table.format, table.closed)
+    return table.take(chosen)
 
 
 def main() -> None:

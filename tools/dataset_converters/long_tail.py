@@ -9,7 +9,6 @@ if --out ends with .csv. The choice is a function of the labels and the seed.
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +119,7 @@ def main() -> None:
     stay = np.ones(len(table), dtype=bool)
     stay[thinned] = choose_pictures(present[thinned], wanted, args.seed)
     form = table.format if args.out.suffix == args.labels.suffix else 'csv-onehot'
-    write_label_file(replace(table, records=columns.take(np.flatnonzero(stay))), args.out, form)
+    write_label_file(table.take(np.flatnonzero(stay)), args.out, form)
     print(describe(table.classes, before, wanted, present[thinned & stay].sum(axis=0)))
     print(f'{args.out}: {(thinned & stay).sum()} of {thinned.sum()} pictures')
 

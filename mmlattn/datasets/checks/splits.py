@@ -190,9 +190,14 @@ def leaves(dataset) -> Iterator:
 
 def loader_of(dataset) -> LoadImageFromFile:
     """What loads the pictures of a data set; one with mmcv's defaults where its pipeline has none."""
-    while not hasattr(dataset, 'pipeline') and hasattr(dataset, 'dataset'):
-        dataset = dataset.dataset
-    return loader_in(getattr(getattr(dataset, 'pipeline', None), 'transforms', ())) or LoadImageFromFile()
+    return loader_in(transforms_of(dataset)) or LoadImageFromFile()
+
+
+def transforms_of(leaf) -> Sequence:
+    """The steps of the pipeline that one of :func:`leaves` has, maybe within."""
+    while not hasattr(leaf, 'pipeline') and hasattr(leaf, 'dataset'):
+        leaf = leaf.dataset
+    return getattr(getattr(leaf, 'pipeline', None), 'transforms', ())
 
 
 def items_of(dataset, complete: bool) -> Iterator[dict]:

@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from mmlattn.utils.errors import UserError
 
-from ..annotation_files import check_classes, refuse, some
+from ..annotation_files import check_classes, json_name, refuse, some
 from ..lookalikes import plain_letters, similar_name, told_apart
 from .records import PRESENT, UNKNOWN, LabelBoxes, LabelColumns, LabelTable
 
@@ -74,6 +75,18 @@ class Draft:
         flat = np.array([pair for one in said for pair in one], np.int64).reshape(-1, 2)
         rows = np.repeat(np.arange(len(images)), list(map(len, said))) if said else np.zeros(0, np.int64)
         return cls(path, format, images, rows, flat[:, 0], flat[:, 1], list(index), **fields)
+
+
+def split_and_group(path: str, entries: Sequence[dict], where: Callable[[int], str]) -> dict:
+    """``splits`` and ``groups`` of a draft, as E objects of a json say them; None where none says any."""
+    found = {}
+    for key in ('split', 'group'):
+        values = [
+            json_name(entry.get(key), key, partial(refuse, path, where(number)))
+            for number, entry in enumerate(entries)
+        ]
+        found[f'{key}s'] = values if any(values) else None
+    return found
 
 
 def assemble(
@@ -182,6 +195,7 @@ def _class_columns(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The class of each name, -1 for none; and the names of the classes."""
     known = None if draft.declared is None else check_classes(draft.declared, draft.path)
+    declared = set(known or ())
     if wanted is not None:
         classes = check_classes(wanted, draft.path, known=known)
     elif known is not None:
@@ -200,7 +214,7 @@ def _class_columns(
     columns = np.array([index.get(name, -1) for name in draft.names], np.int64)
     others = [code for code, column in enumerate(columns.tolist()) if column < 0]
     if known is not None:
-        others = [code for code in others if draft.names[code] not in set(known)]
+        others = [code for code in others if draft.names[code] not in declared]
     if others and known is None and _are_numbers(draft.names) and not _are_numbers(classes[:1]):
         return _numbered(draft, classes), classes
     if others:

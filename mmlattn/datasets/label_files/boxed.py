@@ -1,6 +1,6 @@
 """What formats share that say labels by objects with boxes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,17 +90,6 @@ def only_present(table: LabelTable, path: str, format: str, also_unknown: bool =
             f'{path}: {format} can not say that a class is {what}, which {int(lost.sum())} labels are, first of '
             f'{first}: write csv-onehot, json, jsonl or coco'
         )
-
-
-def number(text: str | None, name: str, reject: Callable[[str], None]) -> float:
-    """The number that a text is."""
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        value = np.nan
-    if not np.isfinite(value):
-        reject(f'{name} must be a number, got {text!r}')
-    return value
 
 
 def whole(value: float) -> int | float:

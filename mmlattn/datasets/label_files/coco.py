@@ -6,17 +6,16 @@ too.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mmlattn.utils.json_files import to_json
 
-from ..annotation_files import check_sections, json_name, read_json, refuse
+from ..annotation_files import check_sections, read_json, refuse
 from ..box_conventions import check_boxes
 from ..coco_json import read_annotations, read_categories, read_images
-from .assembly import Draft
+from .assembly import Draft, split_and_group
 from .boxed import sizes_of, whole
 from .records import LabelBoxes, LabelTable
 
@@ -31,6 +30,7 @@ def read_coco(path: str, classes: Sequence[str] | None = None, content: dict | N
     images = read_images(path, content['images'])
     found = read_annotations(path, content['annotations'], images, categories.values())
     entries = list(images.values())
+    where = 'images[{}]'.format
     sizes = np.array([(entry['width'], entry['height']) for entry in entries], float).reshape(-1, 2)
     boxed = np.flatnonzero(found.boxed)
     xywh = found.boxes[boxed]
@@ -58,11 +58,10 @@ def read_coco(path: str, classes: Sequence[str] | None = None, content: dict | N
         codes,
         values,
         list(categories),
-        lambda entry: f'images[{entry}]',
+        where,
         declared=sorted(categories, key=categories.get),
         closed=not any('neg_category_ids' in entry for entry in entries),
-        splits=_texts(path, entries, 'split'),
-        groups=_texts(path, entries, 'group'),
+        **split_and_group(path, entries, where),
         sizes=sizes,
         boxes=LabelBoxes(found.image[boxed][order], found.category[boxed][order], corners),
     )
@@ -88,31 +87,23 @@ def _listed(path: str, entries: list[dict], codes: dict[int, int]) -> np.ndarray
     return np.array(said, np.int64).reshape(-1, 3)
 
 
-def _texts(path: str, entries: list[dict], key: str) -> list[str | None] | None:
-    values = [
-        json_name(entry.get(key), key, partial(refuse, path, f'images[{number}]'))
-        for number, entry in enumerate(entries)
-    ]
-    return values if any(values) else None
-
-
 def write_coco(table: LabelTable, path: str, sizes: np.ndarray | None = None) -> None:
     """Write the json."""
     columns, sizes = table.columns, sizes_of(table, path, sizes)
+    ids = {name: number for number, name in enumerate(table.classes, start=1)}
     images = []
     for number, record in enumerate(columns):
         width, height = map(whole, sizes[number].tolist())
         entry = dict(id=number + 1, file_name=record.image, width=width, height=height)
         for key, value in _LISTS.items():
-            listed = [table.classes.index(name) + 1 for name, said in record.labels.items() if said == value]
+            listed = [ids[name] for name, said in record.labels.items() if said == value]
             if (value == 0 and not table.closed) or (value == -1 and table.closed and listed):
                 entry[key] = listed
-        entry |= {key: said for key in ('split', 'group') if (said := getattr(record, key)) is not None}
-        images.append(entry)
+        images.append(entry | record.parts)
     content = dict(
         images=images,
         annotations=_annotations(table),
-        categories=[dict(id=number, name=name) for number, name in enumerate(table.classes, start=1)],
+        categories=[dict(id=number, name=name) for name, number in ids.items()],
     )
     with Path(path).open('x', encoding='utf-8') as file:
         file.write(to_json(content))

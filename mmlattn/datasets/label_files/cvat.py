@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..annotation_files import refuse
-from ..voc_xml import read_xml
+from ..voc_xml import read_number, read_xml
 from .assembly import Draft
-from .boxed import Objects, number, only_present, plain, sizes_of
-from .records import PRESENT, LabelTable
+from .boxed import Objects, only_present, plain, sizes_of
+from .records import LabelTable
 
 _SHAPES = ('box', 'polygon', 'mask', 'polyline', 'points', 'ellipse', 'cuboid', 'skeleton')
 _EDGES = ('xtl', 'ytl', 'xbr', 'ybr')
@@ -37,7 +37,7 @@ def read_cvat(path: str, classes: Sequence[str] | None = None) -> Draft:
         name = entry.get('name')
         if not name:
             reject('name is missing')
-        sides = tuple(number(entry.get(key), key, reject) for key in ('width', 'height'))
+        sides = tuple(read_number(entry.get(key), key, reject) for key in ('width', 'height'))
         if min(sides) <= 0:
             reject(f'width and height must be above 0, got {sides[0]:g} and {sides[1]:g}')
         images.append(name)
@@ -76,8 +76,8 @@ def _read_shape(
 
 def _corners(shape: ElementTree.Element, reject: Callable) -> list[float] | None:
     if shape.tag == 'box':
-        left, top, right, bottom = (number(shape.get(key), key, reject) for key in _EDGES)
-        turn = math.radians(number(shape.get('rotation', '0'), 'rotation', reject))
+        left, top, right, bottom = (read_number(shape.get(key), key, reject) for key in _EDGES)
+        turn = math.radians(read_number(shape.get('rotation', '0'), 'rotation', reject))
         if not turn:
             return [left, top, right, bottom]
         # About its center.
@@ -87,14 +87,14 @@ def _corners(shape: ElementTree.Element, reject: Callable) -> list[float] | None
         return [x - across / 2, y - down / 2, x + across / 2, y + down / 2]
     if shape.tag == 'mask':
         left, top, width, height = (
-            number(shape.get(key), key, reject) for key in ('left', 'top', 'width', 'height')
+            read_number(shape.get(key), key, reject) for key in ('left', 'top', 'width', 'height')
         )
         return [left, top, left + width, top + height]
     if shape.tag == 'polygon':
         pairs = [pair.split(',') for pair in (shape.get('points') or '').split(';')]
         if any(len(pair) != 2 for pair in pairs):
             reject(f'points of a polygon must be x,y;x,y;..., got {shape.get("points")!r:.80}')
-        points = np.array([[number(text, 'points', reject) for text in pair] for pair in pairs])
+        points = np.array([[read_number(text, 'points', reject) for text in pair] for pair in pairs])
         return [*points.min(0).tolist(), *points.max(0).tolist()]
     return None
 
@@ -120,8 +120,9 @@ def write_cvat(table: LabelTable, path: str, sizes: np.ndarray | None = None) ->
         for name, corners in boxes:
             edges = dict(zip(_EDGES, map(plain, corners), strict=True))
             ElementTree.SubElement(entry, 'box', dict(label=name, source='manual', occluded='0') | edges)
-        for name, value in record.labels.items():
-            if value == PRESENT and name not in {boxed for boxed, _ in boxes}:
+        boxed = {name for name, _ in boxes}
+        for name in record.present:
+            if name not in boxed:
                 ElementTree.SubElement(entry, 'tag', dict(label=name, source='manual'))
     with open(path, 'xb') as file:
         ElementTree.ElementTree(root).write(file, encoding='utf-8', xml_declaration=True)

@@ -10,15 +10,15 @@ from ..annotation_files import refuse, some
 from ..picture_names import PICTURE_EXTENSIONS
 from .assembly import Draft
 from .boxed import only_present
-from .records import PRESENT, LabelTable
-from .table_layout import SPLIT_NAMES
+from .records import PRESENT, SPLIT_NAMES, LabelTable
 from .voc import check_inside
 
 #: The folder of pictures without any label.
 NO_LABEL = '_none'
+_PLUS = '+'
 
 
-def read_folders(path: str, classes: Sequence[str] | None = None, separator: str = '+') -> Draft:
+def read_folders(path: str, classes: Sequence[str] | None = None, separator: str = _PLUS) -> Draft:
     """Read the names of folders and of the pictures in them, whatever folders are in these.
 
     Args:
@@ -79,14 +79,14 @@ def _names(path: str, folder: Path, root: Path, separator: str) -> list[str]:
     return names
 
 
-def write_folders(table: LabelTable, path: str, pictures: str | None = None, separator: str = '+') -> None:
+def write_folders(table: LabelTable, path: str, pictures: str | None = None) -> None:
     """Copy the pictures, which lie in the folder ``pictures``, into folders of their labels."""
     only_present(table, path, 'folders')
     if pictures is None:
         raise UserError(f'{path}: the format folders copies pictures: name the folder with the pictures')
     for name in table.classes:
         if (
-            separator in name
+            _PLUS in name
             or '/' in name
             or '\\' in name
             or name.startswith('.')
@@ -94,7 +94,7 @@ def write_folders(table: LabelTable, path: str, pictures: str | None = None, sep
             or len(name) > 200
         ):
             raise UserError(
-                f'{path}: {name!r} can not be in the name of a folder, with {separator!r} between names: rename the '
+                f'{path}: {name!r} can not be in the name of a folder, with {_PLUS!r} between names: rename the '
                 'class, or write another format'
             )
     places = [PurePosixPath(record.image) for record in table.records]
@@ -107,8 +107,7 @@ def write_folders(table: LabelTable, path: str, pictures: str | None = None, sep
         )
     targets = []
     for place, record in zip(places, table.records, strict=True):
-        named = [name for name, value in record.labels.items() if value == PRESENT]
-        folder = separator.join(named) or NO_LABEL
+        folder = _PLUS.join(record.present) or NO_LABEL
         if len(folder.encode()) > 255:
             raise UserError(
                 f'{path}: {place} has too many labels for the name of a folder: write another format'

@@ -4,16 +4,15 @@
 """
 
 import json
-import re
 from collections.abc import Sequence
-from functools import partial
 
 from mmlattn.utils.json_files import to_json
 
-from ..annotation_files import json_name, refuse
-from .assembly import Draft
+from ..annotation_files import refuse
+from .assembly import Draft, split_and_group
 from .records import ABSENT, PRESENT, UNKNOWN, LabelTable
 from .table_rows import read_text_bytes
+from .tables import has_strong_mark
 
 _IMAGE = ('image', 'img_path', 'image_path', 'file_name', 'filename', 'path', 'img', 'file')
 _LABELS = ('labels', 'label', 'gt_label', 'classes', 'tags', 'categories', 'class', 'category')
@@ -22,7 +21,7 @@ _LISTS = {'unknown': UNKNOWN, 'gt_label_ignore': UNKNOWN, 'absent': ABSENT}
 
 def read_json_lines(path: str, classes: Sequence[str] | None = None) -> Draft:
     """Read the lines; whole numbers are indices of the classes, where these are known."""
-    images, labels, numbers, splits, groups = [], [], [], [], []
+    entries, images, labels, numbers = [], [], [], []
     for number, line in enumerate(read_text_bytes(path).decode().split('\n'), start=1):
         if not line.strip():
             continue
@@ -33,17 +32,16 @@ def read_json_lines(path: str, classes: Sequence[str] | None = None) -> Draft:
             refuse(path, where, f'the picture must be a path, got {images[-1]!r:.80}')
         labels.append(_labels(path, where, entry))
         numbers.append(number)
-        for key, column in (('split', splits), ('group', groups)):
-            column.append(json_name(entry.get(key), key, partial(refuse, path, where)))
+        entries.append(entry)
+    line_of = lambda entry: f'line {numbers[entry]}'  # noqa: E731
     return Draft.of_lists(
         path,
         'jsonl',
         images,
         labels,
-        where=lambda entry: f'line {numbers[entry]}',
+        where=line_of,
         closed=not any(ABSENT in said.values() for said in labels),
-        splits=splits if any(splits) else None,
-        groups=groups if any(groups) else None,
+        **split_and_group(path, entries, line_of),
     )
 
 
@@ -98,7 +96,7 @@ def _value(path: str, where: str, name: str, value: object) -> int:
 
 def _names(path: str, where: str, key: str, listed: object) -> list[str]:
     if isinstance(listed, str):
-        if re.search(r'[;|,\t]', listed):
+        if has_strong_mark(listed):
             refuse(
                 path, where, f'{key} is the text {listed[:80]!r}: write a list of names, [...], maybe of one'
             )
@@ -125,5 +123,4 @@ def write_json_lines(table: LabelTable, path: str) -> None:
                 entry['unknown'] = listed[UNKNOWN]
             if not table.closed:
                 entry['absent'] = listed[ABSENT]
-            entry |= {key: said for key in ('split', 'group') if (said := getattr(record, key)) is not None}
-            file.write(to_json(entry, ensure_ascii=False) + '\n')
+            file.write(to_json(entry | record.parts, ensure_ascii=False) + '\n')

@@ -14,11 +14,11 @@ import numpy as np
 
 from mmlattn.utils.json_files import to_json
 
-from ..annotation_files import is_number, json_name, read_json, refuse, some
+from ..annotation_files import is_number, read_json, refuse, some
 from ..picture_names import PICTURE_EXTENSIONS
-from .assembly import Draft
+from .assembly import Draft, split_and_group
 from .boxed import Objects, only_present, sizes_of, whole
-from .records import PRESENT, LabelTable
+from .records import LabelTable
 
 _META = {
     'id', 'annotator', 'annotation_id', 'created_at', 'updated_at', 'lead_time', 'split', 'group', 'agreement',
@@ -48,31 +48,28 @@ def read_label_studio(
     content = read_json(path) if content is None else content
     if not isinstance(content, list):
         refuse(path, 'the whole', f'must be a list of tasks, got a {type(content).__name__}')
-    objects, images, sizes, notes = Objects(path), [], [], []
-    splits, groups = [], []
+    objects, images, sizes, about = Objects(path), [], [], []
+    where = 'task [{}]'.format
     for number, task in enumerate(content):
-        reject = partial(refuse, path, f'task [{number}]')
+        reject = partial(refuse, path, where(number))
         if not isinstance(task, dict):
             reject(f'must be an object, got {task!r:.80}')
-        whole = 'annotations' in task or 'data' in task
-        data = task.get('data', {}) if whole else task
+        is_whole = 'annotations' in task or 'data' in task
+        data = task.get('data', {}) if is_whole else task
         if not isinstance(data, dict):
             reject(f'data must be an object, got {data!r:.80}')
         key, image = _picture(data, image_key, reject)
         images.append(_plain_path(image, strip_upload_prefix))
         objects.labels.append({})
-        results = _results(task, reject) if whole else _min_results(task, key, reject)
-        sizes.append(_read(results, objects, (path, f'task [{number}]'), reject))
-        for name, column in (('split', splits), ('group', groups)):
-            column.append(json_name(data.get(name), name, reject))
+        results = _results(task, reject) if is_whole else _min_results(task, key, reject)
+        sizes.append(_read(results, objects, (path, where(number)), reject))
+        about.append(data)
     return objects.draft(
         'label-studio',
         images,
         sizes,
-        where=lambda entry: f'task [{entry}]',
-        splits=splits if any(splits) else None,
-        groups=groups if any(groups) else None,
-        notes=notes,
+        where=where,
+        **split_and_group(path, about, where),
     )
 
 
@@ -218,7 +215,7 @@ def write_label_studio(table: LabelTable, path: str, sizes: np.ndarray | None = 
     sizes = sizes_of(table, path, sizes) if boxed else np.full((len(table), 2), math.nan)
     tasks = []
     for number, (record, size) in enumerate(zip(table.records, sizes.tolist(), strict=True), start=1):
-        choices = [name for name, value in record.labels.items() if value == PRESENT]
+        choices = record.present
         results = [_result('choice', 'choices', dict(choices=choices))] if choices else []
         for name, corners in record.boxes or ():
             left, top, right, bottom = (
@@ -229,8 +226,7 @@ def write_label_studio(table: LabelTable, path: str, sizes: np.ndarray | None = 
             )
             sides = dict(original_width=whole(size[0]), original_height=whole(size[1]), image_rotation=0)
             results.append(_result('label', 'rectanglelabels', value) | sides)
-        data = dict(image=record.image)
-        data |= {key: said for key in ('split', 'group') if (said := getattr(record, key)) is not None}
+        data = dict(image=record.image) | record.parts
         tasks.append(dict(id=number, data=data, annotations=[dict(result=results, was_cancelled=False)]))
     with Path(path).open('x', encoding='utf-8') as file:
         file.write(to_json(tasks))

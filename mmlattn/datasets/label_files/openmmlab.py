@@ -1,16 +1,15 @@
 """The json of mmpretrain's ``MultiLabelDataset``: indices of classes for each picture."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mmlattn.utils.json_files import to_json
 
-from ..annotation_files import check_sections, json_name, read_json, refuse
+from ..annotation_files import check_sections, read_json
 from ..plain_json import SECTIONS, read_plain
-from .assembly import Draft
+from .assembly import Draft, split_and_group
 from .records import LabelTable
 
 
@@ -25,6 +24,7 @@ def read_openmmlab(path: str, classes: Sequence[str] | None = None, content: dic
         ignored = {*item.get('gt_label_ignore', ()), *item.get('gt_label_difficult', ())}
         said += [(number, label, 1) for label in present]
         said += [(number, label, -1) for label in sorted(ignored - set(present))]
+    where = 'data_list[{}]'.format
     flat = np.array(said, np.int64).reshape(-1, 3)
     return Draft(
         path,
@@ -34,20 +34,11 @@ def read_openmmlab(path: str, classes: Sequence[str] | None = None, content: dic
         flat[:, 1],
         flat[:, 2],
         list(names),
-        lambda entry: f'data_list[{entry}]',
+        where,
         declared=names,
         names_all=True,
-        splits=_column(path, items, 'split'),
-        groups=_column(path, items, 'group'),
+        **split_and_group(path, items, where),
     )
-
-
-def _column(path: str, items: list[dict], key: str) -> list | None:
-    values = [
-        json_name(item.get(key), key, partial(refuse, path, f'data_list[{number}]'))
-        for number, item in enumerate(items)
-    ]
-    return values if any(values) else None
 
 
 def write_openmmlab(table: LabelTable, path: str) -> None:
@@ -57,9 +48,7 @@ def write_openmmlab(table: LabelTable, path: str) -> None:
         item = dict(img_path=record.image, gt_label=np.flatnonzero(row == 1))
         if (row == -1).any():
             item['gt_label_ignore'] = np.flatnonzero(row == -1)
-        items.append(
-            item | {key: said for key in ('split', 'group') if (said := getattr(record, key)) is not None}
-        )
+        items.append(item | record.parts)
     content = dict(metainfo=dict(classes=table.classes), data_list=items)
     with Path(path).open('x', encoding='utf-8') as file:
         file.write(to_json(content))

@@ -5,13 +5,19 @@ N is the number of pictures, C that of classes, M that of labels said, K that of
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
 import numpy as np
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
+#: What people call the splits, in small letters.
+SPLIT_NAMES = {
+    **dict.fromkeys(('train', 'training'), 'train'),
+    **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
+    **dict.fromkeys(('test', 'testing'), 'test'),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,17 @@ class LabelRecord:
     where: str = ''
     boxes: tuple[tuple[str, tuple[float, float, float, float]], ...] | None = None
     size: tuple[float, float] | None = None
+
+    @property
+    def present(self) -> list[str]:
+        """The classes that it has."""
+        return [name for name, value in self.labels.items() if value == PRESENT]
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """Split and group, as far as they are said."""
+        told = dict(split=self.split, group=self.group)
+        return {key: value for key, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +207,10 @@ class LabelTable:
         """The records as columns."""
         is_columns = isinstance(self.records, LabelColumns)
         return self.records if is_columns else LabelColumns.of(self.records, self.classes)
+
+    def take(self, chosen: np.ndarray) -> 'LabelTable':
+        """The table of the pictures at ``chosen``, ascending indices."""
+        return replace(self, records=self.columns.take(chosen))
 
     def matrix(self) -> np.ndarray:
         """What is said of each class: (N, C) int8 of 1, 0 and -1."""

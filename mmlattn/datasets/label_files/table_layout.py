@@ -12,8 +12,9 @@ import numpy as np
 
 from mmlattn.utils.errors import UserError
 
-from ..annotation_files import refuse, some
+from ..annotation_files import some
 from ..picture_names import PICTURE_EXTENSIONS
+from .records import SPLIT_NAMES
 from .table_rows import TableRows, one_of
 
 _IMAGE = frozenset((
@@ -31,7 +32,6 @@ _GROUP = frozenset(['group', 'group_id', 'groups'])
 #: Heads of columns that are not taken for classes.
 NOT_CLASSES = _GROUP | {'split', 'image'}
 _VALUE = frozenset(['value', 'confidence', 'present', 'presence'])
-SPLIT_NAMES = frozenset(['train', 'training', 'val', 'valid', 'validation', 'dev', 'test', 'testing'])
 # What a cell of a one-hot column may hold, in small letters.
 CELLS = {
     **dict.fromkeys(('1', '1.0', 'true', 'yes'), 1),
@@ -296,25 +296,24 @@ def _check_onehot(
     """See that columns of ones and zeros hold nothing else."""
     blank = [number for number in chosen if not ones[number] and not any(map(str.strip, values[number]))]
     wrong = [number for number in chosen if not ones[number] and number not in blank]
-    if wrong and len(wrong) < len(chosen):
-        bad = next(value for value in values[wrong[0]] if value.strip().casefold() not in CELLS)
+    if not wrong:
+        return
+    bad = next(value for value in values[wrong[0]] if value.strip().casefold() not in CELLS)
+    if len(wrong) < len(chosen):
         rows.refuse(
             row_of(wrong[0], bad),
             f'column {heads[wrong[0]] or wrong[0] + 1!r} holds {bad[:80]!r}, others ones and zeros: write 1 '
             '(present), 0 (absent), or -1 or nothing (unknown), or say label_columns',
         )
-    if wrong:
-        listed = some([heads[number] or f'column {number + 1}' for number in chosen])
-        first = next(value for value in values[wrong[0]] if value.strip().casefold() not in CELLS)
-        refuse(
-            rows.path,
-            f'line {rows.lines[0]}',
-            f'which column has the labels? {listed} hold neither 1 and 0 (but {first[:20]!r}), nor is one called '
-            'labels: write 1 (present), 0 (absent), or -1 or nothing (unknown), or say label_columns'
-            if named
-            else f'{listed} hold no ones and zeros: put all names into one column, or name '
-            'the columns in a first row',
-        )
+    listed = some([heads[number] or f'column {number + 1}' for number in chosen])
+    rows.refuse(
+        0,
+        f'which column has the labels? {listed} hold neither 1 and 0 (but {bad[:20]!r}), nor is one called '
+        'labels: write 1 (present), 0 (absent), or -1 or nothing (unknown), or say label_columns'
+        if named
+        else f'{listed} hold no ones and zeros: put all names into one column, or name '
+        'the columns in a first row',
+    )
 
 
 def as_numbers(values: Sequence[str]) -> np.ndarray:

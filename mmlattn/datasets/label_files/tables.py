@@ -209,8 +209,13 @@ def split_names(cell: str, separator: str) -> list[str]:
     listed = _printed_list(cell)
     if listed is not None:
         return list(dict.fromkeys(listed))
+    return list(dict.fromkeys(split_all(cell, separator)))
+
+
+def split_all(cell: str, separator: str) -> list[str]:
+    """The names in a text, as often as they stand there; ``''`` separates none, a blank stands for any number."""
     parts = (cell.split() if separator == ' ' else cell.split(separator)) if separator else [cell]
-    return list(dict.fromkeys(part for part in map(str.strip, parts) if part))
+    return [part for part in map(str.strip, parts) if part]
 
 
 def _printed_list(cell: str) -> list[str] | None:
@@ -329,4 +334,4 @@ def _free_mark(table: LabelTable, path: str) -> str:
 
 def has_strong_mark(name: str) -> bool:
     """Whether a name holds what would be taken for a separator."""
-    return bool(re.search(r'[;|,\t]', name))
+    return any(mark in name for mark in _STRONG)

@@ -13,7 +13,7 @@ from .assembly import LONGEST, Draft
 from .boxed import only_present
 from .records import PRESENT, LabelTable
 from .table_rows import read_text_bytes
-from .tables import has_strong_mark
+from .tables import has_strong_mark, split_all
 
 _ENDINGS = '|'.join(re.escape(ending) for ending in PICTURE_EXTENSIONS)
 _LINE = re.compile(rf'("[^"]+"|.+?(?:{_ENDINGS}))(?=$|[\s,;|])(.*)', re.IGNORECASE)
@@ -71,12 +71,6 @@ def read_text_list(path: str, classes: Sequence[str] | None = None, separator: s
 
 def _where(numbers: list[int]):
     return lambda entry: f'line {numbers[entry]}'
-
-
-def split_all(cell: str, separator: str) -> list[str]:
-    """The labels in the rest of a line, as often as they stand there."""
-    parts = cell.split() if separator == ' ' else cell.split(separator)
-    return [part for part in map(str.strip, parts) if part]
 
 
 def _split_path(line: str) -> tuple[str, str]:
@@ -167,5 +161,4 @@ def write_text_list(table: LabelTable, path: str) -> None:
             )
     with open(path, 'x', encoding='utf-8') as file:
         for record in table.records:
-            named = [name for name, value in record.labels.items() if value == PRESENT]
-            file.write(separator.join([record.image, *named]) + '\n')
+            file.write(separator.join([record.image, *record.present]) + '\n')
