@@ -35,7 +35,8 @@ def draw_frequencies(
     order, left_out = _commonest(np.nan_to_num(values[0]))
     values = 100 * values[:, order]
     families, missing = find_families(names, font)
-    labels = [drawable_names(names, missing)[c] for c in order]
+    drawable = drawable_names(names, missing)
+    labels = [drawable[c] for c in order]
     with matplotlib.rc_context({'font.family': families, 'text.parse_math': False}):
         size = (5.2 + _LETTER * max(map(len, labels)), 1.3 + _ROW * len(labels))
         figure = Figure(size, dpi=130, layout='constrained')
@@ -90,7 +91,8 @@ def draw_co_occurrence(
     share = 100 * together[np.ix_(order, order)] / np.maximum(counts[order], 1)[:, None]
     np.fill_diagonal(share, np.nan)
     families, missing = find_families(names, font)
-    labels = [drawable_names(names, missing)[c] for c in order]
+    drawable = drawable_names(names, missing)
+    labels = [drawable[c] for c in order]
     few = len(labels) <= 25
     cell = 0.42 if few else _ROW
     with matplotlib.rc_context({'font.family': families, 'text.parse_math': False}):
