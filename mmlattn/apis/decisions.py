@@ -10,15 +10,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
+from scipy.special import expit, logit
 from torch import nn
 
 from mmlattn.evaluation.functional import calibration
 from mmlattn.evaluation.functional.calibration import Reliability, expected_calibration_error, reliability
 from mmlattn.evaluation.functional.multi_label import class_rates, label_counts
-from mmlattn.evaluation.functional.tuning import OWN, Target, Tuned, fold_numbers, tune
+from mmlattn.evaluation.functional.tuning import OWN, Target, Tuned, fold_numbers, mean_with_error, tune
 from mmlattn.models.views.decision import deciding_head, head_of
 from mmlattn.models.views.stored_decision import DECIDED, undecidable
-from mmlattn.structures.decisions import Decision, calibrate
+from mmlattn.structures.decisions import Decision, calibrate, log_scores
 from mmlattn.structures.labels import check_sets, label_matrix, listed_labels, true_class
 from mmlattn.utils.errors import UserError
 
@@ -184,8 +185,7 @@ def score_threshold(decision: Decision, index: int) -> float | None:
     threshold = decision.thresholds[index]
     if not 0 < threshold < 1 or decision.calibration == 'none':
         return threshold
-    logit = (np.log(threshold) - np.log1p(-threshold) - decision.shift[index]) / decision.scale[index]
-    return float(1 / (1 + np.exp(-logit)))
+    return float(expit((logit(threshold) - decision.shift[index]) / decision.scale[index]))
 
 
 def reliabilities(predicted: Predicted, tuned: Tuned) -> dict[str, Reliability]:
@@ -204,26 +204,27 @@ def tune_softmax(samples: Sequence[Mapping], folds: int, seed: int) -> SoftmaxTu
     """
     scores = torch.stack([sample['pred_score'].float().cpu() for sample in samples])
     labels = np.array([true_class(sample, scores.shape[1]) for sample in samples])
-    logs = scores.double().clamp(min=float(torch.finfo(torch.float32).tiny)).log().numpy()
+    logs = log_scores(scores).numpy()
     numbers = fold_numbers((labels[:, None] == np.arange(logs.shape[1])).astype(int), folds, seed)
     outside = np.zeros_like(logs)
     for number in np.unique(numbers):
         out = numbers == number
         outside[out] = calibration.fit_softmax_temperature(logs[~out], labels[~out]) * logs[out]
     before, after = (calibration.softmax_losses(values, labels) for values in (logs, outside))
-    apart = before - after
-    gain, spread = float(apart.mean()), float(apart.std() / np.sqrt(len(apart)))
+    gain, spread = mean_with_error(before - after)
     scale = calibration.fit_softmax_temperature(logs, labels) if gain > spread else 1.0
-    kinds = dict(before=logs, after=outside, fitted=scale * logs)
-    measured, pictures = {}, {}
-    for name, values in kinds.items():
-        probabilities = torch.from_numpy(values).softmax(dim=1)
-        best, right = (part.numpy()[:, None] for part in probabilities.max(dim=1))
-        right = (right == labels[:, None]).astype(int)
-        measured[name] = dict(
-            log_loss=float(calibration.softmax_losses(values, labels).mean()),
-            ECE=expected_calibration_error(best, right),
-        )
-        pictures[name] = reliability(best, right)
-    shown = {"the model's scores": pictures['before'], f'temperature {1 / scale:.2f}': pictures['fitted']}
-    return SoftmaxTuned(scale, measured['before'], measured['after'], gain, spread, shown)
+    own, held_out, fitted = (_best_and_right(values, labels) for values in (logs, outside, scale * logs))
+    return SoftmaxTuned(
+        scale,
+        dict(log_loss=float(before.mean()), ECE=expected_calibration_error(*own)),
+        dict(log_loss=float(after.mean()), ECE=expected_calibration_error(*held_out)),
+        gain,
+        spread,
+        {"the model's scores": reliability(*own), f'temperature {1 / scale:.2f}': reliability(*fitted)},
+    )
+
+
+def _best_and_right(logs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The probability of the best class of each picture, (N, 1), and whether it is the label, (N, 1) int."""
+    probability, best = (part.numpy()[:, None] for part in torch.from_numpy(logs).softmax(dim=1).max(dim=1))
+    return probability, (best == labels[:, None]).astype(int)

@@ -124,13 +124,18 @@ def calibrate(
     """Probabilities, float64, of scores p (..., C): sigmoid(scale logit(p) + shift), or softmax(scale log(p))."""
     scale, shift = (torch.as_tensor(v, dtype=torch.float64, device=scores.device) for v in (scale, shift))
     if activation == 'softmax':
-        return (scale * scores.double().clamp(min=_LOWEST).log()).softmax(dim=-1)
+        return (scale * log_scores(scores)).softmax(dim=-1)
     return (scale * logits(scores) + shift).sigmoid()
 
 
 def logits(scores: Tensor) -> Tensor:
     """The logit of each score of [0, 1], float64 and finite; NaN stays NaN."""
     return scores.double().clamp(_LOWEST, _HIGHEST).logit()
+
+
+def log_scores(scores: Tensor) -> Tensor:
+    """The logarithm of each score of [0, 1], float64 and finite; NaN stays NaN."""
+    return scores.double().clamp(min=_LOWEST).log()
 
 
 def read_decision(checkpoint: Any) -> Decision | None:

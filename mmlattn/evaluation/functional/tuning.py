@@ -261,6 +261,11 @@ def bootstrap_rates(
     return np.array(values).T
 
 
+def mean_with_error(values: np.ndarray) -> tuple[float, float]:
+    """The mean of (N,) and its standard error."""
+    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
+
+
 def _probabilities(scores: np.ndarray, fitted: Calibration, name: str) -> np.ndarray:
     """As a stored decision gives them."""
     if name == 'none':
@@ -271,11 +276,13 @@ def _probabilities(scores: np.ndarray, fitted: Calibration, name: str) -> np.nda
 def _best_calibration(
     raw: np.ndarray, targets: np.ndarray, numbers: np.ndarray, fits: Mapping[str, Callable]
 ) -> tuple[str, list[Row]]:
-    outside = {OWN: raw} | {name: np.zeros_like(raw) for name in fits}
+    # All are compared with the scores as they are, candidate or not.
+    plain = 'none' if 'none' in fits else OWN
+    outside = {plain: raw} | {name: np.zeros_like(raw) for name in fits if name != plain}
     for number in np.unique(numbers):
         out = numbers == number
-        for name, fit in fits.items():
-            outside[name][out] = fit(raw[~out], targets[~out])(raw[out])
+        for name in outside.keys() - {plain}:
+            outside[name][out] = fits[name](raw[~out], targets[~out])(raw[out])
     losses, counts = {}, None
     rows = []
     for name, values in outside.items():
@@ -287,15 +294,13 @@ def _best_calibration(
             ECE=calibration.expected_calibration_error(probabilities, targets),
             class_ECE=float(np.nanmean(errors)),
         )
-        apart = (losses[OWN] - losses[name]) / counts.mean()
-        rows.append(Row(name, found, float(apart.mean()), float(apart.std() / np.sqrt(len(apart)))))
+        rows.append(Row(name, found, *mean_with_error((losses[plain] - losses[name]) / counts.mean())))
 
     def lead(best: str, other: str) -> tuple[float, float]:
-        apart = losses[other] - losses[best]
-        return float(apart.mean()), float(apart.std() / np.sqrt(len(apart)))
+        return mean_with_error(losses[other] - losses[best])
 
     best = min(fits, key=lambda name: losses[name].sum())
-    return _plainest(list(fits), best, lead), [row for row in rows if row.name != OWN or 'none' not in fits]
+    return _plainest(list(fits), best, lead), rows
 
 
 def _best_scope(
