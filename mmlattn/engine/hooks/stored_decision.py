@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmpretrain.evaluation import MultiLabelMetric
 
 from mmlattn.engine.hooks.class_names import compare_classes
 from mmlattn.models.views.stored_decision import announce, apply_decision, fitting_decision
@@ -62,9 +63,9 @@ class StoredDecisionHook(Hook):
         for metric in loop.evaluator.metrics if thresholds != () else ():
             if hasattr(metric, 'use_thresholds'):
                 metric.use_thresholds(thresholds)
-            elif type(metric).__name__ == 'MultiLabelMetric':
+            elif isinstance(metric, MultiLabelMetric):
                 print_log(
-                    'MultiLabelMetric keeps its own thr or topk; take mmlattn.MultiLabelReport for the '
+                    f'{type(metric).__name__} keeps its own thr or topk; take mmlattn.MultiLabelReport for the '
                     'numbers at these thresholds',
                     'current',
                 )
