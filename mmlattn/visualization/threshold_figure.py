@@ -1,6 +1,7 @@
 """What was chosen for scores and labels, and why: sweeps, precision and recall, reliability, candidates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import matplotlib
@@ -58,12 +59,7 @@ def draw_thresholds(
         candidates (Sequence[Candidate]): Compared out of fold.
         font (str, optional): As for ``EvidenceVisualizer``.
     """
-    names = [classes[c] for c in shown]
-    families, missing = find_families([title, *names], None if font is None else font_family(font))
-    names = [without_letters(name, missing) for name in names]
-    with matplotlib.rc_context({'font.family': families, 'font.size': 9, 'text.parse_math': False}):
-        figure = Figure((11, 8.6), dpi=130, layout='constrained')
-        figure.suptitle(without_letters(title, missing), x=0.01, ha='left', fontsize=11, fontweight='bold')
+    with _titled_figure((11, 8.6), title, [classes[c] for c in shown], font) as (figure, names):
         (sweeps, rates), (reliable, bars) = figure.subplots(2, 2)
         swept = sweep(probabilities, targets)
         for number, (c, name) in enumerate(zip(shown, names, strict=True)):
@@ -92,13 +88,23 @@ def draw_thresholds(
     return figure
 
 
-def draw_reliability(title: str, reliabilities: Mapping[str, Reliability]) -> Figure:
-    """The reliability panel alone, for a model of a single label."""
-    with matplotlib.rc_context({'font.size': 9, 'text.parse_math': False}):
-        figure = Figure((6, 5), dpi=130, layout='constrained')
-        figure.suptitle(title, x=0.01, ha='left', fontsize=11, fontweight='bold')
+def draw_reliability(title: str, reliabilities: Mapping[str, Reliability], font: str | None = None) -> Figure:
+    """The reliability panel alone, for a model of a single label; arguments as for :func:`draw_thresholds`."""
+    with _titled_figure((6, 5), title, (), font) as (figure, _):
         _draw_reliability(figure.subplots(), reliabilities)
     return figure
+
+
+@contextmanager
+def _titled_figure(
+    size: tuple[float, float], title: str, names: Sequence[str], font: str | None
+) -> Iterator[tuple[Figure, list[str]]]:
+    """A figure to draw into meanwhile, in fonts that have the letters, and the names with ? for what none has."""
+    families, missing = find_families([title, *names], None if font is None else font_family(font))
+    with matplotlib.rc_context({'font.family': families, 'font.size': 9, 'text.parse_math': False}):
+        figure = Figure(size, dpi=130, layout='constrained')
+        figure.suptitle(without_letters(title, missing), x=0.01, ha='left', fontsize=11, fontweight='bold')
+        yield figure, [without_letters(name, missing) for name in names]
 
 
 def _name(axes: Axes, title: str, x: str, y: str) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mmlattn.evaluation.functional.calibration import reliability
-from mmlattn.visualization.threshold_figure import Candidate, draw_thresholds
+from mmlattn.utils.errors import UserError
+from mmlattn.visualization.threshold_figure import Candidate, draw_reliability, draw_thresholds
 
 FOUND = {'scores': reliability(np.array([[0.2], [0.7]]), np.array([[0], [1]]))}
 TAKEN = [Candidate('own', 0.5, 0.0, True)]
@@ -28,3 +29,16 @@ def test_dots_lie_on_their_curves(threshold):
         expected = 2 * hits / (predicted.sum() + targets[:, c].sum())
         assert y[np.flatnonzero(x >= threshold)[-1]] == pytest.approx(expected)
         assert dot.get_ydata()[0] == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings('ignore:no installed font')
+def test_both_pictures_are_drawn_in_fonts_that_have_the_letters():
+    scores, targets = np.array([[0.2], [0.7]]), np.array([[0], [1]])
+    draws = [
+        lambda **k: draw_thresholds('\uf8ff.pth', scores, targets, np.ones(1), ['a'], [0], FOUND, TAKEN, **k),
+        lambda **k: draw_reliability('\uf8ff.pth', FOUND, **k),
+    ]
+    for draw in draws:
+        assert draw().get_suptitle() == '?.pth'
+        with pytest.raises(UserError, match="there is no font 'Nothing'"):
+            draw(font='Nothing')

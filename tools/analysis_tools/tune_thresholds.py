@@ -239,7 +239,8 @@ def tune_single_label(args: argparse.Namespace, samples: list[dict], classes: tu
         classes, [], [found.scale] * count, [0.0] * count, 'the best class', args.split, len(samples), 'softmax',
         scope='own', calibration='none' if found.scale == 1 else 'temperature',
     )  # fmt: skip
-    figure = draw_reliability(f'{Path(args.checkpoint).name}: {decision.summary()}', found.reliabilities)
+    title = f'{Path(args.checkpoint).name}: {decision.summary()}'
+    figure = draw_reliability(title, found.reliabilities, args.font)
     kept = {name: value for name, value in found._asdict().items() if name != 'reliabilities'}
     return decision, figure, dict(kept, folds=args.folds, seed=args.seed)
 
