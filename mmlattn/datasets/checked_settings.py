@@ -76,6 +76,12 @@ def check_class_key(metainfo: Mapping, where: str) -> None:
             raise UserError(f'{where} has {key}, which is not read: write classes, in small letters')
 
 
+def refuse_filter_cfg(settings: Mapping) -> None:
+    """Refuse mmengine's ``filter_cfg`` where ``filter_empty`` is in its place."""
+    if settings.get('filter_cfg'):
+        raise UserError(f'use filter_empty=True instead of filter_cfg={settings["filter_cfg"]}')
+
+
 def read_names(classes: Any) -> Any:
     """The names in a list, where there is one under that path; anything else as it is, to be checked at loading."""
     if isinstance(classes, str | os.PathLike):

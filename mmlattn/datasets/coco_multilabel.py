@@ -9,7 +9,6 @@ from mmpretrain.datasets import MultiLabelDataset
 
 from mmlattn.registry import DATASETS
 from mmlattn.utils.arguments import check_choice
-from mmlattn.utils.errors import UserError
 
 from .annotation_files import (
     check_classes,
@@ -20,7 +19,7 @@ from .annotation_files import (
     relative_boxes,
 )  # fmt: skip
 from .box_conventions import check_boxes
-from .checked_settings import CheckedSettings
+from .checked_settings import CheckedSettings, refuse_filter_cfg
 from .coco_json import CocoAnnotations, read_annotations, read_categories, read_images
 
 
@@ -57,8 +56,7 @@ class COCOMultiLabel(CheckedSettings, MultiLabelDataset):
         self, ann_file: str, *args, crowd: str = 'label', filter_empty: bool = False, **kwargs
     ) -> None:
         check_choice('crowd', crowd, ('label', 'ignore', 'drop'))
-        if kwargs.get('filter_cfg'):
-            raise UserError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
+        refuse_filter_cfg(kwargs)
         self.crowd, self.filter_empty = crowd, filter_empty
         super().__init__(ann_file, *args, **kwargs)
 

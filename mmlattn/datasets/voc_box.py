@@ -25,8 +25,8 @@ from .annotation_files import (
     warn,
 )
 from .box_conventions import check_boxes
-from .checked_settings import CheckedSettings
-from .picture_names import PICTURE_EXTENSIONS
+from .checked_settings import CheckedSettings, refuse_filter_cfg
+from .picture_names import PICTURE_EXTENSIONS, is_picture
 from .voc_names import ObjectNames
 from .voc_xml import box_corners, picture_size, read_xml
 
@@ -78,8 +78,7 @@ class VOCBox(CheckedSettings, VOC):
         **kwargs,
     ) -> None:
         check_choice('difficult', difficult, ('negative', 'unknown'))
-        if kwargs.get('filter_cfg'):
-            raise UserError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
+        refuse_filter_cfg(kwargs)
         self.difficult, self.difficult_boxes, self.filter_empty = difficult, difficult_boxes, filter_empty
         try:
             super().__init__(os.fspath(data_root), *args, **kwargs)
@@ -193,7 +192,7 @@ class VOCBox(CheckedSettings, VOC):
         if str(folder) not in pictures:
             there = pictures[str(folder)] = {}
             for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if file.suffix.lower() in PICTURE_EXTENSIONS:
+                if is_picture(file):
                     there.setdefault(file.stem, []).append(file.name)
         found = pictures[str(folder)].get(stem, [])
         if f'{stem}.jpg' in found or not found:

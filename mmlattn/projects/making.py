@@ -174,9 +174,7 @@ def _boxes_note(read: LabelledPictures) -> list[str]:
 
 
 def _told(proposal: Proposal) -> str:
-    backbone = {True: 'that does not learn, for there are few pictures', False: 'that learns too'}[
-        proposal.frozen
-    ]
+    backbone = 'that does not learn, for there are few pictures' if proposal.frozen else 'that learns too'
     start = 'random weights' if proposal.weights is None else proposal.weights
     if start == proposal.backbone.url:
         start += ' (fetched when training starts; where it can not be reached, see --weights)'

@@ -92,8 +92,7 @@ def _load_ours(file: str, folder: str) -> int:
     from mmlattn.datasets import MultiLabelFile
 
     MMLogger.get_instance('benchmark', log_level='ERROR')
-    options = dict(data_prefix=folder, lazy_init=True)
-    dataset = MultiLabelFile(file, **options)
+    dataset = MultiLabelFile(file, data_prefix=folder, lazy_init=True)
     return _timed(lambda: dataset.full_init() or len(dataset))
 
 

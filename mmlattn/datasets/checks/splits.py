@@ -87,7 +87,7 @@ class Split:
         """Where the N files really are, links followed."""
         return real_places(self.paths)
 
-    @property
+    @cached_property
     def samples(self) -> list[tuple | None]:
         """The N files with what is cut out of each, equal for the same sample."""
         pairs = zip(self.places, self.crops, strict=True)

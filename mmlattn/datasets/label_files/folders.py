@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from mmlattn.utils.errors import UserError
 
 from ..annotation_files import refuse, some
-from ..picture_names import PICTURE_EXTENSIONS
+from ..picture_names import PICTURE_EXTENSIONS, is_picture
 from .assembly import Draft
 from .boxed import only_present
 from .records import PRESENT, SPLIT_NAMES, LabelTable
@@ -36,7 +36,7 @@ def read_folders(path: str, classes: Sequence[str] | None = None, separator: str
         for file in sorted(folder.rglob('*')):
             if file.is_dir() or file.name.startswith('.'):
                 continue
-            if file.suffix.lower() not in PICTURE_EXTENSIONS:
+            if not is_picture(file):
                 others.append(file)
                 continue
             images.append(file.relative_to(root).as_posix())
@@ -55,7 +55,7 @@ def read_folders(path: str, classes: Sequence[str] | None = None, separator: str
 
 def _subfolders(folder: Path, path: str) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith('.'))
-    loose = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in PICTURE_EXTENSIONS]
+    loose = [entry for entry in entries if entry.is_file() and is_picture(entry)]
     if loose:
         refuse(
             path,

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from mmlattn.utils.json_files import to_json
 
 from ..annotation_files import is_number, read_json, refuse, some
-from ..picture_names import PICTURE_EXTENSIONS
+from ..picture_names import is_picture
 from .assembly import Draft, split_and_group
 from .boxed import Objects, only_present, sizes_of, whole
 from .records import LabelTable
@@ -77,11 +77,7 @@ def _picture(data: dict, image_key: str | None, reject: Callable) -> tuple[str, 
     if image_key is None and isinstance(data.get('image'), str):
         image_key = 'image'
     if image_key is None:
-        looks = [
-            key
-            for key, value in data.items()
-            if isinstance(value, str) and PurePosixPath(value).suffix.lower() in PICTURE_EXTENSIONS
-        ]
+        looks = [key for key, value in data.items() if isinstance(value, str) and is_picture(value)]
         if len(looks) != 1:
             reject(f'which of {some(list(data)) or "nothing"} is the picture? say image_key')
         image_key = looks[0]

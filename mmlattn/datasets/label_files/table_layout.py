@@ -6,14 +6,13 @@ column of names. ``rows``: one row for each picture and label.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import numpy as np
 
 from mmlattn.utils.errors import UserError
 
 from ..annotation_files import some
-from ..picture_names import PICTURE_EXTENSIONS
+from ..picture_names import is_picture
 from .records import SPLIT_NAMES
 from .table_rows import TableRows, one_of
 
@@ -102,10 +101,10 @@ def has_header(rows: TableRows, options: TableOptions) -> bool:
     if options.header is not None:
         return options.header
     first, *others = rows.head()
-    if any(map(is_picture, first)):
+    if any(map(_names_picture, first)):
         return False
     named = one_of(first, _IMAGE | _LABELS)
-    if named or any(is_picture(cell) for row in others for cell in row):
+    if named or any(_names_picture(cell) for row in others for cell in row):
         return True
     if any(cell.strip().casefold() in CELLS and cell.strip() for cell in first[1:]):
         return False
@@ -116,9 +115,8 @@ def has_header(rows: TableRows, options: TableOptions) -> bool:
     )
 
 
-def is_picture(cell: str) -> bool:
-    """Whether a cell looks like the name of a picture file."""
-    return PurePath(cell.strip()).suffix.lower() in PICTURE_EXTENSIONS
+def _names_picture(cell: str) -> bool:
+    return is_picture(cell.strip())
 
 
 def check_header(rows: TableRows, cells: Sequence[str]) -> list[str]:
@@ -139,7 +137,7 @@ def image_column(rows: TableRows, names: Sequence[str] | None, options: TableOpt
     if options.image_column is not None:
         return column_number(rows, 'image_column', options.image_column, names)
     body = rows.head()[names is not None :]
-    looks = [bool(body) and all(is_picture(row[number]) for row in body) for number in range(rows.width)]
+    looks = [bool(body) and all(_names_picture(row[number]) for row in body) for number in range(rows.width)]
     named = one_of(names or (), _IMAGE)
     return next((number for number in named if looks[number]), None) or next(
         (number for number, fits in enumerate(looks) if fits), named[0] if named else 0
