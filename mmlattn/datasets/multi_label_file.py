@@ -21,7 +21,7 @@ from .annotation_files import (
     some,
     tell,
 )
-from .checked_settings import CheckedSettings
+from .checked_settings import CheckedSettings, refuse_filter_cfg
 from .label_files import PRESENT, UNKNOWN, LabelTable, read_label_file
 from .label_files.boxed import whole
 from .lookalikes import is_local, similar_name
@@ -81,8 +81,7 @@ class MultiLabelFile(CheckedSettings, MultiLabelDataset):
             raise UserError(f"split must be the name of one, such as 'train', got {split!r}")
         if not isinstance(read, Mapping | None):
             raise UserError(f"read must be a dict such as dict(separator=' '), got {read!r}")
-        if kwargs.get('filter_cfg'):
-            raise UserError(f'use filter_empty=True instead of filter_cfg={kwargs["filter_cfg"]}')
+        refuse_filter_cfg(kwargs)
         self.format, self.split, self.unlisted, self.other_classes = format, split, unlisted, other_classes
         self.filter_empty, self.read = filter_empty, dict(read or {})
         super().__init__(ann_file, *args, **kwargs)
@@ -178,9 +177,9 @@ class MultiLabelFile(CheckedSettings, MultiLabelDataset):
         within = table.format == 'folders' or (table.format == 'voc' and own != self.ann_file)
         if not prefix or (within and os.path.normpath(prefix) == os.path.normpath(self.data_root or '.')):
             prefix = own
-        names = [name.strip() for name in table.columns.images]
+        names = table.columns.images
         if not prefix:
-            return names
+            return list(names)
         join = os.path.join if is_local(prefix) else join_path
         return [join(prefix, name) for name in names]
 

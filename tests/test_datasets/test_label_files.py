@@ -249,6 +249,28 @@ def test_classes_that_a_table_would_take_for_something_else(tmp_path, name):
     assert read_label_file(tmp_path / 'a.csv').matrix().sum() == 2
 
 
+@pytest.mark.parametrize('form', ['csv-names', 'csv-rows'])
+@pytest.mark.parametrize(
+    'sets',
+    [[['a|b'], ['c']], [['x;y', 'z'], ['z']], [['a b'], ['a'], ['b']], [['a b'], ['c d'], ['c'], ['d']]],
+)
+def test_names_that_would_be_read_as_others_are_refused(tmp_path, form, sets):
+    classes = tuple(sorted(set(itertools.chain(*sets))))
+    table = LabelTable(
+        [LabelRecord(f'{n}.jpg', dict.fromkeys(said, 1)) for n, said in enumerate(sets)], classes
+    )
+    with pytest.raises(UserError, match=r'would be read as other names of classes.*write csv-onehot or jsonl'):
+        write_label_file(table, tmp_path / 'a.csv', form)
+    assert not (tmp_path / 'a.csv').exists()
+    write_label_file(table, tmp_path / 'a.jsonl', 'jsonl')
+    assert [record.present for record in read_label_file(tmp_path / 'a.jsonl').records] == sets
+
+
+def test_blanks_around_a_path_do_not_count(tmp_path):
+    (tmp_path / 'a.csv').write_text('image,labels\n a.jpg ,cat\nb.jpg , dog\n')
+    assert list(read_label_file(tmp_path / 'a.csv').columns.images) == ['a.jpg', 'b.jpg']
+
+
 @pytest.mark.parametrize('way', WAYS)
 def test_what_people_write(tmp_path, way):
     name, text, *options = WAYS[way]

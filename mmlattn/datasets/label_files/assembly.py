@@ -147,7 +147,7 @@ def assemble(
 
 
 def _check_texts(draft: Draft) -> None:
-    """See that paths and names can be read and printed."""
+    """See that paths and names can be read and printed; blanks around them do not count."""
     for number, image in _odd(draft.images):
         problem = _text_problem(image)
         if problem:
@@ -156,6 +156,7 @@ def _check_texts(draft: Draft) -> None:
         problem = _text_problem(name)
         if problem:
             refuse(draft.path, _first_use(draft, code), f'the name of a class {problem}')
+    draft.images = [image.strip() for image in draft.images]
     draft.names = [name.strip() for name in draft.names]
 
 
@@ -332,8 +333,7 @@ def _pictures(draft: Draft, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _key(path: str) -> str:
-    plain = path.strip()
-    return os.path.normpath(plain) if './' in plain or '//' in plain else plain
+    return os.path.normpath(path) if './' in path or '//' in path else path
 
 
 def _compare(draft: Draft, one: int, other: int) -> None:
@@ -357,17 +357,17 @@ def _labels(
     draft: Draft, columns: np.ndarray, num_classes: int, first: np.ndarray, picture: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Picture, class and value of each label of the classes, sorted, none twice."""
-    column = columns[draft.codes] if len(draft.codes) else np.zeros(0, np.int64)
+    column = columns[draft.codes]
     kept = column >= 0
     if not draft.repeats and len(first) < len(picture):
         kept &= first[picture[draft.rows]] == draft.rows
-    rows, values = draft.rows[kept], np.asarray(draft.values)[kept]
+    rows, values = draft.rows[kept], draft.values[kept]
     keys = picture[rows] * num_classes + column[kept]
     if (keys[1:] > keys[:-1]).all():
         return picture[rows], column[kept], values
     order = np.argsort(keys, kind='stable')
     keys, values = keys[order], values[order]
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
+    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
     least, most = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
     clash = np.flatnonzero(least != most)
     if draft.present_wins:
@@ -377,7 +377,7 @@ def _labels(
         same = order[np.flatnonzero(keys == keys[start])]
         other = same[np.flatnonzero(values[keys == keys[start]] != values[start])[0]]
         entry = int(rows[other])
-        name = draft.names[int(np.asarray(draft.codes)[kept][other])]
+        name = draft.names[int(draft.codes[kept][other])]
         refuse(
             draft.path,
             draft.where(entry),

@@ -7,8 +7,8 @@ import ast
 import csv
 import io
 import re
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -288,6 +288,15 @@ def write_table(table: LabelTable, path: str, form: str) -> None:
             f'{path}: a column {table.classes[taken[0]]!r} would not be read as that of a class: rename the class, '
             'or write csv-names or jsonl'
         )
+    named = [table.classes[column] for column in columns.columns.tolist()]
+    bounds = np.searchsorted(columns.rows, np.arange(len(columns) + 1)).tolist()
+    valued = not (columns.values == 1).all()
+    if form == 'names':
+        lists = [named[start:end] for start, end in pairwise(bounds)]
+        cells = [mark.join(listed) for listed in lists]
+        _check_read_alike(path, dict(zip(cells, lists, strict=True)))
+    elif form == 'rows' and not valued:
+        _check_read_alike(path, {name: [name] for name in named})
     extra = [
         (name, kept)
         for name, kept in (('split', columns.splits), ('group', columns.groups))
@@ -297,7 +306,6 @@ def write_table(table: LabelTable, path: str, form: str) -> None:
         writer = csv.writer(file, lineterminator='\n')
         others = list(zip(*(kept for _, kept in extra), strict=True)) if extra else [()] * len(columns)
         heads = [name for name, _ in extra]
-        bounds = np.searchsorted(columns.rows, np.arange(len(columns) + 1)).tolist()
         if form == 'onehot':
             writer.writerow(['image', *table.classes, *heads])
             writer.writerows(
@@ -305,15 +313,13 @@ def write_table(table: LabelTable, path: str, form: str) -> None:
                 for image, labels, other in zip(columns.images, table.matrix(), others, strict=True)
             )
             return
-        named = [table.classes[column] for column in columns.columns.tolist()]
         if form == 'names':
             writer.writerow(['image', 'labels', *heads])
-            for number, other in enumerate(others):
-                writer.writerow(
-                    [columns.images[number], mark.join(named[slice(*bounds[number : number + 2])]), *other]
-                )
+            writer.writerows(
+                [image, cell, *other]
+                for image, cell, other in zip(columns.images, cells, others, strict=True)
+            )
             return
-        valued = not (columns.values == 1).all()
         writer.writerow(['image', 'label', *(['value'] if valued else []), *heads])
         for number, other in enumerate(others):
             start, end = bounds[number : number + 2]
@@ -322,6 +328,19 @@ def write_table(table: LabelTable, path: str, form: str) -> None:
                 writer.writerow([columns.images[number], named[at], *value, *other])
             if start == end:
                 writer.writerow([columns.images[number], '', *([''] if valued else []), *other])
+
+
+def _check_read_alike(path: str, cells: Mapping[str, list[str]]) -> None:
+    """See that each cell is read as the names in it where nothing but the file is known."""
+    try:
+        separator, _ = find_separator(path, list(cells), None, None)
+        odd = [cell for cell, names in cells.items() if split_names(cell, separator) != names]
+    except UserError:
+        odd = [cell for cell in cells if any(mark in cell for mark in _WEAK)]
+    if odd:
+        raise UserError(
+            f'{path}: {odd[0]!r} would be read as other names of classes: rename them, or write csv-onehot or jsonl'
+        )
 
 
 def _free_mark(table: LabelTable, path: str) -> str:
