@@ -1,5 +1,6 @@
 """A classification run of seconds, for tests of training: drawn pictures, a small ResNet, mixup, dropout, EMA."""
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -18,6 +19,11 @@ from mmengine.registry import HOOKS
 from PIL import Image
 
 TOOLS = Path(__file__).parents[1] / 'tools'
+#: What most tools import, the last two by way of mmengine when it writes down config and environment.
+IMPORTED = (
+    'mmlattn.engine', 'mmpretrain.models', 'mmpretrain.evaluation', 'mmpretrain.visualization',
+    'yapf', 'setuptools',
+)  # fmt: skip
 
 CONFIG = """
 default_scope = 'mmpretrain'
@@ -151,7 +157,7 @@ def run_script(script: str, *args, cwd: Path, **extra: str) -> subprocess.Comple
 
 def run_tool(tool: str, *args, cwd: Path) -> subprocess.CompletedProcess:
     """Run ``tools/<tool>`` as the main program of a process forked from this one, which saves the imports."""
-    for name in ('mmlattn.engine', 'mmpretrain.models', 'mmpretrain.evaluation', 'mmpretrain.visualization'):
+    for name in IMPORTED:
         importlib.import_module(name)
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
     files = [Path(cwd, f'{stream}.txt') for stream in ('stdout', 'stderr')]
@@ -162,6 +168,8 @@ def run_tool(tool: str, *args, cwd: Path) -> subprocess.CompletedProcess:
 
 
 def _main(tool: str, args: tuple, cwd: Path, files: list[Path]) -> None:
+    # Each data set collects garbage: it need not look through all that pytest has imported.
+    gc.freeze()
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     # pytest put objects of its own here.
