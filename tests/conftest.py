@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the checkout, and a data set in COCO's own layout."""
 
 import colorsys
+import gc
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image, ImageDraw
 from tiny_run import write_tiny_run
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
@@ -22,6 +24,11 @@ COCO_CATEGORIES = [
     for index, name in enumerate(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta['categories'])
     if name not in ('__background__', 'N/A')
 ]
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: each new data set collects garbage, and need not look through all of it."""
+    gc.freeze()
 
 
 def write_coco(root, num_images=24, num_classes=6, split='train2017', seed=0):
@@ -84,6 +91,18 @@ def repo_root():
 def config(tmp_path_factory):
     """Path of the config of ``tiny_run.py``, with its pictures, for a file of tests."""
     return write_tiny_run(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture(scope='session')
+def digits_csra(repo_root):
+    """Config of a small CSRA, its network with random weights, and the checkpoint of these; all read only."""
+    from mmpretrain.apis import get_model
+
+    config = repo_root / 'configs' / 'csra_resnet-mini_multidigits.py'
+    torch.manual_seed(0)
+    model = get_model(Config.fromfile(config), device='cpu').eval()
+    meta = dict(dataset_meta=dict(classes=tuple('0123456789')))
+    return config, model, dict(state_dict=model.state_dict(), meta=meta)
 
 
 @pytest.fixture(scope='session')

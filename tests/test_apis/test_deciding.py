@@ -4,8 +4,6 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmpretrain.apis import get_model
 
 from mmlattn.apis import MultiLabelInferencer
 from mmlattn.apis.decisions import is_single_label, own_threshold, read_predictions, tune_softmax
@@ -26,15 +24,13 @@ def decision(**changes):
 
 
 @pytest.fixture(scope='module')
-def setting(tmp_path_factory, repo_root):
+def setting(tmp_path_factory, digits_csra):
     """Config, what its checkpoint holds, a picture and a folder."""
     folder = tmp_path_factory.mktemp('deciding')
-    config = repo_root / 'configs' / 'csra_resnet-mini_multidigits.py'
-    torch.manual_seed(0)
-    state = get_model(Config.fromfile(config), device='cpu').state_dict()
+    config, _, checkpoint = digits_csra
     picture = folder / 'a.png'
     mmcv.imwrite(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), str(picture))
-    return config, dict(state_dict=state, meta=dict(dataset_meta=dict(classes=CLASSES))), picture, folder
+    return config, checkpoint, picture, folder
 
 
 def opened(setting, checkpoint, **options):

@@ -22,14 +22,12 @@ CLASSES = tuple('0123456789')
 
 
 @pytest.fixture(scope='module')
-def setting(tmp_path_factory, repo_root):
+def setting(tmp_path_factory, digits_csra):
     """Config, checkpoint and five pictures."""
     folder = tmp_path_factory.mktemp('inferencer')
-    config = repo_root / 'configs' / 'csra_resnet-mini_multidigits.py'
-    torch.manual_seed(0)
-    model = get_model(Config.fromfile(config), device='cpu').eval()
+    config, model, content = digits_csra
     checkpoint = folder / 'model.pth'
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=CLASSES))), checkpoint)
+    torch.save(content, checkpoint)
     rng = np.random.default_rng(0)
     paths = [folder / f'{name}.png' for name in 'abcde']
     for path in paths:

@@ -42,20 +42,7 @@ def test_flags_and_modules_of_the_working_directory_arrive(tmp_path):
     (tmp_path / 'mine.py').write_text(
         "custom_imports = dict(imports=['my_own'])\nmodel = dict(type='Nothing')\n"
     )
-    (tmp_path / 'a.jpg').write_bytes(b'')
-    command = [
-        sys.executable,
-        '-W',
-        'ignore',
-        '-m',
-        'mmlattn',
-        'predict',
-        'mine.py',
-        'no.pth',
-        'a.jpg',
-        '--out-dir',
-        'o',
-    ]
+    command = [sys.executable, '-W', 'ignore', '-m', 'mmlattn', 'check_dataset', 'mine.py', '--json', 'o']
     run = subprocess.run(command, cwd=tmp_path, env=tool_environment(), capture_output=True, text=True)
     assert run.returncode == 1 and 'imported my_own' in run.stdout, run.stderr
     assert run.stderr.strip().splitlines()[-1].startswith('error: '), run.stderr

@@ -5,8 +5,6 @@ import math
 import re
 import runpy
 import statistics
-import subprocess
-import sys
 
 import pytest
 from tiny_run import TOOLS, run_tool, tool_environment, write_tiny_run
@@ -20,26 +18,22 @@ def config(tmp_path_factory):
     return logged
 
 
-def compare(config, out, *args):
-    command = [
-        sys.executable,
-        '-W',
-        'ignore',
-        TOOLS / 'analysis_tools/compare_runs.py',
-        config,
-        *args,
-        '--out-dir',
-        out,
-    ]
-    return subprocess.run(
-        list(map(str, command)), cwd=config.parent, env=tool_environment(), capture_output=True, text=True
-    )
+@pytest.fixture
+def compare(config, monkeypatch):
+    """Runs the tool; the runs that it starts are processes of their own, with the environment of tools."""
+    for name, value in tool_environment().items():
+        monkeypatch.setenv(name, value)
+
+    def run(out, *args):
+        return run_tool('analysis_tools/compare_runs.py', config, *args, '--out-dir', out, cwd=config.parent)
+
+    return run
 
 
 @pytest.mark.slow
-def test_table_of_two_seeds(config, tmp_path):
+def test_table_of_two_seeds(compare, tmp_path):
     short = ['--cfg-options', 'train_dataloader.num_workers=0']
-    first = compare(config, tmp_path, '--seeds', '0', '1', *short)
+    first = compare(tmp_path, '--seeds', '0', '1', *short)
     assert first.returncode == 0, first.stderr
     scores = json.loads((tmp_path / 'compare.json').read_text())['scores']['accuracy/top1']['logged']
     assert scores.keys() == {'0', '1'}
@@ -54,13 +48,13 @@ def test_table_of_two_seeds(config, tmp_path):
     expected = statistics.mean(scores.values()), statistics.stdev(scores.values())
     assert [float(x) for x in row.groups()] == pytest.approx(expected, abs=0.006)
 
-    again = compare(config, tmp_path, '--seeds', '0', '1', *short)
+    again = compare(tmp_path, '--seeds', '0', '1', *short)
     assert row.group() in again.stdout
     assert len(list(tmp_path.glob('logged/seed*/try*'))) == 2, 'finished runs are read'
     assert (tmp_path / 'compare-2.json').is_file(), 'and no report is overwritten'
 
     both = ['--metric', 'accuracy/top1', 'single-label/recall', '--test']
-    tested = compare(config, tmp_path, '--seeds', '0', '1', *both, *short)
+    tested = compare(tmp_path, '--seeds', '0', '1', *both, *short)
     assert tested.returncode == 0, tested.stderr
     assert len(list(tmp_path.glob('logged/seed*/try*'))) == 2, 'and only tested'
     report = json.loads((tmp_path / 'compare-3.json').read_text())['scores']
@@ -69,7 +63,7 @@ def test_table_of_two_seeds(config, tmp_path):
     assert report['accuracy/top1']['logged'] == pytest.approx(scores)
     assert row.group() in tested.stdout
 
-    other = compare(config, tmp_path, '--seeds', '0', '--cfg-options', 'train_cfg.max_epochs=1')
+    other = compare(tmp_path, '--seeds', '0', '--cfg-options', 'train_cfg.max_epochs=1')
     assert other.returncode != 0 and 'another config or other --cfg-options' in other.stderr
 
 
@@ -80,8 +74,8 @@ def test_table_of_two_seeds(config, tmp_path):
         (['none.py'], 'no such config: none.py'),
     ],
 )
-def test_mistakes_cost_no_training(config, tmp_path, args, message):
-    done = compare(config, tmp_path / 'out', *args)
+def test_mistakes_cost_no_training(compare, tmp_path, args, message):
+    done = compare(tmp_path / 'out', *args)
     assert done.returncode == 2 and message in done.stderr
     assert not (tmp_path / 'out').exists()
 

@@ -1,7 +1,6 @@
-"""check_dataset.py and benchmark_report.py as their users start them."""
+"""check_dataset.py and benchmark_report.py on data sets and configs as users have them."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -9,7 +8,9 @@ import sys
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
-from tiny_run import run_tool
+from tiny_run import TOOLS, run_tool, tool_environment
+
+CHECK = 'analysis_tools/check_dataset.py'
 
 CONFIG = """
 model = dict(head=dict(num_classes={num_classes}))
@@ -19,19 +20,15 @@ train_dataloader = dict(dataset=dict(
 """
 
 
-def run(repo_root, tool, *args):
-    env = dict(os.environ, PYTHONPATH=str(repo_root), OMP_NUM_THREADS='1', COLUMNS='100')
-    command = [sys.executable, str(repo_root / 'tools' / 'analysis_tools' / tool), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
-
-
 @pytest.mark.slow
-def test_check_dataset(repo_root, make_coco, tmp_path):
+def test_check_dataset(make_coco, tmp_path):
     root = make_coco(tmp_path / 'coco', num_images=6)
     good, other = tmp_path / 'good.py', tmp_path / 'other.py'
     good.write_text(CONFIG.format(num_classes=80, root=str(root)))
     other.write_text(CONFIG.format(num_classes=81, root=str(root)))
-    result = run(repo_root, 'check_dataset.py', good, '--images')
+    # Once as its users start it: nothing is imported but what it imports itself.
+    command = [sys.executable, TOOLS / CHECK, good, '--images']
+    result = subprocess.run(command, capture_output=True, text=True, env=tool_environment(), timeout=120)
     assert result.returncode == 0, result.stderr
     assert re.search(r'train: 6 images, 1 without a label', result.stdout)
 
@@ -40,7 +37,7 @@ def test_check_dataset(repo_root, make_coco, tmp_path):
     other.write_text(
         other.read_text() + 'val_dataloader = dict(dataset=dict(train_dataloader["dataset"], test_mode=True))'
     )
-    result = run(repo_root, 'check_dataset.py', other, '--images')
+    result = run_tool(CHECK, other, '--images', cwd=tmp_path)
     assert re.search(r'warning: 6 pictures of train are in val too, first \S+: ', result.stderr)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert 'model.head.num_classes is 81 but the train data set has 80' in result.stderr
@@ -48,7 +45,7 @@ def test_check_dataset(repo_root, make_coco, tmp_path):
 
 
 @pytest.mark.slow
-def test_check_dataset_compares_sizes_as_loaded_and_classes_across_splits(repo_root, make_coco, tmp_path):
+def test_check_dataset_compares_sizes_as_loaded_and_classes_across_splits(make_coco, tmp_path):
     root = make_coco(tmp_path / 'coco', num_images=6)
     annotations = root / 'annotations' / 'instances_train2017.json'
     content = json.loads(annotations.read_text())
@@ -75,7 +72,7 @@ val_dataloader = dict(dataset=dict(
     train_dataloader['dataset'], metainfo=dict(classes={[names[1], names[0], *names[2:]]!r})))
 """
     )
-    result = run(repo_root, 'check_dataset.py', config, '--images')
+    result = run_tool(CHECK, config, '--images', cwd=tmp_path)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert re.search(rf'{wrong.name}: is \d+ x \d+ .* but the annotation file says', result.stderr)
     assert not re.search(f'error: .*{turned.name}', result.stderr)
@@ -99,10 +96,10 @@ def test_pictures_are_decoded_as_in_training(make_coco, tmp_path, monkeypatch):
     )
     config.write_text(text.replace('{}', "color_type='color_ignore_orientation'"))
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    done = run_tool('analysis_tools/check_dataset.py', config, '--images', cwd=tmp_path)
+    done = run_tool(CHECK, config, '--images', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     config.write_text(text.replace(', {}', ''))
-    done = run_tool('analysis_tools/check_dataset.py', config, '--images', cwd=tmp_path)
+    done = run_tool(CHECK, config, '--images', cwd=tmp_path)
     told = f'{turned.name}: is {size[1]} x {size[0]}'
     assert (done.returncode == 1 and told in done.stderr) or size[0] == size[1]
     assert not re.search(f'error: .*{large.name}', done.stderr)
@@ -127,17 +124,17 @@ def test_pictures_are_decoded_as_in_training(make_coco, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_check_dataset_says_what_is_wrong_with_a_config(repo_root, tmp_path, text, words):
+def test_check_dataset_says_what_is_wrong_with_a_config(tmp_path, text, words):
     config = tmp_path / 'config.py'
     if text is not None:
         config.write_text(text)
-    result = run(repo_root, 'check_dataset.py', config)
+    result = run_tool(CHECK, config, cwd=tmp_path)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert re.search(rf'^error: .*{words}', result.stderr, re.MULTILINE)
 
 
 @pytest.mark.slow
-def test_check_dataset_on_data_without_labels_or_files(repo_root, make_coco, tmp_path):
+def test_check_dataset_on_data_without_labels_or_files(make_coco, tmp_path):
     root = make_coco(tmp_path / 'coco', num_images=3)
     annotations = root / 'annotations' / 'instances_train2017.json'
     content = json.loads(annotations.read_text())
@@ -147,13 +144,13 @@ def test_check_dataset_on_data_without_labels_or_files(repo_root, make_coco, tmp
         CONFIG.format(num_classes=80, root=str(root))
         + 'val_dataloader = dict(dataset=dict(train_dataloader["dataset"], test_mode=True))'
     )
-    result = run(repo_root, 'check_dataset.py', config)
+    result = run_tool(CHECK, config, cwd=tmp_path)
     assert result.returncode == 1 and 'Traceback' not in result.stderr
     assert re.search(
         'error: train: .*none of its 3 images has a label of the classes person, bicycle', result.stderr
     )
     assert 'error: val: no picture has a label: set metainfo.classes to the names in use' in result.stderr
-    result = run(repo_root, 'check_dataset.py', config, '--images', '--workers', 0)
+    result = run_tool(CHECK, config, '--images', '--workers', 0, cwd=tmp_path)
     assert (
         result.returncode == 1
         and 'error: --workers must be a whole number of 1 or more, got 0' in result.stderr
@@ -161,8 +158,9 @@ def test_check_dataset_on_data_without_labels_or_files(repo_root, make_coco, tmp
 
 
 @pytest.mark.slow
-def test_benchmark_report(repo_root):
-    result = run(repo_root, 'benchmark_report.py', '--num-images', 3000, '--num-classes', 5, '--repeats', 3)
+def test_benchmark_report(tmp_path):
+    flags = ('--num-images', 3000, '--num-classes', 5, '--repeats', 3)
+    result = run_tool('analysis_tools/benchmark_report.py', *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     theirs, ours = map(float, re.findall(r'mAP (\S+)', result.stdout))
     assert theirs == pytest.approx(ours, rel=1e-5)

@@ -24,11 +24,9 @@ def page_faults(told):
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='it is of glibc')
 def test_pages_are_kept(monkeypatch):
-    """Each in a process of its own, for it can not be taken back."""
+    """In a process of its own, for it can not be taken back."""
     for name in [name for name in os.environ if name.startswith('MALLOC_')]:
         monkeypatch.delenv(name)  # the suite runs with what this sets
-    faults = []
-    for told in (False, True):
-        with get_context('spawn').Pool(1) as pool:
-            faults.append(pool.apply(page_faults, (told,)))
+    with get_context('spawn').Pool(1) as pool:
+        faults = [pool.apply(page_faults, (told,)) for told in (False, True)]
     assert faults[1] < faults[0] / 2, faults
