@@ -259,7 +259,9 @@ def test_names_that_would_be_read_as_others_are_refused(tmp_path, form, sets):
     table = LabelTable(
         [LabelRecord(f'{n}.jpg', dict.fromkeys(said, 1)) for n, said in enumerate(sets)], classes
     )
-    with pytest.raises(UserError, match=r'would be read as other names of classes.*write csv-onehot or jsonl'):
+    with pytest.raises(
+        UserError, match=r'would be read as other names of classes.*write csv-onehot or jsonl'
+    ):
         write_label_file(table, tmp_path / 'a.csv', form)
     assert not (tmp_path / 'a.csv').exists()
     write_label_file(table, tmp_path / 'a.jsonl', 'jsonl')

@@ -7,8 +7,9 @@ import ast
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
+from operator import itemgetter
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from mmlattn.utils.errors import UserError
 from ..annotation_files import some
 from .assembly import Draft
 from .boxed import only_present
-from .records import LabelTable
+from .records import PRESENT, LabelTable
 from .table_layout import (
     NOT_CLASSES,
     TableLayout,
@@ -279,55 +280,58 @@ def find_separator(
 def write_table(table: LabelTable, path: str, form: str) -> None:
     """Write a csv file in one of the three forms."""
     columns = table.columns
-    if form == 'names':
-        only_present(table, path, 'csv-names')
-        mark = _free_mark(table, path)
-    taken = one_of(table.classes, NOT_CLASSES) if form == 'onehot' else ()
+    heads, rows = _CELLS[form](table, path)
+    more = {
+        name: said
+        for name, said in (('split', columns.splits), ('group', columns.groups))
+        if said is not None
+    }
+    with open(path, 'x', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(['image', *heads, *more])
+        writer.writerows(
+            [columns.images[number], *cells, *(said[number] for said in more.values())]
+            for number, cells in rows
+        )
+
+
+def _onehot_cells(table: LabelTable, path: str) -> tuple[list[str], Iterable[tuple[int, list]]]:
+    """Heads, and the picture and cells of each row."""
+    taken = one_of(table.classes, NOT_CLASSES)
     if taken:
         raise UserError(
             f'{path}: a column {table.classes[taken[0]]!r} would not be read as that of a class: rename the class, '
             'or write csv-names or jsonl'
         )
+    return list(table.classes), ((number, row.tolist()) for number, row in enumerate(table.matrix()))
+
+
+def _names_cells(table: LabelTable, path: str) -> tuple[list[str], Iterable[tuple[int, list]]]:
+    only_present(table, path, 'csv-names')
+    mark, columns = _free_mark(table, path), table.columns
     named = [table.classes[column] for column in columns.columns.tolist()]
     bounds = np.searchsorted(columns.rows, np.arange(len(columns) + 1)).tolist()
-    valued = not (columns.values == 1).all()
-    if form == 'names':
-        lists = [named[start:end] for start, end in pairwise(bounds)]
-        cells = [mark.join(listed) for listed in lists]
-        _check_read_alike(path, dict(zip(cells, lists, strict=True)))
-    elif form == 'rows' and not valued:
-        _check_read_alike(path, {name: [name] for name in named})
-    extra = [
-        (name, kept)
-        for name, kept in (('split', columns.splits), ('group', columns.groups))
-        if kept is not None
-    ]
-    with open(path, 'x', newline='', encoding='utf-8') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        others = list(zip(*(kept for _, kept in extra), strict=True)) if extra else [()] * len(columns)
-        heads = [name for name, _ in extra]
-        if form == 'onehot':
-            writer.writerow(['image', *table.classes, *heads])
-            writer.writerows(
-                [image, *labels.tolist(), *other]
-                for image, labels, other in zip(columns.images, table.matrix(), others, strict=True)
-            )
-            return
-        if form == 'names':
-            writer.writerow(['image', 'labels', *heads])
-            writer.writerows(
-                [image, cell, *other]
-                for image, cell, other in zip(columns.images, cells, others, strict=True)
-            )
-            return
-        writer.writerow(['image', 'label', *(['value'] if valued else []), *heads])
-        for number, other in enumerate(others):
-            start, end = bounds[number : number + 2]
-            for at in range(start, end):
-                value = [int(columns.values[at])] if valued else []
-                writer.writerow([columns.images[number], named[at], *value, *other])
-            if start == end:
-                writer.writerow([columns.images[number], '', *([''] if valued else []), *other])
+    lists = [named[start:end] for start, end in pairwise(bounds)]
+    cells = list(map(mark.join, lists))
+    _check_read_alike(path, dict(zip(cells, lists, strict=True)))
+    return ['labels'], ((number, [cell]) for number, cell in enumerate(cells))
+
+
+def _rows_cells(table: LabelTable, path: str) -> tuple[list[str], Iterable[tuple[int, list]]]:
+    columns = table.columns
+    cells = [[table.classes[column]] for column in columns.columns.tolist()]
+    heads, blank = ['label'], ['']
+    if (columns.values == PRESENT).all():
+        _check_read_alike(path, {cell[0]: cell for cell in cells})
+    else:
+        heads, blank = ['label', 'value'], ['', '']
+        cells = [[*cell, value] for cell, value in zip(cells, columns.values.tolist(), strict=True)]
+    unsaid = np.setdiff1d(np.arange(len(columns)), columns.rows).tolist()
+    rows = [*zip(columns.rows.tolist(), cells, strict=True), *((number, blank) for number in unsaid)]
+    return heads, sorted(rows, key=itemgetter(0))
+
+
+_CELLS = dict(onehot=_onehot_cells, names=_names_cells, rows=_rows_cells)
 
 
 def _check_read_alike(path: str, cells: Mapping[str, list[str]]) -> None:
