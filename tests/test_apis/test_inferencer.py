@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmpretrain.apis import get_model
 from mmpretrain.structures import DataSample
-from tiny_run import run_tool
+from tiny_run import TOOLS, run_tool
 
 from mmlattn.apis import MultiLabelInferencer
 from mmlattn.apis.inferencer import resolve_threshold
@@ -19,6 +19,7 @@ from mmlattn.structures import select_labels
 from mmlattn.utils.errors import UserError
 
 CLASSES = tuple('0123456789')
+SHOW = 'visualization/show_evidence.py'
 
 
 @pytest.fixture(scope='module')
@@ -85,9 +86,7 @@ def test_weights_of_another_network_are_refused_in_one_line(setting, repo_root, 
         MultiLabelInferencer(other, str(checkpoint), device='cpu')
     with pytest.raises(UserError, match='another model'):
         MultiLabelInferencer(get_model(other, device='cpu'), str(checkpoint))
-    script = repo_root / 'tools' / 'visualization' / 'show_evidence.py'
-    command = [sys.executable, script, other, checkpoint, paths[0], '--out-dir', tmp_path / 'shown']
-    run = subprocess.run(command, capture_output=True, text=True, cwd=repo_root)
+    run = run_tool(SHOW, other, checkpoint, paths[0], '--out-dir', tmp_path / 'shown', cwd=tmp_path)
     assert run.returncode == 1 and 'Traceback' not in run.stderr
     assert run.stderr.splitlines()[-1].startswith('error: '), run.stderr
     assert run.stderr.count('backbone.') <= 9, 'three of each kind'
@@ -326,7 +325,7 @@ def test_show_evidence_draws_paths_under_constraints(setting, decoder, tmp_path)
     known = tmp_path / 'known.json'
     known.write_text('{"images": {"a.png": {"present": ["8"], "absent": ["0"], "count": 1}}}')
     run = run_tool(
-        'visualization/show_evidence.py', *decoder[:2], paths[0], '--out-dir', 'shown', '--cell-size', '100',
+        SHOW, *decoder[:2], paths[0], '--out-dir', 'shown', '--cell-size', '100',
         '--constraints', known, cwd=tmp_path,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -335,19 +334,16 @@ def test_show_evidence_draws_paths_under_constraints(setting, decoder, tmp_path)
 
 
 @pytest.mark.slow
-def test_show_evidence_draws_masks_of_whole_pictures(masked, repo_root, tmp_path):
+def test_show_evidence_draws_masks_of_whole_pictures(masked, tmp_path):
     """A network with a crop in its test pipeline, pictures of several sizes."""
     pictures = []
     for name, shape in dict(wide=(40, 90, 3), tall=(100, 30, 3)).items():
         pictures.append(tmp_path / f'{name}.png')
         mmcv.imwrite(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), str(pictures[-1]))
-    script = repo_root / 'tools' / 'visualization' / 'show_evidence.py'
-    command = [sys.executable, script, *masked, *pictures, '--cell-size', '100', '--out-dir']
-    refused = subprocess.run([*command, tmp_path / 'no'], capture_output=True, text=True, cwd=repo_root)
+    command = [SHOW, *masked, *pictures, '--cell-size', '100', '--out-dir']
+    refused = run_tool(*command, 'no', cwd=tmp_path)
     assert refused.returncode == 1 and 'crops, pads or resizes twice' in refused.stderr
-    run = subprocess.run(
-        [*command, tmp_path / 'shown', '--no-crop'], capture_output=True, text=True, cwd=repo_root
-    )
+    run = run_tool(*command, 'shown', '--no-crop', cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert sorted(path.name for path in (tmp_path / 'shown').iterdir()) == ['tall.png', 'wide.png']
 
@@ -362,8 +358,7 @@ def test_show_evidence_takes_folders(setting, repo_root, tmp_path):
         shutil.copy(source, folder / name)
     (folder / 'notes.txt').write_text('no picture')
     options = ('--out-dir', tmp_path / 'shown', '--cell-size', '80')
-    tool = 'visualization/show_evidence.py'
-    run = run_tool(tool, config, checkpoint, folder, paths[4], *options, cwd=tmp_path)
+    run = run_tool(SHOW, config, checkpoint, folder, paths[4], *options, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     drawn = sorted(path.relative_to(tmp_path / 'shown') for path in (tmp_path / 'shown').rglob('*.png'))
     assert [path.parts[-2:] for path in drawn] == [
@@ -371,30 +366,20 @@ def test_show_evidence_takes_folders(setting, repo_root, tmp_path):
     ]  # fmt: skip
     places = [run.stdout.find(f'{path}: ') for path in (folder / 'a.PNG', folder / 'b.png', paths[4])]
     assert -1 < places[0] < places[1] < places[2]
-    refused = run_tool(tool, config, checkpoint, empty, *options, cwd=tmp_path)
+    refused = run_tool(SHOW, config, checkpoint, empty, *options, cwd=tmp_path)
     assert refused.returncode == 1 and 'has no pictures; looked for .jpg' in refused.stderr
 
 
 @pytest.mark.slow
 def test_show_evidence_draws_and_never_overwrites(setting, repo_root, tmp_path):
     config, checkpoint, paths, _ = setting
-    script = repo_root / 'tools' / 'visualization' / 'show_evidence.py'
-    command = [
-        sys.executable,
-        script,
-        config,
-        checkpoint,
-        *paths[:2],
-        '--out-dir',
-        tmp_path / 'shown',
-        '--topk',
-        '2',
-    ]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=repo_root)
+    args = (config, checkpoint, *paths[:2], '--out-dir', tmp_path / 'shown', '--topk', '2')
+    # Once as its users start it: nothing is imported but what it imports itself.
+    run = subprocess.run([sys.executable, TOOLS / SHOW, *args], capture_output=True, text=True, cwd=repo_root)
     assert run.returncode == 0, run.stderr
     drawn = {p.name: p.read_bytes() for p in (tmp_path / 'shown').iterdir()}
     assert sorted(drawn) == ['a.png', 'b.png']
-    again = subprocess.run(command, capture_output=True, text=True, cwd=repo_root)
+    again = run_tool(SHOW, *args, cwd=tmp_path)
     assert again.returncode == 1 and 'exists already' in again.stderr
     assert {p.name: p.read_bytes() for p in (tmp_path / 'shown').iterdir()} == drawn
 

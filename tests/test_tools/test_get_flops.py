@@ -4,7 +4,6 @@ The integers are counted from the authors' released network definitions (docs/ra
 CIFAR networks, for which there are none, are held to the figures in that page.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import get_model
 from mmpretrain.registry import MODELS, TRANSFORMS
-from tiny_run import run_tool
+from tiny_run import run_tool, tool_environment
 
 from mmlattn.apis.flops import count, input_size
 from mmlattn.models.ran.attention_module import AttentionModule
@@ -206,20 +205,15 @@ def test_mistakes_get_one_line(tmp_path, arguments, said):
 def test_command_line(repo_root, tmp_path):
     detector = tmp_path / 'detector.py'
     detector.write_text("default_scope = 'mmdet'\nmodel = dict(type='FasterRCNN')")
-
-    def run(*args):
-        env = dict(os.environ, PYTHONPATH=str(repo_root), OMP_NUM_THREADS='1')
-        command = [sys.executable, str(repo_root / TOOL), *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
-
-    result = run(
-        CONFIGS / 'ran_attention56_in1k.py', '--by-module', '--cfg-options', 'model.backbone.arch=92'
-    )
+    args = ('--by-module', '--cfg-options', 'model.backbone.arch=92')
+    # Once as its users start it: nothing is imported but what it imports itself.
+    command = [sys.executable, repo_root / TOOL, CONFIGS / 'ran_attention56_in1k.py', *args]
+    result = subprocess.run(command, capture_output=True, text=True, env=tool_environment(), timeout=120)
     assert result.returncode == 0, result.stderr
     assert re.search(
         r'parameters +52,466,344\n.*statistics 52,599,976\n.*-adds +10,533,789,696', result.stdout
     )
     modules = re.findall(r'attention\d +(\d+) ', result.stdout)
     assert modules == ['38'] + 2 * ['29'] + 3 * ['20']
-    refused = run(detector)
+    refused = run_tool(TOOL.removeprefix('tools/'), detector, cwd=tmp_path)
     assert refused.returncode == 1 and 'is no config of a classifier' in refused.stderr

@@ -1,7 +1,5 @@
 """Class names in letters that matplotlib's own font lacks: found in another font, or said which to install."""
 
-import subprocess
-import sys
 import warnings
 from itertools import count
 
@@ -14,6 +12,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from matplotlib.text import Text
 from mmpretrain.structures import DataSample
+from tiny_run import run_tool
 
 from mmlattn.utils import UserError
 from mmlattn.visualization import EvidenceVisualizer, fonts
@@ -153,7 +152,7 @@ def test_tools_refuse_a_wrong_font_at_once(repo_root, tmp_path, tool):
     picture = tmp_path / 'a.png'
     mmcv.imwrite(np.zeros((8, 8, 3), np.uint8), str(picture))
     command = [
-        'configs/csra_resnet-mini_multidigits.py',
+        repo_root / 'configs/csra_resnet-mini_multidigits.py',
         *(['none.pth'] if 'evidence' in tool else []),
         picture,
     ]
@@ -164,7 +163,6 @@ def test_tools_refuse_a_wrong_font_at_once(repo_root, tmp_path, tool):
         '--font',
         'Nil',
     ]
-    script = repo_root / 'tools/visualization' / tool
-    done = subprocess.run([sys.executable, script, *command], cwd=repo_root, capture_output=True, text=True)
+    done = run_tool(f'visualization/{tool}', *command, cwd=tmp_path)
     assert done.returncode and 'Traceback' not in done.stderr
     assert "there is no font 'Nil'" in done.stderr and not (tmp_path / 'out').exists()
