@@ -20,6 +20,7 @@ from mmlattn.structures.evidence import EVIDENCE_FIELDS
 from mmlattn.structures.finite_scores import scores_problem, unscored
 from mmlattn.structures.known_labels import KnownLabels, set_known_labels
 from mmlattn.structures.label_rules import LabelRules
+from mmlattn.structures.labels import best_first
 from mmlattn.utils.arrays import as_array
 from mmlattn.utils.checkpoint.digests import digest
 from mmlattn.utils.errors import UserError
@@ -81,7 +82,7 @@ def result_of(picture: Any, sample: DataSample | str, classes: Sequence[str] | N
     if isinstance(sample, str):
         return dict(result, error=sample)
     scores = sample.pred_score.cpu()
-    labels = sorted(sample.pred_label.tolist(), key=lambda label: (-scores[label].item(), label))
+    labels = best_first(scores, sample.pred_label.cpu()).tolist()
     result.update(pred_labels=labels, pred_scores=scores.float().numpy())
     if classes is not None:
         result['pred_classes'] = [classes[label] for label in labels]

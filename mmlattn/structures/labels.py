@@ -68,6 +68,12 @@ def select_labels(scores: Tensor, threshold: Tensor | float | None = None, topk:
     return selection_mask(scores, threshold, topk).nonzero()[:, 0]
 
 
+def best_first(scores: Tensor, labels: Tensor) -> Tensor:
+    """Predicted classes of one picture, (n,), by their scores of (C,), the best first; of equal ones the lower."""
+    labels = labels.sort().values
+    return labels[scores[labels].argsort(descending=True, stable=True)]
+
+
 def listed_labels(
     data_samples: Sequence, num_classes: int | None = None, field: str = 'gt_label'
 ) -> list[Tensor]:

@@ -14,9 +14,19 @@ from mmlattn.structures import (
     true_class,
     true_classes,
 )
+from mmlattn.structures.labels import best_first
 from mmlattn.utils.errors import UserError
 
 NAN, INF = float('nan'), float('inf')
+
+
+def test_predicted_labels_in_order():
+    """Whatever the order they come in; of equal scores the lower class first."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        scores, labels = rng.integers(0, 4, 12) / 4, rng.permutation(12)[: rng.integers(13)]
+        expected = sorted(labels.tolist(), key=lambda label: (-scores[label], label))
+        assert best_first(torch.tensor(scores), torch.tensor(labels)).tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 
-from mmlattn.structures.labels import select_labels
+from mmlattn.structures.labels import best_first, select_labels
 from mmlattn.utils.errors import UserError
 
 
@@ -40,15 +40,10 @@ def decide_labels(head: nn.Module, scores: Tensor, data_samples: Sequence | None
     if isinstance(head, MultiLabelClsHead):
         if head.thr is not None:
             return [select_labels(row, head.thr) for row in scores]
-        return [_best_first(row, select_labels(row, topk=head.topk)) for row in scores]
+        return [best_first(row, select_labels(row, topk=head.topk)) for row in scores]
     if isinstance(head, ClsHead):
         return list(scores.argmax(dim=1, keepdim=True))
     raise UserError(
         f'{type(head).__name__} has no rule to predict labels from fused scores: derive it from ClsHead or '
         'MultiLabelClsHead, or give it a method select(scores (B, C)) -> list of B label tensors'
     )
-
-
-def _best_first(scores: Tensor, labels: Tensor) -> Tensor:
-    """The order in which mmpretrain lists the ``topk`` classes."""
-    return labels[scores[labels].argsort(descending=True, stable=True)]
