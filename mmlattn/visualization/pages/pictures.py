@@ -22,19 +22,18 @@ class PagePicture:
     height: int
 
 
-def page_picture(image: np.ndarray, side: int | None = None, quality: int = QUALITY) -> PagePicture:
+def page_picture(image: np.ndarray, side: int | None = None) -> PagePicture:
     """A picture, (H, W, 3) in RGB or (H, W, 1), uint8, for a page.
 
     Args:
         image (np.ndarray): It is never made larger.
         side (int, optional): Of the longer side, in pixels; smaller ones stay as they are.
-        quality (int): 0 to 100.
     """
     image = check_picture(image)
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
     if side is not None:
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = BytesIO()
-    picture.save(file, 'WEBP', quality=quality, method=4)
+    picture.save(file, 'WEBP', quality=QUALITY, method=4)
     text = base64.b64encode(file.getvalue()).decode('ascii')
     return PagePicture(f'data:image/webp;base64,{text}', *picture.size)
