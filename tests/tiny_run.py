@@ -155,8 +155,11 @@ def run_script(script: str, *args, cwd: Path, **extra: str) -> subprocess.Comple
     )
 
 
-def run_tool(tool: str, *args, cwd: Path) -> subprocess.CompletedProcess:
-    """Run ``tools/<tool>`` as the main program of a process forked from this one, which saves the imports."""
+def run_tool(tool: str | Path, *args, cwd: Path) -> subprocess.CompletedProcess:
+    """Run ``tools/<tool>`` as the main program of a process forked from this one, which saves the imports.
+
+    A tool of others is named by its absolute path.
+    """
     for name in IMPORTED:
         importlib.import_module(name)
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
@@ -167,7 +170,7 @@ def run_tool(tool: str, *args, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess([tool, *args], process.exitcode, *(file.read_text() for file in files))
 
 
-def _main(tool: str, args: tuple, cwd: Path, files: list[Path]) -> None:
+def _main(tool: str | Path, args: tuple, cwd: Path, files: list[Path]) -> None:
     # Each data set collects garbage: it need not look through all that pytest has imported.
     gc.freeze()
     for number, file in enumerate(files, start=1):
@@ -175,7 +178,7 @@ def _main(tool: str, args: tuple, cwd: Path, files: list[Path]) -> None:
     # pytest put objects of its own here.
     sys.stdout, sys.stderr = (open(n, 'w', buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
     os.chdir(cwd)
-    sys.argv = [tool, *map(str, args)]
+    sys.argv = [str(tool), *map(str, args)]
     runpy.run_path(str(TOOLS / tool), run_name='__main__')
 
 

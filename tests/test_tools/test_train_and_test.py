@@ -27,6 +27,7 @@ def trained(config, tmp_path_factory):
     return folder / 'work_dirs' / 'tiny'
 
 
+THEIRS = Path(mmpretrain.__path__[0], '.mim', 'tools')
 OURS = {'--trust-checkpoint', '--constraints', '--threshold', '--ignore-decision'}
 
 
@@ -35,12 +36,8 @@ def flags(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
-def test_flags_are_those_of_mmpretrain(tool):
-    tools = TOOLS / tool, Path(mmpretrain.__path__[0], '.mim', 'tools', tool)
-    ours, theirs = (
-        subprocess.run([sys.executable, path, '-h'], env=tool_environment(), capture_output=True, text=True)
-        for path in tools
-    )
+def test_flags_are_those_of_mmpretrain(tool, tmp_path):
+    ours, theirs = (run_tool(path, '-h', cwd=tmp_path) for path in (tool, THEIRS / tool))
     assert ours.returncode == 0
     assert flags(ours.stdout) - OURS == flags(theirs.stdout) - {'--'}
     assert '--gpus' not in ours.stdout  # openmim would take it for a tool of the 1.x days
@@ -125,11 +122,8 @@ def test_the_schedule_of_a_dumped_config_can_be_drawn(config, tmp_path, by):
     ]
     done = run_tool('train.py', path, '--work-dir', tmp_path / 'run', *dumping, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    tool = Path(mmpretrain.__path__[0], '.mim', 'tools', 'visualization', 'vis_scheduler.py')
-    command = [sys.executable, tool, tmp_path / 'run' / 'whole.py', '-d', '12', '-s', 'lr.png', '--not-show']
-    done = subprocess.run(
-        list(map(str, command)), cwd=tmp_path, env=tool_environment(), capture_output=True, text=True
-    )
+    tool, flags = THEIRS / 'visualization' / 'vis_scheduler.py', ('-d', '12', '-s', 'lr.png', '--not-show')
+    done = run_tool(tool, tmp_path / 'run' / 'whole.py', *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'lr.png').is_file()
 
