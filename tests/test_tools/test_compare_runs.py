@@ -5,6 +5,8 @@ import math
 import re
 import runpy
 import statistics
+import subprocess
+import sys
 
 import pytest
 from tiny_run import TOOLS, run_tool, tool_environment, write_tiny_run
@@ -30,8 +32,21 @@ def compare(config, monkeypatch):
     return run
 
 
+def forked(folder, real=subprocess.run):
+    """``subprocess.run`` that forks the tools instead of starting Python anew."""
+
+    def run(command, **options):
+        if command[0] != sys.executable:
+            return real(command, **options)
+        done = run_tool(*command[1:], cwd=folder)
+        options['stdout'].write(done.stdout + done.stderr)
+        return done
+
+    return run
+
+
 @pytest.mark.slow
-def test_table_of_two_seeds(compare, tmp_path):
+def test_table_of_two_seeds(compare, tmp_path, monkeypatch):
     short = ['--cfg-options', 'train_dataloader.num_workers=0']
     first = compare(tmp_path, '--seeds', '0', '1', *short)
     assert first.returncode == 0, first.stderr
@@ -53,6 +68,9 @@ def test_table_of_two_seeds(compare, tmp_path):
     assert len(list(tmp_path.glob('logged/seed*/try*'))) == 2, 'finished runs are read'
     assert (tmp_path / 'compare-2.json').is_file(), 'and no report is overwritten'
 
+    monkeypatch.setattr(
+        subprocess, 'run', forked(tmp_path)
+    )  # the trainings were processes as they are in use
     both = ['--metric', 'accuracy/top1', 'single-label/recall', '--test']
     tested = compare(tmp_path, '--seeds', '0', '1', *both, *short)
     assert tested.returncode == 0, tested.stderr
