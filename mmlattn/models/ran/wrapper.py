@@ -30,7 +30,8 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
     The first blocks of a stage, which change resolution and channels, stay before the split; the others become the
     trunk T of an attention module, and a mask branch M beside them makes the stage's output (1 + M) T. Works where
     stages are ``nn.Sequential`` of blocks on (B, C, h, w): ResNet, ResNeXt, SE-ResNet, RegNet, Res2Net, ConvNeXt and
-    others. The backbone's weights load as before, since its blocks keep their names.
+    others. The backbone's weights load as before, since its blocks keep their names. Its ``frozen_stages`` freeze
+    blocks, not masks: with all of them frozen, masks learn beside a fixed network.
 
     Args:
         backbone (dict): Config of the backbone, its ``init_cfg`` included; scope it, e.g. ``mmpretrain.ResNet``.
@@ -48,8 +49,8 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
             masks get He initialisation and the backbone what its ``init_cfg`` says.
 
     Raises:
-        UserError: For a stage that does not exist, has too few blocks or is frozen, or on loading weights that
-            were trained with another learning or attention.
+        UserError: For a stage that does not exist or has too few blocks, or on loading weights that were trained
+            with another learning or attention.
 
     Example:
         >>> backbone = MODELS.build(dict(
@@ -94,16 +95,17 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         norm = partial(make_norm, norm_cfg)
         unit = make_unit(unit, norm)
         depths = dict(stages) if isinstance(stages, Mapping) else dict.fromkeys(stages, 1)
-        for name, depth in depths.items():
-            blocks = self._blocks(name, pre)
-            channels = self._trunk_channels(name, blocks, pre)
+        # All before the first mask is in its place: a pass of the backbone would freeze it with its stage.
+        stages = {name: self._blocks(name, pre) for name in depths}
+        trunks = {name: self._trunk_channels(name, blocks, pre) for name, blocks in stages.items()}
+        for name, channels in trunks.items():
             width = math.ceil(channels * mask_ratio / WIDTH_STEP) * WIDTH_STEP
             mask = SoftMask(
-                channels, depth, unit=unit, norm=norm, preactivation=unit.func.preactivation,
+                channels, depths[name], unit=unit, norm=norm, preactivation=unit.func.preactivation,
                 attention=attention, width=min(width, channels), bias=mask_bias,
             )  # fmt: skip
             parent, _, child = name.rpartition('.')
-            stage = AttendedStage(blocks, mask=mask, pre=pre, learning=learning)
+            stage = AttendedStage(stages[name], mask=mask, pre=pre, learning=learning)
             setattr(self.backbone.get_submodule(parent), child, stage)
         self.store_settings(learning=learning, attention=attention)
 
@@ -120,8 +122,6 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
             )
         if not 0 <= pre < len(blocks):
             raise UserError(f'pre must leave at least one of the {len(blocks)} blocks of {name!r}, got {pre}')
-        if not any(parameter.requires_grad for parameter in blocks.parameters()):
-            raise UserError(f'{name!r} is frozen, so its mask would never learn: lower frozen_stages')
         return blocks
 
     def _trunk_channels(self, name: str, blocks: nn.Sequential, pre: int) -> int:
@@ -186,10 +186,13 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         return self.backbone(x)
 
     def train(self, mode: bool = True) -> 'ResidualAttentionWrapper':
-        """The backbone's ``norm_eval`` holds for its own layers; the masks' statistics are learned."""
+        """The backbone's ``norm_eval`` and ``frozen_stages`` hold for its own layers; the masks learn all the same."""
+        learns = [(p, p.requires_grad) for mask in self.masks() for p in mask.parameters()]
         super().train(mode)
         for mask in self.masks():
             mask.train(mode)
+        for parameter, wanted in learns:
+            parameter.requires_grad_(wanted)
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:

@@ -126,6 +126,36 @@ def test_norm_eval_of_the_backbone_spares_the_masks():
     assert model.backbone.layer3.mask.head.norm2.training
 
 
+@pytest.mark.parametrize(
+    ('backbone', 'stages'),
+    [
+        (dict(RESNET, frozen_stages=4, norm_eval=True), dict(layer2=2, layer4=0)),
+        (dict(type='mmpretrain.MobileNetV2', widen_factor=0.25, frozen_stages=7), dict(layer5=2, layer6=1)),
+    ],
+)
+def test_masks_learn_beside_frozen_stages(backbone, stages, pictures):
+    """A step of the optimizer changes every mask, its statistics too, and nothing of the frozen stages."""
+    model = wrap(backbone, stages, mask_ratio=0.25).train()
+    frozen = [name for name in model.state_dict() if '.layer' in name and '.mask.' not in name]
+    masks = [name for name, _ in model.named_parameters() if '.mask.' in name]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], eps=0)
+    sum(out.square().mean() for out in model(pictures)).backward()
+    optimizer.step()
+    after = model.state_dict()
+    assert frozen and all(torch.equal(after[name], before[name]) for name in frozen)
+    assert len(model.masks()) == len(stages) and masks
+    assert not [name for name in masks if torch.equal(after[name], before[name])]
+    statistics = [name for name in after if '.mask.' in name and name.endswith('running_mean')]
+    assert not [name for name in statistics if torch.equal(after[name], before[name])]
+
+
+def test_masks_that_were_frozen_on_purpose_stay_so():
+    model = wrap()
+    model.masks()[0].requires_grad_(False)
+    assert not any(p.requires_grad for p in model.train().masks()[0].parameters())
+
+
 def test_a_narrow_mask_costs_about_a_sixth():
     def size(ratio):
         masks = wrap(dict(type='mmpretrain.ResNet', depth=50), mask_ratio=ratio).masks()
@@ -148,7 +178,6 @@ def test_a_narrow_mask_costs_about_a_sixth():
         (dict(pre=0), 'does not split after 0 blocks'),
         (dict(mask_ratio=0), 'mask_ratio must be more than 0'),
         (dict(learning='both'), "one of 'arl', 'nal', got 'both'"),
-        (dict(backbone=dict(RESNET, frozen_stages=3)), 'is frozen'),
         (dict(backbone=dict(RESNET, out_indices=(1,))), 'nothing that ResNet returns depends on'),
         (
             dict(backbone=dict(RESNET, out_indices=(1,), frozen_stages=2)),
