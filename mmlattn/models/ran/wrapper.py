@@ -186,7 +186,7 @@ class ResidualAttentionWrapper(StoredSettings, BaseBackbone):
         return self.backbone(x)
 
     def train(self, mode: bool = True) -> 'ResidualAttentionWrapper':
-        """The backbone's ``norm_eval`` and ``frozen_stages`` hold for its own layers; the masks learn all the same."""
+        """The backbone's ``norm_eval`` and ``frozen_stages`` hold for its own layers; the masks learn."""
         learns = [(p, p.requires_grad) for mask in self.masks() for p in mask.parameters()]
         super().train(mode)
         for mask in self.masks():
