@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import full_precision
+
 Size = int | tuple[int, int]
 """(height, width) in cells, or one number for both."""
 
@@ -55,6 +57,22 @@ def sample_regions(
     return F.grid_sample(x, grid, mode='bilinear', padding_mode=padding_mode, align_corners=align_corners)
 
 
+def mean_of_regions(x: Tensor, theta: Tensor, size: Size, align_corners: bool = False) -> Tensor:
+    """The mean of :func:`sample_regions` over the cells of each region, (B, C), without the region itself.
+
+    A box reads row by row and column by column, so how much each cell of the map has in the mean is the product of
+    two short vectors, and the mean is one product of the map with it. Zeros lie outside the map. Fastest for a map
+    that is ``channels_last`` in memory.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    s_x, s_y, t_x, t_y = theta.unbind(-1)
+    with full_precision(x):
+        rows = _shares(s_y, t_y, height, x.shape[-2], align_corners)
+        columns = _shares(s_x, t_x, width, x.shape[-1], align_corners)
+        shares = (rows[:, :, None] * columns[:, None]).flatten(1)
+        return (shares[:, None] @ x.flatten(2).transpose(1, 2))[:, 0]
+
+
 def theta_to_boxes(theta: Tensor) -> Tensor:
     """The boxes that regions cover, x1 <= x2 and y1 <= y2, not clipped; exact where ``align_corners`` is false."""
     half, centre = theta[..., :2].abs(), theta[..., 2:]
@@ -79,3 +97,14 @@ def _lattice(count: int, align_corners: bool, like: Tensor) -> Tensor:
     if not align_corners:
         return (2 * steps + 1) / count - 1
     return steps * (2 / (count - 1)) - 1 if count > 1 else torch.zeros_like(steps)
+
+
+def _shares(scale: Tensor, shift: Tensor, count: int, cells: int, align_corners: bool) -> Tensor:
+    """What each of ``cells`` along an axis has in the mean of ``count`` samples: (B, cells) from (B,), (B,)."""
+    at = scale[:, None] * _lattice(count, align_corners, scale) + shift[:, None]
+    # From [-1, 1] to cells, whose centres have whole numbers, as grid_sample does it.
+    at = (at + 1) / 2 * (cells - 1) if align_corners else ((at + 1) * cells - 1) / 2
+    low = at.floor()
+    far, low = (at - low)[..., None], low[..., None]
+    index = torch.arange(cells, dtype=at.dtype, device=at.device)
+    return torch.where(low == index, 1 - far, torch.where(low + 1 == index, far, 0.0)).mean(dim=1)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from mmlattn.models.layers.feature_layout import last_output, to_feature_map
 from mmlattn.models.layers.lstm_cell import LSTMCell
 from mmlattn.models.layers.precision import as_read_by, wide_linear, widen
-from mmlattn.models.layers.spatial_transformer import sample_regions
+from mmlattn.models.layers.spatial_transformer import mean_of_regions, sample_regions
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_choice, check_number, check_whole, complete_options
 from mmlattn.utils.errors import UserError
@@ -172,6 +172,8 @@ class STLSTM(StoredSettings, BaseModule):
             side = region_size // 2 if region_pool else region_size
             self.embed = nn.Linear(in_channels * side * side, embed_dims)
         self.pool = POOLS[region_pool](2) if region_pool else nn.Identity()
+        # The mean of a region, or of its averages, needs no region.
+        self.reads_means = region_embed == 'gap' and region_pool != 'max'
         self.dropout = nn.Dropout(dropout)
         self.cell = LSTMCell(embed_dims, hidden_dims, cell_out)
         self.z = nn.Linear(hidden_dims, out_dims)
@@ -203,15 +205,15 @@ class STLSTM(StoredSettings, BaseModule):
         feature_map = self.read_map(feats)
         # Half precision would place regions to within a 256th of the map at best.
         wide_map = widen(feature_map)
+        if self.reads_means:
+            wide_map = wide_map.contiguous(memory_format=torch.channels_last)
         # Not len(): an exporter would take it for a constant.
         theta = wide_map.new_tensor((1.0, 1.0, 0.0, 0.0)).expand(wide_map.shape[0], 4)
         h, c = self.cell.start(wide_map)
         steps, regions = [], []
         for k in range(self.num_steps + 1):
-            # f_k = st(f_I, M_k)
-            f = sample_regions(wide_map, theta, self.region_size, self.align_corners)
-            # x_k = relu(W_fx vec(f_k) + b_x)
-            x = self._embed(self.pool(f).to(feature_map.dtype))
+            # f_k = st(f_I, M_k), x_k = relu(W_fx vec(f_k) + b_x)
+            x = self._look(wide_map, theta, feature_map.dtype)
             # h_k, c_k = LSTM(x_k, h_k-1, c_k-1)
             h, c = self.cell(x, (h, c))
             # z_k = relu(W_hz h_k + b_z)
@@ -228,7 +230,12 @@ class STLSTM(StoredSettings, BaseModule):
         mask = self.anchor_mask.expand(wide_map.shape[0], -1)
         return STLSTMOutput(step_feats, torch.stack(regions, dim=1), anchors, mask, step_feats.amax(dim=1))
 
-    def _embed(self, region: Tensor) -> Tensor:
+    def _look(self, wide_map: Tensor, theta: Tensor, dtype: torch.dtype) -> Tensor:
+        """x_k from the region M_k of the map, (B, D_x)."""
+        if self.reads_means:
+            x = mean_of_regions(wide_map, theta, self.region_size, self.align_corners).to(dtype)
+            return self.dropout(x)
+        region = self.pool(sample_regions(wide_map, theta, self.region_size, self.align_corners)).to(dtype)
         if self.region_embed == 'fc':
             x = F.relu(self.embed(region.flatten(1)))
         elif self.region_embed == 'conv':

@@ -7,6 +7,7 @@ from reference.st_lstm import region
 
 from mmlattn.models.layers.spatial_transformer import (
     boxes_to_theta,
+    mean_of_regions,
     sample_regions,
     theta_to_boxes,
     theta_to_grid,
@@ -66,6 +67,22 @@ def test_samples_are_those_of_the_loop(size, align_corners, padding_mode):
     options = dict(align_corners=align_corners, padding_mode=padding_mode)
     got = sample_regions(x, theta, size, **options)
     expected = torch.stack([region(x[b], theta[b], pair(size), **options) for b in range(len(x))])
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+    cotangent = torch.randn_like(got)
+    ours = torch.autograd.grad(got, (x, theta), cotangent)
+    torch.testing.assert_close(ours, torch.autograd.grad(expected, (x, theta), cotangent), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_means_are_those_of_the_samples(size, align_corners):
+    """Also on the centres of cells, where interpolation has a kink and takes the cell behind."""
+    torch.manual_seed(0)
+    on_centres = torch.tensor([[0.5, 0.4, 0.125, 0.0], [1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
+    theta = torch.cat((THETA, on_centres)).requires_grad_()
+    x = torch.randn(len(theta), 3, 5, 8, dtype=torch.float64, requires_grad=True)
+    got = mean_of_regions(x, theta, size, align_corners)
+    expected = sample_regions(x, theta, size, align_corners).mean(dim=(-2, -1))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
     cotangent = torch.randn_like(got)
     ours = torch.autograd.grad(got, (x, theta), cotangent)
@@ -148,7 +165,8 @@ def test_extreme_regions_are_finite(scale):
     x = torch.randn(1, 2, 4, 4, requires_grad=True)
     theta = torch.tensor([[scale, scale, 1e4, -1e4]], requires_grad=True)
     out = sample_regions(x, theta, 3)
-    (out.sum() + theta_to_boxes(theta).sum()).backward()
+    torch.testing.assert_close(mean_of_regions(x, theta, 3), out.mean(dim=(-2, -1)))
+    (out.sum() + mean_of_regions(x, theta, 3).sum() + theta_to_boxes(theta).sum()).backward()
     assert out.isfinite().all() and x.grad.isfinite().all() and theta.grad.isfinite().all()
 
 
@@ -159,6 +177,8 @@ def test_grid_keeps_single_precision_under_autocast():
     with torch.autocast('cpu', torch.bfloat16):
         grid = theta_to_grid(theta, 5)
         out = sample_regions(x, theta, 5)
+        mean = mean_of_regions(x, theta, 5)
+    torch.testing.assert_close(mean, expected.mean(dim=(-2, -1)), rtol=1e-5, atol=1e-6)
     assert grid.dtype == torch.float32
     assert torch.equal(grid, theta_to_grid(theta, 5))
     torch.testing.assert_close(out.float(), expected, rtol=1e-6, atol=1e-6)

@@ -31,13 +31,13 @@ def test_order_of_looks_and_states(num_steps, monkeypatch):
 
     def look(x, theta, size, align_corners):
         looks.append(theta[0].tolist())
-        return torch.full((1, 1, 1, 1), float(len(looks)))
+        return torch.full((1, 1), float(len(looks)))
 
     def locate(raw, anchor, loc_param, scale_range):
         places.append((raw.tolist(), anchor.tolist()))
         return torch.full((1, 4), float(9 + len(places)))
 
-    monkeypatch.setattr('mmlattn.models.st_lstm.neck.sample_regions', look)
+    monkeypatch.setattr('mmlattn.models.st_lstm.neck.mean_of_regions', look)
     monkeypatch.setattr('mmlattn.models.st_lstm.neck.place_region', locate)
     neck = STLSTM(1, num_steps, hidden_dims=1, **NARROW)
     neck.cell = Counter()
@@ -79,8 +79,8 @@ def test_with_the_cell_of_the_paper_step_0_still_counts(monkeypatch):
     def run(first_look):
         looks = iter([first_look, 1.0, 1.0])
         monkeypatch.setattr(
-            'mmlattn.models.st_lstm.neck.sample_regions',
-            lambda x, *_: x.new_full((1, 1, 1, 1), next(looks)),
+            'mmlattn.models.st_lstm.neck.mean_of_regions',
+            lambda x, *_: x.new_full((1, 1), next(looks)),
         )
         return neck(torch.zeros(1, 1, 3, 3, dtype=torch.float64)).step_feats
 
