@@ -281,6 +281,30 @@ class CNNRNNHead(StoredSettings, BaseModule):
                 set_attention_maps(data_samples, maps.unflatten(-1, features.shape[-2:]))
         return data_samples
 
+    def predict_tensors(
+        self, feats: tuple[Tensor] | Tensor, with_evidence: bool = False
+    ) -> dict[str, Tensor]:
+        """What ``predict`` says without constraints, as tensors of the whole batch, which can be exported.
+
+        Returns:
+            dict[str, Tensor]: ``scores`` (B, C), and where labels are taken from the path, or with evidence,
+            ``label_path`` (B, T) long, -1 behind its end; with evidence as ``predict`` gives it.
+        """
+        features = self.pre_logits(feats)
+        context = self.decoder.context(features)
+        decoded = self._decode(context)
+        emitted = decoded.paths < self.num_classes
+        found = dict(scores=decoded.scores)
+        if with_evidence or self.decoding.set_from == 'path':
+            found['label_path'] = decoded.paths.masked_fill(~emitted, -1)
+        if with_evidence and decoded.log_probs is not None:
+            found['path_logprob'] = decoded.log_probs
+        if with_evidence and self.decoder.reads_map:
+            looks = path_attention(self.decoder, decoded.tokens, context)
+            maps = label_attention(looks, decoded.paths, self.num_classes)
+            found['attention_maps'] = maps.unflatten(-1, features.shape[-2:])
+        return found
+
     def _constraints(
         self, data_samples: Sequence[DataSample], device: torch.device
     ) -> LabelConstraints | None:

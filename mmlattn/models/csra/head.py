@@ -161,13 +161,23 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
             data_samples (list[DataSample], optional): Samples to write to.
             with_evidence (bool, optional): Overrides the head's setting for this call.
         """
+        found = self.predict_tensors(feats, self.with_evidence if with_evidence is None else with_evidence)
+        predictions = self._get_predictions(found['logits'], data_samples)
+        if 'attention_maps' in found:
+            set_attention_maps(predictions, found['attention_maps'])
+        return predictions
+
+    def predict_tensors(
+        self, feats: tuple[Tensor] | Tensor, with_evidence: bool = False
+    ) -> dict[str, Tensor]:
+        """What ``predict`` says, as tensors of the whole batch that can be exported: ``logits`` and the evidence."""
         x = self.pre_logits(feats)
         scores = pooling.class_scores(x, self.weight)
-        predictions = self._get_predictions(self._logits(scores), data_samples)
-        if self.with_evidence if with_evidence is None else with_evidence:
+        found = dict(logits=self._logits(scores))
+        if with_evidence:
             maps = pooling.attention_maps(scores, self.temperatures, self._scale())
-            set_attention_maps(predictions, maps.unflatten(-1, x.shape[-2:]))
-        return predictions
+            found['attention_maps'] = maps.unflatten(-1, x.shape[-2:])
+        return found
 
     def select(self, scores: Tensor) -> list[Tensor]:
         """The labels that this head predicts from scores such as ``pred_score``, (B, C)."""

@@ -269,15 +269,41 @@ class RACNN(ScaleNetworks):
         for sample, score in zip(samples, self._output(looks).softmax(dim=1), strict=True):
             sample.set_pred_score(score.clone()).set_pred_label(score.argmax(dim=0, keepdim=True))
         if with_evidence:
-            count = len(looks.logits)
-            fused = [self.fusion(looks.logits[:k], looks.descriptors[:k]) for k in range(2, count + 1)]
+            found = self._evidence(looks)
             set_regions(
                 samples,
-                torch.stack(looks.regions, dim=1),
-                torch.stack(looks.logits, dim=1).softmax(dim=2),
-                names=[f'scale {k + 1}' for k in range(count)],
-                fused_scores=torch.stack(fused, dim=1).softmax(dim=2) if fused else None,
+                found['regions'],
+                found['region_scores'],
+                names=self.region_names(len(looks.logits)),
+                fused_scores=found.get('fused_scores'),
             )
+
+    def region_names(self, count: int | None = None) -> list[str]:
+        """What the regions of ``count`` scales are called; by default those that ``predict`` looks at."""
+        return [f'scale {k + 1}' for k in range(self.depth if count is None else count)]
+
+    def predict_tensors(self, inputs: Tensor, with_evidence: bool = False) -> dict[str, Tensor]:
+        """What ``predict`` says where it never stops early, as tensors of the whole batch, which can be exported.
+
+        Returns:
+            dict[str, Tensor]: ``logits`` (B, C), ``scores`` (B, C), and the evidence if asked for.
+        """
+        looks = self._look_closer(inputs, self.depth)
+        logits = self._output(looks)
+        found = dict(logits=logits, scores=logits.softmax(dim=1))
+        return found | self._evidence(looks) if with_evidence else found
+
+    def _evidence(self, looks: Looks) -> dict[str, Tensor]:
+        """``regions`` (B, K, 4), ``region_scores`` (B, K, C); of several scales ``fused_scores`` (B, K - 1, C)."""
+        found = dict(
+            regions=torch.stack(looks.regions, dim=1).clamp(0, 1),
+            region_scores=torch.stack(looks.logits, dim=1).softmax(dim=2),
+        )
+        count = len(looks.logits)
+        fused = [self.fusion(looks.logits[:k], looks.descriptors[:k]) for k in range(2, count + 1)]
+        if fused:
+            found['fused_scores'] = torch.stack(fused, dim=1).softmax(dim=2)
+        return found
 
 
 def _figures(squares: Tensor, scale: int) -> dict[str, Tensor]:

@@ -173,11 +173,21 @@ class STLSTMHead(MultiLabelClsHead):
             scores are normalised as the maximum over the regions is: fused by maximum, their maximum is
             ``pred_score``.
         """
-        scores = self.step_scores(feats)
-        predictions = self._get_predictions(fuse_scores(scores, self.fuse), data_samples)
-        if self.with_evidence if with_evidence is None else with_evidence:
-            self._set_evidence(predictions, feats, scores)
+        found = self.predict_tensors(feats, self.with_evidence if with_evidence is None else with_evidence)
+        predictions = self._get_predictions(found['logits'], data_samples)
+        if 'regions' in found:
+            set_regions(predictions, found['regions'], found['region_scores'])
+        elif 'attention_maps' in found:
+            set_attention_maps(predictions, found['attention_maps'])
         return predictions
+
+    def predict_tensors(
+        self, feats: tuple[Tensor] | Tensor, with_evidence: bool = False
+    ) -> dict[str, Tensor]:
+        """What ``predict`` says, as tensors of the whole batch that can be exported: ``logits`` and the evidence."""
+        scores = self.step_scores(feats)
+        found = dict(logits=fuse_scores(scores, self.fuse))
+        return found | self._evidence(feats, scores) if with_evidence else found
 
     def select(self, scores: Tensor) -> list[Tensor]:
         """The labels that this head predicts from scores such as ``pred_score``, shape (B, C)."""
@@ -191,25 +201,25 @@ class STLSTMHead(MultiLabelClsHead):
             sample.set_pred_score(score).set_pred_label(label)
         return data_samples
 
-    def _set_evidence(
-        self, predictions: list[DataSample], feats: tuple[Tensor] | Tensor, scores: Tensor
-    ) -> None:
+    def _evidence(self, feats: tuple[Tensor] | Tensor, scores: Tensor) -> dict[str, Tensor]:
         if isinstance(feats, STLSTMOutput):
             regions = theta_to_boxes(feats.theta)
             # The neck may include the whole map.
             if scores.shape[1] > regions.shape[1]:
-                whole = regions.new_tensor((0.0, 0.0, 1.0, 1.0)).expand(len(regions), 1, 4)
+                # Not len(): an exporter would take it for a constant.
+                whole = regions.new_tensor((0.0, 0.0, 1.0, 1.0)).expand(regions.shape[0], 1, 4)
                 regions = torch.cat((whole, regions), dim=1)
-            set_regions(predictions, regions, self._region_scores(scores.to(regions.dtype)))
-        elif last_output(feats).dim() == 4:
+            return dict(
+                regions=regions.clamp(0, 1), region_scores=self._region_scores(scores.to(regions.dtype))
+            )
+        if last_output(feats).dim() == 4:
             grid = to_feature_map(last_output(feats), self.in_channels).shape[-2:]
             weights = fusion_weights(scores, self.fuse)
-            set_attention_maps(predictions, weights.transpose(1, 2).unflatten(-1, grid))
-        else:
-            raise UserError(
-                'with_evidence=True, but pooled features do not tell where they were read: use the STLSTM neck, or '
-                'a feature map without a neck'
-            )
+            return dict(attention_maps=weights.transpose(1, 2).unflatten(-1, grid))
+        raise UserError(
+            'with_evidence=True, but pooled features do not tell where they were read: use the STLSTM neck, or '
+            'a feature map without a neck'
+        )
 
     def _region_scores(self, scores: Tensor) -> Tensor:
         if self.score_norm == 'sigmoid':
@@ -283,6 +293,13 @@ class RegionConstraintWrapper(BaseModule):
         if self.with_evidence if with_evidence is None else with_evidence:
             set_regions(predictions, theta_to_boxes(_check_regions(feats).theta))
         return predictions
+
+    def predict_tensors(self, feats: STLSTMOutput, with_evidence: bool = False) -> dict[str, Tensor]:
+        """What ``predict`` says, as tensors of the whole batch that can be exported: ``logits`` and the evidence."""
+        found = dict(logits=self.head(feats))
+        if with_evidence:
+            found['regions'] = theta_to_boxes(_check_regions(feats).theta).clamp(0, 1)
+        return found
 
 
 def _check_regions(feats: STLSTMOutput) -> STLSTMOutput:
