@@ -11,6 +11,7 @@ from mmengine import registry as roots
 from mmengine.registry import Registry
 
 import mmlattn.utils.file_handlers  # noqa: F401  json without NaN, yaml that runs nothing
+from mmlattn.utils.checkpoint.safetensors_files import register_safetensors
 
 __all__ = [
     'DATASETS',
@@ -24,6 +25,9 @@ __all__ = [
     'TRANSFORMS',
     'VISUALIZERS',
 ]
+
+
+register_safetensors()
 
 
 class PluginRegistry(Registry):
@@ -46,8 +50,10 @@ def _plugin(kind: str, *locations: str) -> PluginRegistry:
     return PluginRegistry(kind.lower().rstrip('s'), parent=parent, twin=twin, locations=list(locations))
 
 
-MODELS = _plugin('MODELS', 'mmlattn.models')
-DATASETS = _plugin('DATASETS', 'mmlattn.datasets', 'mmlattn.engine.reproducibility')
+MODELS = _plugin('MODELS', 'mmlattn.models', 'mmlattn.comparison.stored')
+DATASETS = _plugin(
+    'DATASETS', 'mmlattn.datasets', 'mmlattn.engine.reproducibility', 'mmlattn.comparison.stored'
+)
 TRANSFORMS = _plugin('TRANSFORMS', 'mmlattn.datasets')
 DATA_SAMPLERS = _plugin('DATA_SAMPLERS', 'mmlattn.engine')
 METRICS = _plugin('METRICS', 'mmlattn.evaluation')

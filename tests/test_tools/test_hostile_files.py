@@ -1,5 +1,6 @@
 """Every tool that opens a file of others, on hostile ones: nothing runs or is touched, and one line is said."""
 
+import hashlib
 import io
 import json
 import multiprocessing
@@ -19,6 +20,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from PIL import Image
+from safetensors.torch import save_file
 from tiny_run import TOOLS, run_tool, write_tiny_run
 
 from mmlattn.utils.checkpoint.loading import safe_loading
@@ -139,6 +141,27 @@ def spoken_for(whole):
     return write
 
 
+def headed(header, content=b''):
+    """A file of safetensors with a header that lies."""
+
+    def write(path, _):
+        text = header if isinstance(header, bytes) else json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, 'little') + text + content)
+
+    return write
+
+
+def told(content, checksum=None):
+    """A file of safetensors like ours, that tells something else."""
+    text = json.dumps(content)
+    texts = dict(mmlattn=text, mmlattn_sha256=checksum or hashlib.sha256(text.encode()).hexdigest())
+    return lambda path, _: save_file(dict(a=torch.ones(1)), path, texts)
+
+
+def tensor_entry(shape, *offsets):
+    return dict(dtype='F32', shape=shape, data_offsets=offsets)
+
+
 FILES = {
     'reduce': lambda path, folder: torch.save(dict(state_dict={}, a=Call(os.system, command(folder))), path),
     'not zipped': lambda path, folder: torch.save(
@@ -152,6 +175,8 @@ FILES = {
     'names that climb': climbing_names,
     'storage of 10^12': claims,
     'nested': nested,
+    'pickle.safetensors': lambda path, folder: path.write_bytes(pickle.dumps(Call(os.system, command(folder)))),
+    'shapes of 10^12.safetensors': headed(dict(a=tensor_entry([10**6, 10**6], 0, 4 * 10**12)), bytes(64)),
 }  # fmt: skip
 # Kept from the tools by the same function.
 MORE_FILES = {
@@ -161,7 +186,30 @@ MORE_FILES = {
     'strides of 10^12': lambda path, _: torch.save({'a': torch.zeros(1).expand(10**6, 10**6)}, path),
     'multiplied': multiplied,
     'text of 4 GB': lambda path, _: path.write_bytes(b'\x80\x02X\xff\xff\xff\xffabc.'),
+    'zip.safetensors': lambda path, folder: torch.save(Call(os.system, command(folder)), path),
+    'empty.safetensors': lambda path, _: path.write_bytes(b''),
+    'header of 10^12.safetensors': lambda path, _: path.write_bytes((10**12).to_bytes(8, 'little') + b'{}'),
+    'nested.safetensors': headed(b'{"a":' * 10**5),
+    'overlap.safetensors': headed(dict(a=tensor_entry([2], 0, 8), b=tensor_entry([2], 4, 12)), bytes(12)),
+    'hole.safetensors': headed(dict(a=tensor_entry([1], 0, 4), b=tensor_entry([1], 8, 12)), bytes(12)),
+    'other size.safetensors': headed(dict(a=tensor_entry([3], 0, 8)), bytes(8)),
+    'product of 2^66.safetensors': headed(dict(a=tensor_entry([2**33, 2**33], 0, 0))),
+    'rest.safetensors': headed(dict(a=tensor_entry([1], 0, 4)), bytes(99)),
+    'safetensors by content': headed(dict(a=tensor_entry([3], 0, 8)), bytes(8)),
+    'nan.safetensors': headed(dict(a=tensor_entry([1], 0, 4)), np.float32('nan').tobytes()),
+    'other text.safetensors': told(dict(meta={}), checksum='0' * 64),
+    'text of none.safetensors': told([]),
+    'shared with none.safetensors': told(dict(shared=dict(b='c'))),
+    'shared with itself.safetensors': told(dict(shared=dict(a='a'))),
+    'meta of numbers.safetensors': told(dict(meta=3)),
+    'epoch of text.safetensors': told(dict(meta=dict(epoch='1'))),
+    'classes of numbers.safetensors': told(dict(meta=dict(dataset_meta=dict(classes=[1])))),
+    'versions of text.safetensors': told(dict(versions=dict(a='b'))),
 }
+
+
+def file_name(kind):
+    return kind if kind.endswith('.safetensors') else f'{kind}.pth'
 
 
 def pickled(*values):
@@ -235,7 +283,7 @@ def world(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     (folder / 'predictions').mkdir()
     for name, write in {**FILES, 'fits': spoken_for(run / 'epoch_1.pth')}.items():
-        write(folder / 'files' / f'{name}.pth', folder)
+        write(folder / 'files' / file_name(name), folder)
     for name, write in PREDICTIONS.items():
         write(folder / 'predictions' / f'{name}.pkl', folder)
     return folder
@@ -348,7 +396,7 @@ def test_every_tool_is_tried():
 def test_the_reader(tmp_path, name):
     """What all of them open files with."""
     (tmp_path / 'outside').mkdir()
-    path = tmp_path / 'a.pth'
+    path = tmp_path / file_name(name)
     (FILES | MORE_FILES)[name](path, tmp_path)
     with safe_loading(), pytest.raises(UserError) as caught:
         load_all_weights(torch.nn.Linear(1, 1), CheckpointLoader.load_checkpoint(str(path)), str(path))

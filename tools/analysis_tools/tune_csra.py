@@ -6,6 +6,7 @@ tried on what the pass kept. lam is chosen on that set, so let it not be the tes
 
 import argparse
 import math
+from pathlib import Path
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config, type_name
@@ -26,7 +27,7 @@ def parse_args() -> argparse.Namespace:
         default=[99, 1, 2, 4],
         help='values to try for a linear model; 99 is the maximum',
     )
-    parser.add_argument('--out', help='checkpoint to write, with the best lam')
+    parser.add_argument('--out', help='checkpoint to write, with the best lam: .pth or .safetensors')
     add_cfg_options(parser)
     add_trust(parser)
     return parser.parse_args()
@@ -40,12 +41,13 @@ def main() -> None:
 
     import torch
     from mmengine.registry import init_default_scope
-    from mmengine.runner import CheckpointLoader, Runner, save_checkpoint
+    from mmengine.runner import CheckpointLoader, Runner
     from mmpretrain.registry import MODELS
 
     from mmlattn.apis.training_free import collect_terms, search_lam, training_free_model
     from mmlattn.engine.hooks.class_names import compare_classes
     from mmlattn.utils.checkpoint.loading import use_safe_loading
+    from mmlattn.utils.checkpoint.weight_files import write_weights
     from mmlattn.utils.stored_settings import encode_settings
     from mmlattn.utils.weights import load_all_weights
 
@@ -91,7 +93,7 @@ def main() -> None:
         state['head.stored_settings'] = encode_settings(
             lam=found.best_lam, temperatures=best, normalize=model.head.normalize
         )
-        save_checkpoint(dict(state_dict=state, meta=meta), args.out)
+        write_weights(Path(args.out), dict(state_dict=state, meta=meta))
         head = dict(model_cfg['head'], lam=found.best_lam, temperatures=list(best))
         print(
             f'wrote {args.out}; load it with\nmodel = dict(neck=None, head=dict(_delete_=True, **{dict(head)}))'

@@ -54,7 +54,11 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='write nothing: choose on one half of the pictures and measure on the other, for N draws of the halves',
     )
-    parser.add_argument('--out', type=Path, help='checkpoint to write; default CHECKPOINT_tuned.pth')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='checkpoint to write, .pth or .safetensors; default CHECKPOINT_tuned with the suffix of CHECKPOINT',
+    )
     parser.add_argument(
         '--classes', nargs='+', help='names of the classes to draw; default six, frequent to rare'
     )
@@ -67,21 +71,23 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--folds must be 2 or more, got {args.folds}')
     if args.halves is not None and args.halves < 1:
         parser.error(f'--halves must be 1 or more, got {args.halves}')
-    if args.out is not None and args.out.suffix != '.pth':
-        parser.error(f'--out must end in .pth, got {args.out}')
+    if args.out is not None and args.out.suffix not in ('.pth', '.safetensors'):
+        parser.error(f'--out must end in .pth or .safetensors, got {args.out}')
     return args
 
 
 def output_paths(args: argparse.Namespace) -> dict[str, Path]:
-    """The three files to write, by suffix.
+    """The three files to write: the checkpoint, and others by suffix.
 
     Raises:
         UserError: If one exists.
     """
     source = Path(args.checkpoint)
     folder = Path() if '://' in args.checkpoint else source.parent
-    checkpoint = args.out or folder / f'{source.stem}_tuned.pth'
-    paths = {suffix: checkpoint.with_suffix(suffix) for suffix in ('.pth', '.json', '.png')}
+    suffix = '.safetensors' if source.suffix == '.safetensors' else '.pth'
+    checkpoint = args.out or folder / f'{source.stem}_tuned{suffix}'
+    paths = dict(checkpoint=checkpoint)
+    paths |= {suffix: checkpoint.with_suffix(suffix) for suffix in ('.json', '.png')}
     for path in paths.values():
         if path.exists():
             raise UserError(f'{path} exists and is not overwritten: give another --out')
@@ -309,7 +315,7 @@ def main() -> None:
 
     with safe_loading(trust=args.trust_checkpoint):
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-    write_weights(paths['.pth'], with_decision(checkpoint, decision))
+    write_weights(paths['checkpoint'], with_decision(checkpoint, decision))
     head = dict(decision=decision.summary(), checkpoint=args.checkpoint, split=args.split, target=args.target)
     paths['.json'].write_text(to_json(head | report, indent=2) + '\n', encoding='utf-8')
     figure.savefig(paths['.png'])

@@ -188,7 +188,7 @@ def main() -> None:
 
     refuse_existing(args.dst)
     if args.dst.suffix == '.npz':
-        raise UserError(f'{args.dst}: what is written is no .npz; name it .pth')
+        raise UserError(f'{args.dst}: what is written is no .npz; name it .pth or .safetensors')
     state, _ = read_weights(args.src)
     content = to_theirs(state) if args.reverse else to_ours(state, str(args.src), args.lam, args.verify)
     write_weights(args.dst, content)

@@ -47,7 +47,7 @@ def main() -> None:
     if args.reverse and args.layout == 'auto':
         raise UserError('--reverse needs --layout port or --layout caffe')
     if args.dst.suffix == '.npz' and not args.reverse:
-        raise UserError(f'{args.dst}: a checkpoint of mmlattn is no .npz; name it .pth')
+        raise UserError(f'{args.dst}: a checkpoint of mmlattn is no .npz; name it .pth or .safetensors')
     state, meta = read_weights(args.src)
 
     from mmlattn.models.ran.state_dicts import from_mmlattn, model_config, to_mmlattn

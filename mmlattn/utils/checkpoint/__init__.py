@@ -5,5 +5,6 @@
 * ``archives``: whether the bytes are those that were written.
 * ``digests``: whether the weights are those that were saved.
 * ``content``: structure, types and numbers.
-* ``weight_files``: files of other people's weights, for the converters.
+* ``safetensors_files``: the format that has no place for code.
+* ``weight_files``: files of other people's weights, for the converters; new files of ours.
 """

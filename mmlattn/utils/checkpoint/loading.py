@@ -37,6 +37,7 @@ from ..errors import UserError
 from .archives import archive_damage
 from .content import check_content
 from .safe_objects import SAFE_GLOBALS, make
+from .safetensors_files import CONFIG_TEXTS, BrokenFileError, is_safetensors, read_safetensors
 
 #: Seconds without an answer after which a download is given up.
 DOWNLOAD_TIMEOUT = 20
@@ -49,17 +50,17 @@ _NAMED = {
 }
 
 
-class BrokenFileError(UserError):
-    """A file is damaged or no checkpoint at all, so trust would not open it either."""
-
-
 def load_weights_only(file: str | BytesIO, map_location: Any = None) -> Any:
-    """Read a checkpoint, the path or bytes of a file that ``torch.save`` wrote, without running anything it holds.
+    """Read a checkpoint, the path or bytes of a file, without running anything it holds.
+
+    ``torch.save`` wrote it, or it is one of safetensors.
 
     Raises:
         UserError: If the file asks for more than weights and mmengine's log history.
         BrokenFileError: If it is cut off or no checkpoint, or does not agree with the checksums in it.
     """
+    if is_safetensors(file):
+        return read_safetensors(file, map_location)
     damage = archive_damage(file)
     if damage:
         raise BrokenFileError(f'cannot be read as weights ({damage})')
@@ -152,7 +153,7 @@ class SafeLoader:
 
 def _without_config(checkpoint: Any) -> Any:
     """Take out the texts that mmengine's Runner and inferencers give to ``Config.fromstring``, which runs them."""
-    for path in (('meta', 'config'), ('meta', 'cfg'), ('message_hub', 'runtime_info', 'cfg')):
+    for path in (*(('meta', name) for name in CONFIG_TEXTS), ('message_hub', 'runtime_info', 'cfg')):
         holder = checkpoint
         for name in path[:-1]:
             holder = holder.get(name) if isinstance(holder, dict) else None

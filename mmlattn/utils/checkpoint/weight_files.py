@@ -1,4 +1,4 @@
-"""Files of weights that the converters read and write: tensors by their names, and nothing that runs."""
+"""Files of weights that tools read and write: tensors by their names, and nothing that runs."""
 
 import os
 from collections.abc import Mapping
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from ..errors import UserError
 from .content import check_content
-from .loading import BrokenFileError, load_weights_only
+from .loading import load_weights_only
+from .safetensors_files import SUFFIX, BrokenFileError, write_safetensors
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors by name from an ``.npz`` or what ``torch.save`` wrote, and the checkpoint's meta, if it has one.
+    """Tensors by name from an ``.npz``, safetensors or what ``torch.save`` wrote, and the checkpoint's meta.
 
     A ``module.`` that DataParallel put before every name is left out.
 
@@ -55,7 +56,7 @@ def without_wrapper_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_weights(path: Path, content: dict) -> None:
-    """Write a new file whole or not at all: arrays to ``.npz``, else with ``torch.save``.
+    """Write a new file whole or not at all: ``.npz`` (arrays), ``.safetensors``, else as ``torch.save`` does.
 
     Raises:
         UserError: If it has come to exist.
@@ -65,6 +66,8 @@ def write_weights(path: Path, content: dict) -> None:
         partial = Path(folder, path.name)
         if path.suffix == '.npz':
             np.savez(partial, **{name: tensor.numpy() for name, tensor in content.items()})
+        elif path.suffix == SUFFIX:
+            write_safetensors(partial, content)
         else:
             torch.save(content, partial)
         refuse_existing(path)
