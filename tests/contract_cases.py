@@ -106,6 +106,13 @@ def csra() -> Case:
     return Case(classifier(head), dynamo=True)
 
 
+def rival(head: str, *, dynamo: bool = False, neck: dict | None = None, **settings) -> Case:
+    """One of the heads that ours are compared with; dropout is drawn anew in each step."""
+    if head != 'LinearMultiLabelHead':
+        settings = dict(feedforward_dims=12, num_heads=2, dropout=0.0) | settings
+    return Case(classifier(dict(type=f'mmlattn.{head}', **SIZES) | settings, neck), dynamo=dynamo)
+
+
 def ran(*, dynamo: bool = False, **settings) -> Case:
     """Two stages, a mask in the first; what a whole network adds is only time."""
     arch = dict(
@@ -158,6 +165,10 @@ def racnn(*, dynamo: bool = False, **settings) -> Case:
 
 CASES = {
     'CSRA': csra(),
+    'ML-Decoder': rival('MLDecoderHead', embed_dims=8, num_groups=2, dynamo=True),
+    'Query2Label': rival('Query2LabelHead', embed_dims=8, self_attention=True, dynamo=True),
+    'linear': rival('LinearMultiLabelHead', neck=POOLED),
+    'linear, log-sum-exp': rival('LinearMultiLabelHead', pool='lse'),
     'RAN': ran(out_indices=(0, 1), dynamo=True),
     'RAN, post-activated': ran(
         unit=dict(type='resnext', groups=2), attention='spatial', pool_style='caffe', align_corners=False

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'mmlattn'
-SYSTEMS = {'csra', 'ran', 'st_lstm', 'racnn', 'cnn_rnn', 'linear'}
+SYSTEMS = {'csra', 'ran', 'st_lstm', 'racnn', 'cnn_rnn', 'linear', 'ml_decoder', 'query2label'}
 ROOMS = {f'models.{room}' for room in SYSTEMS | {'views'}}
 GROUND = {'utils', 'registry', 'structures'}
 # What systems share.
-SHARED = {'models.layers', 'models.losses'}
+SHARED = {'models.layers', 'models.losses', 'models.heads'}
 # Who may import what; utils stands on nothing, and only the roof (apis, register) may import everything.
 MAY_IMPORT = {
     '': {'utils', 'version'},
@@ -23,7 +23,8 @@ MAY_IMPORT = {
     'registry': {'utils'},
     'structures': {'structures', 'utils'},
     'models.layers': {'models.layers', 'utils'},
-    'models.losses': SHARED | GROUND,
+    'models.losses': {'models.layers', 'models.losses'} | GROUND,
+    'models.heads': SHARED | GROUND,
     # A paper is a room: no system imports another.
     **{room: {room} | SHARED | GROUND for room in ROOMS},
     'models': ROOMS | {'models.losses'},
@@ -33,13 +34,19 @@ MAY_IMPORT = {
     'visualization': {'visualization', 'evaluation'} | GROUND,
     'engine': {'engine', 'datasets', 'evaluation', 'version'} | ROOMS | SHARED | GROUND,
 }
-ROOF = {'apis', 'register'}
+ROOF = {'apis', 'comparison', 'register'}
 # The files of mathematics, by room. They are pure: no registry, no framework, no config, no data sample.
 MATHEMATICS = {
-    'layers': ['closed_form', 'feature_layout', 'lstm_cell', 'precision', 'score_fusion', 'spatial_transformer'],
+    'layers': [
+        'closed_form', 'feature_layout', 'group_linear', 'lstm_cell', 'precision', 'score_fusion',
+        'spatial_transformer', 'transformer_blocks',
+    ],
     'losses': ['binary', 'distribution_balanced', 'masking'],
+    'heads': [],
     'csra': ['pooling'],
-    'linear': [],
+    'linear': ['pooling'],
+    'ml_decoder': ['decoder'],
+    'query2label': ['positions', 'transformer'],
     'ran': ['attention_module', 'residual_units', 'soft_mask'],
     'st_lstm': ['constraints', 'regions'],
     'racnn': ['boxcar', 'crop', 'ranking', 'squares'],

@@ -75,6 +75,8 @@ EXAMPLES = {
     'RegionConstraintLoss': dict(),
     'SoftmaxL2Loss': dict(),
     'LinearMultiLabelHead': dict(num_classes=3, in_channels=8),
+    'MLDecoderHead': dict(num_classes=3, in_channels=8, embed_dims=8, feedforward_dims=8),
+    'Query2LabelHead': dict(num_classes=3, in_channels=8, feedforward_dims=8),
     'MaskedBCELoss': dict(),
     'MaskedAsymmetricLoss': dict(),
     'MaskedFocalLoss': dict(),

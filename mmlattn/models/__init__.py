@@ -4,6 +4,8 @@ from .csra.head import CSRAHead
 from .linear.head import LinearMultiLabelHead
 from .losses.balanced import DistributionBalancedLoss
 from .losses.masked import MaskedAsymmetricLoss, MaskedBCELoss, MaskedFocalLoss
+from .ml_decoder.head import MLDecoderHead
+from .query2label.head import Query2LabelHead
 from .racnn.classifier import RACNN
 from .racnn.heads import PairwiseRankLoss, ScaledLinearClsHead, ScaleFusionHead
 from .racnn.localizers import APN, ActivationLocalizer
@@ -18,8 +20,8 @@ from .views.tta import DecidingTTA
 __all__ = [
     'APN', 'RACNN', 'STLSTM', 'ActivationLocalizer', 'CNNRNNHead', 'CSRAHead', 'DecidingTTA',
     'DistributionBalancedLoss',
-    'LinearMultiLabelHead', 'MaskedAsymmetricLoss', 'MaskedBCELoss', 'MaskedFocalLoss',
-    'MultiCropClassifier', 'PairwiseRankLoss', 'RegionConstraintLoss', 'RegionConstraintWrapper',
+    'LinearMultiLabelHead', 'MLDecoderHead', 'MaskedAsymmetricLoss', 'MaskedBCELoss', 'MaskedFocalLoss',
+    'MultiCropClassifier', 'PairwiseRankLoss', 'Query2LabelHead', 'RegionConstraintLoss', 'RegionConstraintWrapper',
     'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'ResidualAttentionWrapper', 'STLSTMHead',
     'ScaleFusionHead', 'ScaledLinearClsHead', 'SoftmaxL2Loss', 'VGGFCNeck',
 ]  # fmt: skip

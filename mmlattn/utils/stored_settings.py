@@ -39,13 +39,16 @@ class StoredSettings(nn.Module):
     runs when weights are loaded loosely. A state dict without the buffer is taken to agree.
     """
 
+    #: False where the plain state dict is another library's too: what is loaded is checked all the same.
+    settings_travel = True
+
     def store_settings(self, **settings) -> None:
         """Store all settings, anything that json can hold; call again when one changes."""
         code = encode_settings(**settings)
         self._settings = decode_settings(code)
         if hasattr(self, BUFFER):
             code = code.to(getattr(self, BUFFER).device)
-        self.register_buffer(BUFFER, code)
+        self.register_buffer(BUFFER, code, persistent=self.settings_travel)
 
     def init_weights(self) -> None:
         """Write the settings anew: a network that was built on the meta device has lost them."""
@@ -57,7 +60,10 @@ class StoredSettings(nn.Module):
         if key in state_dict and not state_dict[key].is_meta:
             # EMA's copy of a network has another 'module.' in front than the file.
             self._check_settings(decode_settings(state_dict[key]), key.removeprefix('module.'))
-        state_dict[key] = getattr(self, BUFFER)
+        if self.settings_travel:
+            state_dict[key] = getattr(self, BUFFER)
+        else:
+            state_dict.pop(key, None)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_settings(self, stored: dict, key: str) -> None:

@@ -1,4 +1,5 @@
 """The linear head that others are compared with.
 
-``head.py``  mmpretrain's, which leaves unknown labels out of its loss
+``pooling.py``  the equations: from a map of scores to one score of each class
+``head.py``     ``LinearMultiLabelHead``, on pooled features or a map; unknown labels are left out of its loss
 """

@@ -1,0 +1,4 @@
+"""What the heads of several systems share.
+
+``multi_label.py``  from logits and maps to predicted labels, evidence, and a loss of the known labels
+"""
