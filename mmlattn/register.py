@@ -4,6 +4,7 @@ For configs that use plain names: ``custom_imports = dict(imports=['mmlattn.regi
 ``mmlattn.`` prefix nothing needs importing.
 """
 
+import mmlattn.comparison.stored
 import mmlattn.datasets
 import mmlattn.engine
 import mmlattn.evaluation

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from mmlattn.evaluation.functional.bootstrap import bootstrap_rates, draw_pictures
 from mmlattn.evaluation.functional.multi_label import multi_label_report
 from mmlattn.evaluation.functional.tuning import (
     CLASS,
     GLOBAL,
     OWN,
     Target,
-    bootstrap_rates,
     candidate_thresholds,
     fold_numbers,
     try_halves,
@@ -121,7 +121,8 @@ def test_unknown_labels_and_the_model_that_said_nan():
 
 def test_spreads_are_those_of_drawing_pictures_anew():
     scores, targets = drawn(0, 1.0, 0.0, size=400)
-    sampled = bootstrap_rates([own(scores)], targets, 0, lambda rates: rates['OR'])
+    draws = draw_pictures(len(scores), 200, seed=0)
+    sampled = bootstrap_rates([own(scores)], targets, draws, lambda rates: rates['OR'])
     assert sampled.mean() == pytest.approx(multi_label_report(scores, targets).summary['OR'], abs=0.01)
     share, count = sampled.mean(), (targets == 1).sum()
     assert sampled.std() == pytest.approx(np.sqrt(share * (1 - share) / count), rel=0.35)

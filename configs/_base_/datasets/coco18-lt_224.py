@@ -1,21 +1,6 @@
-# Photographs of 18 classes in COCO's layout; tools/dataset_converters/long_tail.py chose which of them to train on.
-# Squeezed to 224 x 224 and not augmented, so that a fixed backbone sees each picture once.
-_base_ = './multi_label_224.py'
+# The photographs of coco18_224.py; tools/dataset_converters/long_tail.py chose which of them to train on. What is
+# measured while training is measured on the test pictures.
+_base_ = './coco18_224.py'
 
-data_preprocessor = dict(num_classes=18)
-data = dict(type='mmlattn.COCOMultiLabel', data_root='data/coco18')
-train_pipeline = [*_base_.test_pipeline[:2], dict(type='PackInputs')]
-# Without workers none can persist, which mmpretrain's own train.py asks for otherwise.
-train_dataloader = dict(
-    batch_size=32,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(data, ann_file='annotations/long_tail.json', data_prefix='train', pipeline=train_pipeline),
-)
-val_dataloader = dict(
-    batch_size=100,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(data, ann_file='annotations/instances_test.json', data_prefix='test', test_mode=True),
-)
-test_dataloader = val_dataloader
+train_dataloader = dict(dataset=dict(ann_file='annotations/long_tail.json'))
+val_dataloader = _base_.test_dataloader

@@ -22,6 +22,7 @@ from mmlattn.structures.decisions import calibrate, logits
 from mmlattn.utils.errors import UserError
 
 from . import calibration, thresholds
+from .bootstrap import bootstrap_rates, draw_pictures
 from .calibration import Calibration
 from .multi_label import LabelCounts, class_rates, label_counts, mean_defined, precision_recall_f1
 
@@ -172,7 +173,8 @@ def try_halves(
         if tuned.thresholds is not None:
             held = np.asarray(scores[~inside], dtype=np.float32)
             decided = _probabilities(held, tuned.calibration, tuned.calibration_name) >= tuned.thresholds
-        sampled = bootstrap_rates([outside, decided], truth, seed, lambda rates: rates['CF1'])
+        draws = draw_pictures(len(truth), _ROUNDS, seed)
+        sampled = bootstrap_rates([outside, decided], truth, draws, lambda rates: rates['CF1'])
         rates = [precision_recall_f1(label_counts(made, truth)) for made in (outside, decided)]
         spread = float((sampled[:, 1] - sampled[:, 0]).std())
         found.append(Half(tuned.scope, tuned.calibration_name, *rates, spread))
@@ -245,22 +247,6 @@ def calibration_fits(which: str) -> dict[str, Callable[[np.ndarray, np.ndarray],
     }
 
 
-def bootstrap_rates(
-    decisions: Sequence[np.ndarray], targets: np.ndarray, seed: int, rate: Callable[[Mapping], float]
-) -> np.ndarray:
-    """A rate of each of the decisions (N, C) bool on samples of the pictures with replacement: (rounds, D)."""
-    rng, size = np.random.default_rng(seed), len(targets)
-    weights = rng.multinomial(size, np.full(size, 1 / size), _ROUNDS).astype(np.float32)
-    known, positive = targets >= 0, targets == 1
-    positives = weights @ positive.astype(np.float32)
-    values = []
-    for decided in decisions:
-        hits, predicted = (weights @ m.astype(np.float32) for m in (decided & positive, decided & known))
-        rounds = zip(hits, predicted, positives, strict=True)
-        values.append([rate(precision_recall_f1(counts)) for counts in rounds])
-    return np.array(values).T
-
-
 def mean_with_error(values: np.ndarray) -> tuple[float, float]:
     """The mean of (N,) and its standard error."""
     return float(values.mean()), float(values.std() / np.sqrt(len(values)))
@@ -307,7 +293,8 @@ def _best_scope(
     judged: Mapping[str, np.ndarray], targets: np.ndarray, target: Target, scope: str, seed: int
 ) -> tuple[str, list[Row]]:
     names = list(judged)
-    sampled = bootstrap_rates(list(judged.values()), targets, seed, lambda rates: rates['CF1'])
+    draws = draw_pictures(len(targets), _ROUNDS, seed)
+    sampled = bootstrap_rates(list(judged.values()), targets, draws, lambda rates: rates['CF1'])
     rows, found = [], {}
     for index, (name, decided) in enumerate(judged.items()):
         counts = label_counts(decided, targets)

@@ -1,0 +1,115 @@
+"""Feature maps of many pictures in one file, float16, that is mapped into memory.
+
+``KEY.npy`` holds the maps (N, ...) and ``KEY.json`` what they are of. Until all are there the two are called
+``KEY.part.npy`` and ``KEY.part.json``; whoever finds these goes on where they end. One process writes at a time.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.json_files import to_json
+
+LARGEST = float(np.finfo(np.float16).max)
+
+
+class MapFile:
+    """The file of one key in a folder.
+
+    Args:
+        folder (Path): Made where needed.
+        key (str): Of the content.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.maps, self.facts = folder / f'{key}.npy', folder / f'{key}.json'
+        self._maps, self._facts = folder / f'{key}.part.npy', folder / f'{key}.part.json'
+        self._lock = folder / f'{key}.lock'
+
+    @property
+    def complete(self) -> bool:
+        """Whether all maps are there."""
+        return self.facts.exists() and self.maps.exists()
+
+    def read(self) -> np.ndarray:
+        """The maps (N, ...), float16, of the file itself; nothing is read before it is asked for."""
+        return np.load(self.maps, mmap_mode='r')
+
+    def read_facts(self) -> dict:
+        """What was stored beside the maps."""
+        return json.loads(self.facts.read_text())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one who writes; waits for another."""
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock.open('w') as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def written(self) -> int:
+        """How many maps an interrupted writing left."""
+        if self.complete or not (self._facts.exists() and self._maps.exists()):
+            return 0
+        return len(json.loads(self._facts.read_text())['pictures'])
+
+
+class MapWriter:
+    """Writes the maps of N pictures in order, and keeps what is done at least every ``every`` pictures.
+
+    Args:
+        file (MapFile): Locked by the caller.
+        total (int): N.
+        facts (dict): What the maps are of.
+        every (int): Pictures that an interruption may cost.
+    """
+
+    def __init__(self, file: MapFile, total: int, facts: dict, every: int = 512) -> None:
+        self.file, self.total, self.facts, self.every = file, total, facts, every
+        self.done = self._saved = file.written()
+        self._pictures = json.loads(file._facts.read_text())['pictures'] if self.done else []
+        self._array = np.load(file._maps, mmap_mode='r+') if self.done else None
+
+    def add(self, maps: np.ndarray, pictures: Sequence[dict]) -> None:
+        """Write the maps (B, ...) of the next B pictures, and what is known of each.
+
+        Raises:
+            UserError: If a value is too large for float16.
+        """
+        if not np.abs(maps).max(initial=0) <= LARGEST:
+            raise UserError(
+                f'the backbone gives features of {np.abs(maps).max()}, and up to {LARGEST:g} can be stored: check '
+                'its weights and data_preprocessor'
+            )
+        if self._array is None:
+            self.file._maps.parent.mkdir(parents=True, exist_ok=True)
+            shape = (self.total, *maps.shape[1:])
+            self._array = np.lib.format.open_memmap(self.file._maps, 'w+', np.float16, shape)
+        self._array[self.done : self.done + len(maps)] = maps
+        self._pictures += pictures
+        self.done += len(maps)
+        if self.done == self.total:
+            self._finish()
+        elif self.done - self._saved >= self.every:
+            self._save(self.file._facts)
+
+    def _save(self, place: Path) -> None:
+        # What the facts say is there must be there first.
+        self._array.flush()
+        draft = place.with_name(f'{place.name}.new')
+        draft.write_text(to_json(dict(self.facts, pictures=self._pictures)) + '\n')
+        draft.replace(place)
+        self._saved = self.done
+
+    def _finish(self) -> None:
+        self._array.flush()
+        self._array = None
+        self.file._maps.replace(self.file.maps)
+        self._array = np.load(self.file.maps, mmap_mode='r+')
+        self._save(self.file.facts)
+        self.file._facts.unlink(missing_ok=True)

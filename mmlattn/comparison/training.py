@@ -1,0 +1,178 @@
+"""One training of one candidate on stored features, and what it says of a split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
+from mmengine.device import get_device
+from mmengine.evaluator import BaseMetric
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmlattn.evaluation.metrics.localization import PointingGame
+from mmlattn.structures.labels import listed_labels
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.explain import explain_config
+
+from .candidates import Candidate
+from .data import SplitData
+from .stored import whole_batch
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every training gets.
+
+    Attributes:
+        epochs (int): Over the training pictures, one view of each.
+        batch_size (int): Pictures of a step.
+        warm_up (float): Share of the steps in which the learning rate rises; then it falls by a cosine to 0.
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    warm_up: float = 0.1
+
+
+class Predictions(NamedTuple):
+    """Of a split: ``scores`` (N, C) float32, ``own`` (N, C) bool by the head's own rule, and the pointing game."""
+
+    scores: np.ndarray
+    own: np.ndarray
+    pointing: dict[str, float] | None
+
+
+def train_head(
+    candidate: Candidate, data: SplitData, lr: float, seed: int, budget: Budget, work_dir: Path
+) -> Runner:
+    """Train from scratch; returns the Runner with the trained model."""
+    sampler = DefaultSampler(data.dataset, shuffle=True, seed=seed)
+    loader = DataLoader(data.dataset, budget.batch_size, sampler=sampler, collate_fn=whole_batch)
+    steps = len(loader) * budget.epochs
+    warm = max(round(steps * budget.warm_up), 1)
+    rise = dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=warm)
+    fall = dict(type='CosineAnnealingLR', by_epoch=False, begin=warm, end=steps, T_max=max(steps - warm, 1))
+    with explain_config(f' ({candidate.name})'):
+        runner = _runner(
+            candidate,
+            data,
+            work_dir,
+            train_dataloader=loader,
+            train_cfg=dict(by_epoch=True, max_epochs=budget.epochs),
+            optim_wrapper=candidate.optimizer(lr),
+            param_scheduler=[rise, fall],
+            randomness=dict(seed=seed),
+        )
+    runner.train()
+    return runner
+
+
+def predict(
+    candidate: Candidate, weights: dict, data: SplitData, batch_size: int, work_dir: Path
+) -> Predictions:
+    """What a trained head says of a split."""
+    loader = DataLoader(
+        data.dataset,
+        batch_size,
+        sampler=DefaultSampler(data.dataset, shuffle=False),
+        collate_fn=whole_batch,
+    )
+    metric = CollectPredictions(data.targets.shape[1], data.boxed)
+    runner = _runner(
+        candidate, data, work_dir, test_dataloader=loader, test_evaluator=[metric], test_cfg=dict()
+    )
+    head = runner.model.head
+    if data.boxed and hasattr(head, 'with_evidence'):
+        head.with_evidence = True
+    runner.model.load_state_dict(weights)
+    runner.test()
+    return metric.predictions()
+
+
+def _runner(candidate: Candidate, data: SplitData, work_dir: Path, **settings: Any) -> Runner:
+    num_classes = data.targets.shape[1]
+    prepare = dict(type='ClsDataPreprocessor', to_onehot=True, num_classes=num_classes)
+    model = candidate.model(dict(type='mmlattn.StoredFeaturesBackbone'), prepare)
+    return Runner(
+        model=MODELS.build(_without_none(model))
+        if 'train_dataloader' not in settings
+        else _without_none(model),
+        work_dir=str(work_dir),
+        default_hooks=dict(checkpoint=None, logger=dict(type='LoggerHook', interval=10**9)),
+        custom_hooks=list(candidate.hooks),
+        default_scope='mmpretrain',
+        log_level='WARNING',
+        experiment_name=f'{candidate.name}-{uuid4().hex}',
+        cfg=Config(),
+        **settings,
+    )
+
+
+def _without_none(model: dict) -> dict:
+    return {key: value for key, value in model.items() if value is not None}
+
+
+class CollectPredictions(BaseMetric):
+    """Keeps scores and labels of every picture, and plays the pointing game where there are boxes and evidence.
+
+    Args:
+        num_classes (int): C.
+        boxed (bool): Whether the samples have boxes.
+    """
+
+    def __init__(self, num_classes: int, boxed: bool) -> None:
+        super().__init__(prefix='comparison')
+        self.num_classes = num_classes
+        self.pointing = PointingGame() if boxed else None
+        self.scores, self.labels = [], []
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep a batch."""
+        self.scores += [sample['pred_score'].float().cpu() for sample in data_samples]
+        self.labels += listed_labels(data_samples, self.num_classes, 'pred_label')
+        seen = [sample for sample in data_samples if 'attention_maps' in sample or 'region_scores' in sample]
+        if self.pointing is not None and seen:
+            self.pointing.process(data_batch, seen)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Nothing: see :meth:`predictions`."""
+        return {}
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Nothing: see :meth:`predictions`."""
+        return {}
+
+    def predictions(self) -> Predictions:
+        """Of all pictures, in order.
+
+        Raises:
+            UserError: If a score is not finite.
+        """
+        scores = torch.stack(self.scores).numpy()
+        if not np.isfinite(scores).all():
+            raise UserError('the trained head gives scores that are not finite: try smaller --lrs')
+        own = np.zeros(scores.shape, bool)
+        for row, labels in zip(own, self.labels, strict=True):
+            row[labels.cpu().numpy()] = True
+        pointing = None
+        if self.pointing is not None and self.pointing.results:
+            pointing = self.pointing.compute_metrics(self.pointing.results)
+        return Predictions(scores, own, pointing)
+
+
+def trained_weights(model: nn.Module) -> dict:
+    """Weights of neck and head, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def device() -> str:
+    """Where mmengine trains."""
+    return get_device()
