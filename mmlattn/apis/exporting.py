@@ -1,0 +1,457 @@
+"""From config and checkpoint to one file that stands alone, compared with the model before it gets its name."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from mmlattn.export import formats, label_rule, metadata, parity, quantize
+from mmlattn.export.contract import INPUT, MASK, described
+from mmlattn.export.folding import fold_batch_norms, folded
+from mmlattn.export.picture_rule import picture_rule
+from mmlattn.export.wrapper import (
+    ExportedClassifier,
+    Preprocessing,
+    all_tensors,
+    check_exportable,
+    find_activation,
+    mask_names,
+    output_names,
+)
+from mmlattn.models.views.stored_decision import apply_decision
+from mmlattn.structures import label_matrix
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.explain import explain_config, explain_missing_data
+
+from .loading import class_names, load_model
+from .pictures import PictureReader, dataset_items, file_items, input_channels
+
+#: Pictures computed together where a file is compared and judged.
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported; see ``tools/export.py --help``."""
+
+    format: str = 'onnx'
+    logits: bool = False
+    evidence: bool = False
+    preprocessing: str | None = None
+    dynamic_size: bool = False
+    size: tuple[int, int] | None = None
+    half: bool = False
+    int8: bool = False
+    opset: int = formats.OPSET
+    check: int = 16
+    pictures: Sequence[str] = ()
+    tolerance: float | None = None
+    calibrate: int = 100
+    evaluate: int = 500
+    threshold: float | None = None
+    ignore_decision: bool = False
+    classes: str | None = None
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ``UserError`` for what does not go together."""
+        if self.int8 and (self.format != 'onnx' or self.half):
+            raise UserError(
+                '--int8 is by the quantiser of onnxruntime: give it with --format onnx and without --half'
+            )
+        if self.preprocessing is not None and self.preprocessing not in ('nchw', 'nhwc'):
+            raise UserError(f'the layout of the pixels must be nchw or nhwc, got {self.preprocessing!r}')
+
+    @property
+    def precision(self) -> str:
+        """Of the network before it is quantised."""
+        return 'float16' if self.half else 'float32'
+
+
+class PixelSource:
+    """Pictures as the test pipeline of a config gives them, and what the network does to their pixels.
+
+    Args:
+        cfg (Config): With a test data set.
+        model (nn.Module): Its classifier.
+        size (tuple[int, int], optional): Height and width, in the place of what the pipeline makes.
+
+    Raises:
+        UserError: If the pipeline gives pictures of several sizes, and no size is given.
+    """
+
+    def __init__(self, cfg: Config, model: nn.Module, size: tuple[int, int] | None = None) -> None:
+        self.cfg, self.preprocessor = cfg, model.data_preprocessor
+        self.channels = input_channels(model)
+        reader = PictureReader(cfg, self.channels)
+        self.rule = picture_rule(reader.loader, reader.transforms.transforms)
+        self.oriented = 'ignore_orientation' not in getattr(reader.loader, 'color_type', 'color')
+        # A loader gives BGR; data sets that keep arrays have RGB.
+        self.pixels_are_bgr = self.channels == 3 and reader.loader is not None
+        flipped = getattr(self.preprocessor, 'to_rgb', False) and self.channels == 3
+        self.network_reads_bgr = self.pixels_are_bgr != bool(flipped)
+        probes = [np.zeros((*shape, 3), np.uint8) for shape in ((360, 480), (480, 360))]
+        with explain_config(' on a picture'):
+            sizes = {tuple(reader(probe)['inputs'].shape[-2:]) for probe in probes}
+        self.fixed = len(sizes) == 1
+        if size is None and not self.fixed:
+            raise UserError(
+                'the test pipeline gives pictures of several sizes: name one with --size HEIGHT WIDTH, and add '
+                '--dynamic-size for all others'
+            )
+        self.size = tuple(size or sizes.pop())
+        divisor = getattr(self.preprocessor, 'pad_size_divisor', 1)
+        if any(side % divisor for side in self.size):
+            raise UserError(
+                f'data_preprocessor pads pictures of {self.size} to a multiple of {divisor}, which is not '
+                'part of the file: name such a size with --size HEIGHT WIDTH'
+            )
+
+    @property
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel, in the order of the network."""
+        found = []
+        for name, plain in (('mean', 0.0), ('std', 1.0)):
+            values = getattr(self.preprocessor, name, None)
+            values = [plain] if values is None else values.flatten().tolist()
+            found.append(values * self.channels if len(values) == 1 else values)
+        return found[0], found[1]
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """What the network reads, of pixels (B, C, H, W) as the pipeline gives them."""
+        return self.preprocessor(dict(inputs=pixels), False)['inputs']
+
+    def fed(self, pixels: Tensor, layout: str | None) -> np.ndarray:
+        """What the file reads: normalised, or with a layout uint8 in RGB."""
+        if layout is None:
+            return self.normalised(pixels).numpy()
+        pixels = pixels.flip(1) if self.pixels_are_bgr else pixels
+        return np.ascontiguousarray((pixels.permute(0, 2, 3, 1) if layout == 'nhwc' else pixels).numpy())
+
+    def noise(self, count: int, size: tuple[int, int] | None = None) -> Tensor:
+        """Random pixels, each picture round a colour of its own."""
+        draw = torch.Generator().manual_seed(0)
+        shape = (count, self.channels, *(size or self.size))
+        colours = torch.randint(0, 160, shape[:2], generator=draw)[..., None, None]
+        return (colours + torch.randint(0, 96, shape, generator=draw)).to(torch.uint8)
+
+    def of_split(self, split: str, limit: int) -> list[dict]:
+        """Items of the val or test data set, evenly spread.
+
+        Raises:
+            UserError: If the data are not there.
+        """
+        loader = self.cfg.get(f'{split}_dataloader')
+        if loader is None:
+            raise UserError(f'the config has no {split}_dataloader')
+        with explain_missing_data(self.cfg, (split,)), explain_config():
+            return list(dataset_items(Config(dict(test_dataloader=loader)), limit=limit))
+
+    def batches(self, items: Sequence[dict], size: int = BATCH) -> Iterator[tuple[Tensor, list]]:
+        """Pixels (B, C, H, W) and data samples, of one size each."""
+        by_size: dict[tuple, list] = {}
+        for item in items:
+            by_size.setdefault(tuple(item['inputs'].shape), []).append(item)
+        for group in by_size.values():
+            for start in range(0, len(group), size):
+                batch = default_collate([item['inputs'] for item in group[start : start + size]])
+                yield batch, [item['data_samples'] for item in group[start : start + size]]
+
+
+def export_classifier(
+    cfg: Config, checkpoint: str, out: Path, options: ExportOptions, say: Callable[[str], None] = print
+) -> dict[str, float]:
+    """Export a classifier, compare the file with it, and only then give the file its name.
+
+    Args:
+        cfg (Config): Of a classifier.
+        checkpoint (str): Path or URL.
+        out (Path): The file.
+        options (ExportOptions): What is in it.
+        say (Callable): Takes each line of the report.
+
+    Returns:
+        dict[str, float]: The largest difference of each output from what ``predict`` gives.
+
+    Raises:
+        UserError: If it cannot be exported, or says something else than the model; then there is no file.
+    """
+    formats.check_path(options.format, out)
+    check_packages(options.format)
+    model = load_model(cfg, checkpoint, trust=options.trust).eval()
+    check_exportable(model)
+    source = PixelSource(cfg, model, options.size)
+    traced, image, num_classes, notes = _prepare(model, source, options)
+    info = _describe(model, source, options, traced, num_classes)
+    say(f'{type(model).__name__}: {", ".join(traced.names)}; {notes}')
+    axes = () if not options.dynamic_size else (1, 2) if options.preprocessing == 'nhwc' else (2, 3)
+    program = formats.trace(traced, image, axes)
+    with _workplace(out) as folder:
+        file = folder / out.name
+        written = _write(program, file, info, options, folder, traced.names)
+        run = _open(file, options, traced.names)
+        worst = _compare(model, source, run, traced.names, options, info, say)
+        say(_speed(model, source, run, options))
+        if options.int8:
+            written = _quantise(source, file, run, info, options, folder, say)
+        _check_worst(worst, options)
+        for path in written:
+            formats.check_path(options.format, out)
+            os.replace(path, out.with_name(path.name))
+    size = sum(out.with_name(path.name).stat().st_size for path in written)
+    opset = f', opset {options.opset}' if options.format == 'onnx' else ''
+    say(
+        f'wrote {out}: {formats.FORMATS[options.format].title}{opset}, {info["precision"]}, {size / 1e6:.1f} MB'
+    )
+    return worst
+
+
+def check_packages(kind: str) -> None:
+    """Raises ``UserError`` if a package is missing that a format needs."""
+    needed = dict(
+        onnx=('onnx', 'onnxscript', 'onnxruntime'), torch=(), openvino=('onnx', 'onnxscript', 'openvino')
+    )
+    missing = [name for name in needed[kind] if find_spec(name) is None]
+    if missing:
+        raise UserError(f'--format {kind} needs what is not installed: pip install {" ".join(missing)}')
+
+
+@torch.no_grad()
+def _prepare(
+    model: nn.Module, source: PixelSource, options: ExportOptions
+) -> tuple[ExportedClassifier, Tensor, int, str]:
+    """What is traced, an example of what it reads, the number of classes, and what was done to the model."""
+    pixels = source.noise(2)
+    inputs = source.normalised(pixels)
+    plain = folded(model)
+    found = all_tensors(plain, inputs, options.evidence)
+    names = output_names(found, options.logits, options.evidence)
+    scores = parity.predicted(model, inputs, ['scores'])[0]['scores']
+    activation = find_activation(found, torch.from_numpy(scores))
+    count = fold_batch_norms(plain, inputs)
+    preprocessing = None
+    if options.preprocessing is not None:
+        preprocessing = Preprocessing(options.preprocessing, *source.statistics, source.network_reads_bgr)
+    traced = ExportedClassifier(plain, activation, names, preprocessing, options.half).eval()
+    said = dict(none='scores are made by the model itself').get(
+        activation, f'scores are a {activation} of logits'
+    )
+    notes = f'{said}; {count} batch normalisations folded'
+    return traced, torch.from_numpy(source.fed(pixels, options.preprocessing)), scores.shape[1], notes
+
+
+def _describe(
+    model: nn.Module,
+    source: PixelSource,
+    options: ExportOptions,
+    traced: ExportedClassifier,
+    num_classes: int,
+) -> dict[str, Any]:
+    """The metadata of the file, but for what is known of a format."""
+    decision = None if options.ignore_decision else model._decision
+    rule = label_rule.label_rule(model, num_classes, decision, options.threshold)
+    names = class_names(model, options.classes) or tuple(str(number) for number in range(num_classes))
+    mean, std = source.statistics
+    order = (
+        ('BGR' if source.network_reads_bgr else 'RGB')
+        if source.channels == 3
+        else f'{source.channels} channels'
+    )
+    pixels = options.preprocessing is not None
+    height, width = source.size
+    picture = dict(
+        name=INPUT,
+        layout=options.preprocessing or 'nchw',
+        dtype='uint8' if pixels else 'float32',
+        channels=source.channels,
+        order='RGB' if pixels and source.channels == 3 else order,
+        height=height,
+        width=width,
+        dynamic_size=options.dynamic_size,
+        normalised_in_graph=pixels,
+    )
+    regions = model.region_names() if hasattr(model, 'region_names') else None
+    dtypes = ['int64' if name == 'label_path' else 'float32' for name in traced.names]
+    return metadata.base_metadata(
+        task='single-label' if rule['rule'] == 'best' else 'multi-label',
+        classes=list(names),
+        activation=traced.activation,
+        decision=rule,
+        input=picture,
+        mean=mean,
+        std=std,
+        channel_order=order,
+        picture=dict(steps=source.rule.steps, problem=source.rule.problem, oriented_by_exif=source.oriented),
+        outputs=described(traced.names, dtypes),
+        precision='int8' if options.int8 else options.precision,
+        opset=options.opset if options.format == 'onnx' else None,
+        **(dict(region_names=regions) if regions and 'regions' in traced.names else {}),
+        **(dict(trunk_mask_names=mask_names(model)) if any(n.startswith(MASK) for n in traced.names) else {}),
+    )
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """A folder beside the file, on the same disk, that does not outlive the export."""
+    folder = Path(tempfile.mkdtemp(prefix='.export-', dir=out.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(
+    program: ExportedProgram,
+    file: Path,
+    info: dict,
+    options: ExportOptions,
+    folder: Path,
+    names: Sequence[str],
+) -> list[Path]:
+    if options.format == 'torch':
+        return formats.write_torch(program, file, info)
+    if options.format == 'onnx':
+        return formats.write_onnx(program, file, info, options.opset, names)
+    between = folder / 'between.onnx'
+    formats.write_onnx(program, between, info, options.opset, names)
+    return formats.write_openvino(between, file, info, options.half)
+
+
+def _open(file: Path, options: ExportOptions, names: Sequence[str]) -> formats.Run:
+    if options.format == 'torch':
+        return formats.open_torch(file, names)
+    return formats.open_onnx(file) if options.format == 'onnx' else formats.open_openvino(file, options.half)
+
+
+def _pictures(source: PixelSource, options: ExportOptions) -> tuple[list[dict], str]:
+    """Items to compare the file on, and what they are."""
+    if options.pictures:
+        return file_items(
+            source.cfg, options.pictures, source.channels
+        ), f'{len(options.pictures)} given pictures'
+    try:
+        items = source.of_split('test', options.check)
+        return items, f'{len(items)} pictures of the test data set'
+    except (UserError, OSError) as error:
+        pixels = source.noise(options.check)
+        said = f'{len(pixels)} random inputs, as there are no data ({str(error).partition(". ")[0]:.120})'
+        return [dict(inputs=each, data_samples=None) for each in pixels], said
+
+
+def _compare(
+    model: nn.Module, source: PixelSource, run: formats.Run, names: Sequence[str], options: ExportOptions,
+    info: dict, say: Callable[[str], None],
+) -> dict[str, float]:  # fmt: skip
+    """The largest difference of each output, in batches of several lengths and, where they may be, sizes."""
+    items, said = _pictures(source, options)
+    fits = [item for item in items if options.dynamic_size or tuple(item['inputs'].shape[-2:]) == source.size]
+    if not fits:
+        raise UserError(
+            f'none of the pictures has the size {source.size} of the file: leave --size or --pictures out'
+        )
+    batches = [pixels for pixels, _ in source.batches(fits)]
+    batches.append(batches[0][:1])
+    if options.dynamic_size:
+        height, width = source.size
+        batches += [source.noise(2, (height + 32, width + 96)), source.noise(1, (height + 64, width))]
+    worst, alike, count = dict.fromkeys(names, 0.0), 0, 0
+    for pixels in batches:
+        expected, samples = parity.predicted(model, source.normalised(pixels), names)
+        found = run(source.fed(pixels, options.preprocessing))
+        for name, difference in parity.differences(expected, found).items():
+            worst[name] = max(worst[name], difference)
+        labels = label_rule.labels_of(found, info['decision'])
+        wanted = apply_decision(samples, *_decided(model, options))
+        alike += sum(set(a) == set(b.pred_label.tolist()) for a, b in zip(labels, wanted, strict=True))
+        count += len(labels)
+    say(
+        f'compared with predict on {said}, one alone too'
+        + (', and on other sizes:' if options.dynamic_size else ':')
+    )
+    for name, difference in worst.items():
+        say(f'  {name:16} largest difference {difference:.2g}')
+    say(f'  label sets       the same for {alike} of {count}')
+    return worst
+
+
+def _decided(model: nn.Module, options: ExportOptions) -> tuple[Any, float | None]:
+    return None if options.ignore_decision else model._decision, options.threshold
+
+
+def _check_worst(worst: dict[str, float], options: ExportOptions) -> None:
+    """Raises ``UserError`` where the file says something else; of float16, which moves peaks, scores alone decide."""
+    tolerance = options.tolerance or parity.TOLERANCE[options.precision]
+    judged = {n: d for n, d in worst.items() if not options.half or n == 'scores'}
+    wrong = {name: f'{difference:.2g}' for name, difference in judged.items() if not difference <= tolerance}
+    if wrong:
+        listed = ', '.join(f'{name} by {difference}' for name, difference in wrong.items())
+        raise UserError(
+            f'the file says something else than the model: {listed}, where {tolerance:g} is allowed; nothing is '
+            'written. Should that be good enough, give a larger --tolerance'
+        )
+
+
+def _speed(model: nn.Module, source: PixelSource, run: formats.Run, options: ExportOptions) -> str:
+    """The time for one picture, of file and model; the best of a few runs of each."""
+    pixels = source.noise(1)
+    inputs, fed = source.normalised(pixels), source.fed(pixels, options.preprocessing)
+
+    def best(call: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+        return 1000 * min(times)
+
+    with torch.no_grad():
+        own, exported = best(lambda: model(inputs, mode='tensor')), best(lambda: run(fed))
+    return (
+        f'one picture takes {exported:.1f} ms, and PyTorch {own:.1f} ms for the scores alone ('
+        f'{torch.get_num_threads()} threads, best of 4)'
+    )
+
+
+def _quantise(
+    source: PixelSource, file: Path, run: formats.Run, info: dict, options: ExportOptions, folder: Path,
+    say: Callable[[str], None],
+) -> list[Path]:  # fmt: skip
+    """Quantise, and say what it costs."""
+    items = source.of_split('val', options.calibrate)
+    judged = source.of_split('test', options.evaluate)
+    fed = (source.fed(pixels, options.preprocessing) for pixels, _ in source.batches(items))
+    target = folder / 'int8' / file.name
+    target.parent.mkdir()
+    written = quantize.quantise(file, target, fed, info, folder)
+    small = formats.open_onnx(target)
+    scores, targets = {'float32': [], 'int8': []}, []
+    for pixels, samples in source.batches(judged):
+        inputs = source.fed(pixels, options.preprocessing)
+        for name, call in (('float32', run), ('int8', small)):
+            scores[name].append(call(inputs)['scores'])
+        targets.append(label_matrix(samples, len(info['classes'])).numpy())
+    if not all(np.isfinite(part).all() for part in scores['int8']):
+        raise UserError(
+            'the 8-bit file gives scores that are not finite: calibrate on more pictures, --calibrate N'
+        )
+    before, after = (
+        100 * quantize.quality(np.concatenate(part), np.concatenate(targets)) for part in scores.values()
+    )
+    say(
+        f'int8, calibrated on {len(items)} pictures of the val data set: mAP {before:.2f} -> {after:.2f} '
+        f'({after - before:+.2f}) on {len(judged)} pictures of the test data set'
+    )
+    return written
