@@ -243,6 +243,7 @@ CHECKPOINT_TOOLS = {
     'show_evidence': ('visualization/show_evidence.py', '{csra}', 'FILE', '{p}', '--out-dir', 'shown'),
     'show_masks': ('visualization/show_masks.py', '{csra}', '{p}', '--checkpoint', 'FILE', '--out-dir', 'shown'),
     'export_regions': ('analysis_tools/export_regions.py', '{csra}', 'FILE', '--out', 'regions.json'),
+    'deletion': ('analysis_tools/deletion.py', '{csra}', 'FILE', '--out', 'deletion.json', '--orders', 'random'),
     'show_errors': ('analysis_tools/show_errors.py', '{csra}', 'FILE', '--out', 'errors.html'),
     'mean_response': (
         'analysis_tools/mean_response.py', '{csra}', '--checkpoints', 'FILE', '--images', '{p}', '--out', 'a.png',
