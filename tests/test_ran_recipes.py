@@ -16,7 +16,9 @@ from PIL import Image
 from test_tools.test_fashion_mnist import SPLITS, idx
 from tiny_run import run_tool
 
+from mmlattn.apis.flops import count
 from mmlattn.datasets.label_flips import flip_labels, symmetric_transition
+from mmlattn.models.ran.residual_units import PreActUnit
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 
@@ -137,10 +139,18 @@ def test_modern_schedule():
         assert rates[int(epoch * length)] == pytest.approx(expected, rel=0.01, abs=1e-5)
 
 
-def test_noise_configs_change_the_labels_and_nothing_else():
-    clean = Config.fromfile(CONFIGS / 'ran_attention92_cifar10.py').to_dict()
-    for percent in (10, 30, 50, 70):
-        noisy = Config.fromfile(CONFIGS / f'ran_attention92_cifar10_noise{percent}.py').to_dict()
+@pytest.mark.parametrize(
+    ('name', 'percents'),
+    [
+        ('ran_attention92_cifar10', (10, 30, 50, 70)),
+        ('ran_attention56-mini_cifar10-part', (30,)),
+        ('residual-mini-cost_cifar10-part', (30,)),
+    ],
+)
+def test_noise_configs_change_the_labels_and_nothing_else(name, percents):
+    clean = Config.fromfile(CONFIGS / f'{name}.py').to_dict()
+    for percent in percents:
+        noisy = Config.fromfile(CONFIGS / f'{name}_noise{percent}.py').to_dict()
         wrapper = noisy['train_dataloader'].pop('dataset')
         inner = wrapper.pop('dataset')
         assert wrapper == dict(
@@ -148,6 +158,55 @@ def test_noise_configs_change_the_labels_and_nothing_else():
         )
         noisy['train_dataloader']['dataset'] = inner
         assert noisy == clean
+
+
+def test_networks_that_are_compared_cost_the_same_or_are_as_deep():
+    """Depth is that of the trunk: units one after the other."""
+
+    def network(name):
+        cfg = Config.fromfile(CONFIGS / f'{name}_cifar10-part.py').to_dict()
+        model = MODELS.build(cfg.pop('model'))
+        names = dict(model.named_modules())
+        deep = [key for key, part in names.items() if isinstance(part, PreActUnit) and '.mask.' not in key]
+        return cfg, count(model, 32, 32)[''].multiply_adds, len(deep)
+
+    recipe, cost, depth = network('ran_attention56-mini')
+    same_recipe, same_cost, _ = network('residual-mini-cost')
+    assert same_recipe == recipe and same_cost == pytest.approx(cost, rel=1e-3)
+    same_recipe, _, same_depth = network('residual-mini-depth')
+    assert same_recipe == recipe and same_depth == depth == 18
+
+
+@pytest.mark.parametrize(
+    ('name', 'trunk', 'last'),
+    [
+        ('linear_mobilenet-v2_cub2010-50', None, 0.0),
+        ('ran-wrapper_mobilenet-v2_cub2010-50', None, 0.0),
+        ('linear_mobilenet-v2_cub2010-50_tuned', 0.03, 0.03),
+        ('ran-wrapper_mobilenet-v2_cub2010-50_tuned', 0.03, 0.03),
+    ],
+)
+def test_what_of_a_pretrained_trunk_learns(name, trunk, last):
+    """Shares of the rate: masks and head 1; stages 1 to 5 nothing; 6, 7 and the last convolution as given."""
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg.model.backbone.get('backbone', cfg.model.backbone).init_cfg = None
+    model = MODELS.build(cfg.model).train()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    rates = {id(group['params'][0]): group['lr'] for group in wrapper.optimizer.param_groups}
+    shares = {
+        name: round(rates[id(p)] / cfg.optim_wrapper.optimizer.lr, 6) if p.requires_grad else None
+        for name, p in model.named_parameters()
+    }
+    kinds = dict(mask=set(), head=set(), conv2=set(), upper=set(), lower=set())
+    for parameter, share in shares.items():
+        layer = parameter.split('.conv.')[0].split('.')
+        kind = 'mask' if 'mask' in layer else layer[0] if layer[0] == 'head' else layer[-1]
+        if kind not in kinds:
+            stage = next(part for part in layer if part.startswith(('layer', 'conv')))
+            kind = 'conv2' if stage == 'conv2' else 'upper' if stage in ('layer6', 'layer7') else 'lower'
+        kinds[kind].add(share)
+    masks = {1.0} if 'wrapper' in name else set()
+    assert kinds == dict(mask=masks, head={1.0}, conv2={last}, upper={trunk}, lower={None})
 
 
 @pytest.mark.slow
