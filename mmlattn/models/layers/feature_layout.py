@@ -54,7 +54,7 @@ def to_feature_map(
     if count < 1 or height * width != count:
         raise UserError(
             f'{x.shape[1]} tokens less num_extra_tokens={num_extra_tokens} leave {count} patches, which do not '
-            f"form a {height} x {width} grid; set out_type='featmap' of the backbone, or of CSRAHead "
+            f"form a {height} x {width} grid; set out_type='featmap' of the backbone, or of the head "
             'num_extra_tokens (1 with a class token, 2 for distilled DeiT) or token_grid=(h, w)'
         )
     return x[:, num_extra_tokens:].transpose(1, 2).reshape(-1, channels, height, width)

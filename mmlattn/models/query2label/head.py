@@ -63,8 +63,8 @@ class Query2LabelHead(StoredSettings, MultiLabelHead):
         check_whole('num_decoder_layers', num_decoder_layers, 1)
         if self_attention and num_decoder_layers < 2:
             raise UserError(
-                f'self_attention=True with num_decoder_layers={num_decoder_layers}: queries have nothing to tell each '
-                'other before the second layer, so set num_decoder_layers to 2 or more'
+                f'self_attention=True with num_decoder_layers={num_decoder_layers}: queries have nothing to tell '
+                'each other before the second layer, so set num_decoder_layers to 2 or more'
             )
         if width % 4:
             raise UserError(

@@ -11,9 +11,9 @@ section 3. Each class has a learnt query e_c that pools what it needs from the m
     s_c = w_c . norm(t)_c + b_c                           a row for each class               ``classify``
 
 A is multi-head attention and F the feed-forward block, norm(t + W_2 relu(W_1 t)), both with dropout in training:
-see ``layers/transformer_blocks.py``. Positions are added to what is compared and never to what is read, as in DETR. Self-attention can be left
-out, as the authors' code does unless it is asked not to. In the first layer it would read zeros alone, and add the
-same to every query of every picture, so there it never is.
+see ``layers/transformer_blocks.py``. Positions are added to what is compared and never to what is read, as in DETR.
+Self-attention can be left out, as the authors' code does unless it is asked not to. In the first layer it would read
+zeros alone, and add the same to every query of every picture, so there it never is.
 
 B is the number of pictures, C of classes, N = h * w of locations, d the width.
 """

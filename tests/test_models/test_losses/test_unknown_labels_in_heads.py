@@ -12,7 +12,15 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmlattn.models import STLSTM, CNNRNNHead, CSRAHead, LinearMultiLabelHead, STLSTMHead
+from mmlattn.models import (
+    STLSTM,
+    CNNRNNHead,
+    CSRAHead,
+    LinearMultiLabelHead,
+    MLDecoderHead,
+    Query2LabelHead,
+    STLSTMHead,
+)
 from mmlattn.models.cnn_rnn.alignment import ALIGNMENTS
 from mmlattn.models.cnn_rnn.paths import follow_paths, path_inputs, path_loss, path_targets
 from mmlattn.structures.labels import training_targets
@@ -21,12 +29,15 @@ from mmlattn.utils.errors import UserError
 B, C, D = 3, 5, 6
 BCE = dict(type='mmpretrain.CrossEntropyLoss', use_sigmoid=True)
 ASL = dict(type='mmpretrain.AsymmetricLoss')
+SMALL = dict(embed_dims=8, feedforward_dims=8)
 PRESENT, UNKNOWN = [[0, 3], [], [1, 2, 4]], [[2, 4], [1], []]
 HEADS = {
     'csra': lambda **k: CSRAHead(C, D, 2, 0.3, **k),
     'csra, mean': lambda **k: CSRAHead(C, D, 1, 0.3, loss_reduction='mean', loss=ASL, **k),
     'linear': lambda **k: LinearMultiLabelHead(C, D, **k),
     'linear, ours': lambda **k: LinearMultiLabelHead(C, D, dict(type='mmlattn.MaskedFocalLoss'), **k),
+    'ml-decoder': lambda **k: MLDecoderHead(C, D, num_groups=2, **SMALL, **k),
+    'query2label': lambda **k: Query2LabelHead(C, D, **SMALL, **k),
     'st-lstm': lambda **k: STLSTMHead(C, D, loss=BCE, score_norm='sigmoid', aux_step_weight=0.5, **k),
     'st-lstm, softmax': lambda **k: STLSTMHead(C, D, aux_step_weight=0.5, **k),
     'cnn-rnn': lambda **k: CNNRNNHead(C, D, aux_bce=0.5, label_freq=[3, 9, 1, 5, 2], **k),
@@ -87,6 +98,9 @@ def shifted(head, by):
         head.step_scores = add(head.step_scores, 'BKC')
     elif isinstance(head, LinearMultiLabelHead):
         head.fc.forward = add(head.fc.forward, 'BC')
+    elif isinstance(head, MLDecoderHead | Query2LabelHead):
+        layer = (head.decoder if isinstance(head, MLDecoderHead) else head.transformer).classify
+        layer.forward = add(layer.forward, 'BC')
     else:
         head._logits = add(head._logits, 'BC')
     return head
