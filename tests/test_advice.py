@@ -83,6 +83,10 @@ def csra(width=4, **settings) -> dict:
     return dict(type='mmlattn.CSRAHead', num_classes=3, in_channels=width, num_heads=1) | settings
 
 
+def linear() -> dict:
+    return dict(type='mmlattn.LinearMultiLabelHead', **SIZES, with_evidence=True)
+
+
 def crops(backbone=None, size=32, **settings) -> None:
     model = dict(backbone=backbone or convnext(**MAPS), head=csra(), margin=8) | settings
     predict(MultiCropClassifier, size, **model)
@@ -157,13 +161,16 @@ ADVICE = [
     Advice('Keep the locations: neck=None', lambda: predict(backbone=convnext(), head=csra()), (
         lambda: predict(backbone=convnext(**MAPS), head=csra()),
         lambda: predict(backbone=vit(out_type='featmap'), head=csra(8)))),
-    Advice("set out_type='featmap' of the backbone, or of CSRAHead num_extra_tokens",
+    Advice("set out_type='featmap' of the backbone, or of the head num_extra_tokens",
            lambda: predict(backbone=vit(out_type='raw'), head=csra(8)), (
                lambda: predict(backbone=vit(out_type='featmap'), head=csra(8)),
                lambda: predict(backbone=vit(out_type='raw'), head=csra(8, num_extra_tokens=1)),
                lambda: predict(backbone=vit(out_type='raw'), head=csra(8, token_grid=(17, 1))))),
     Advice('Keep the locations: neck=None', lambda: predict(backbone=convnext(**MAPS), neck=POOLED, head=csra()), (
         lambda: predict(backbone=convnext(**MAPS), neck=None, head=csra()),)),
+    Advice('set neck=None, and LinearMultiLabelHead averages by itself',
+           lambda: predict(backbone=convnext(**MAPS), neck=POOLED, head=linear()), (
+               lambda: predict(backbone=convnext(**MAPS), neck=None, head=linear()),)),
     built(CNNRNNHead, **SIZES, says="leave them out, or set_from=", wrong=dict(
         test_cfg=dict(set_from='marginal', min_len=1)), right=[
             dict(test_cfg=dict(set_from='marginal')), dict(test_cfg=dict(set_from='path', min_len=1))]),
