@@ -77,6 +77,20 @@ def measure(neck, scores, samples):
     return watch.finish()
 
 
+def test_the_spread_is_that_of_the_centres_of_all_batches():
+    torch.manual_seed(0)
+    neck, watch, centres = make_neck(), RegionMeter(make_neck(), None), []
+    watch.start()
+    for pictures in (3, 1, 4):
+        output = neck(torch.rand(pictures, 3, 4, 4))
+        output = output._replace(theta=torch.randn(pictures, 2, 4))
+        watch._record(watch.neck, (torch.rand(1, 3, 4, 4),), output)
+        watch.count([])
+        centres.append(output.theta[..., 2:])
+    centres = torch.cat(centres).double().numpy()
+    assert watch.finish()['spread'] == pytest.approx(centres.var(axis=0).sum(axis=-1).mean() ** 0.5)
+
+
 @pytest.mark.parametrize('include_global', [False, True])
 def test_wins_are_counted_by_step_and_crop(include_global, monkeypatch):
     """Two crops of two pictures. Where a class isn't true, nothing is counted."""
@@ -181,7 +195,9 @@ def test_a_run_logs_training_and_validation(run):
     assert ['regions/scale' in line for line in train] == [False, True, True, True]
     # All regions begin alike: side 0.5 round the centre, which lies sqrt(.5) from each anchor.
     start = train[1]
-    for name, value in dict(scale=0.5, anchor_distance=0.5**0.5, iou=1, coverage=0.25, mirrored=0).items():
+    for name, value in dict(
+        scale=0.5, anchor_distance=0.5**0.5, iou=1, coverage=0.25, mirrored=0, spread=0
+    ).items():
         assert start[f'regions/{name}'] == pytest.approx(value, abs=0.01), name
         assert f'regions/{name}' in val
     assert sum(start[f'regions/wins_{k}'] for k in range(1, 6)) == pytest.approx(1)
@@ -239,7 +255,7 @@ def test_testing_with_a_stock_head_and_one_region(run):
     head = dict(type='MultiLabelLinearClsHead', num_classes=80, in_channels=8)
     _, lines, log = run(hook=dict(type='mmlattn.RegionDiagnosticsHook'), test=True, neck=neck, head=head)
     measured = {name.removeprefix('regions/') for name in lines[-1] if name.startswith('regions/')}
-    assert measured == {'scale', 'cells', 'coverage', 'mirrored'}
+    assert measured == {'scale', 'cells', 'coverage', 'mirrored', 'spread'}
     assert 'collapsed: their sides are 0.80 cells, below 1. A larger beta' in log
 
 

@@ -35,6 +35,8 @@ class RegionDiagnosticsHook(Hook):
     ``regions/cells``           the same sides in cells of the feature map; below 1 a region reads hardly one
     ``regions/anchor_distance`` from a region's centre to its anchor, where half a side of the picture is 1; without
                                 regions that have no anchor
+    ``regions/spread``          from a region's centre to where it is in the mean of the pictures, root mean square:
+                                near 0, regions are where they are whatever the picture shows
     ``regions/iou``             intersection over union of two regions of a picture
     ``regions/coverage``        share of the picture that lies in at least one region
     ``regions/mirrored``        share of the regions with a negative scale
@@ -146,7 +148,8 @@ class RegionMeter:
         """Begin anew to watch the neck."""
         self._seen: list[tuple[Tensor, tuple[int, int], Tensor | None]] = []
         # The same entries in all processes, whatever they see. Wins are those of steps 0 to K.
-        sizes = dict(figures=len(FIGURES), pictures=1, wins=self.neck.num_steps + 1)
+        steps = self.neck.num_steps
+        sizes = dict(figures=len(FIGURES), pictures=1, wins=steps + 1, centres=(steps, 2), squares=(steps, 2))
         self._sums = {name: torch.zeros(size, dtype=torch.float64) for name, size in sizes.items()}
         self._handle = self.neck.register_forward_hook(self._record)
 
@@ -168,6 +171,9 @@ class RegionMeter:
             figures = region_figures(theta.double().cpu(), anchors, mask, grid)
             self._sums['figures'] += torch.stack([figures[name].sum() for name in FIGURES])
             self._sums['pictures'] += len(theta)
+            centres = theta[..., 2:].double().cpu()
+            self._sums['centres'] += centres.sum(dim=0)
+            self._sums['squares'] += centres.square().sum(dim=0)
             if scores is not None and samples:
                 self._sums['wins'] += self._count_wins(scores.cpu(), samples)
         self._seen = []
@@ -193,6 +199,9 @@ class RegionMeter:
             del means['anchor_distance']
         if self.neck.num_steps == 1:
             del means['iou']
+        if pictures > 1:
+            variance = self._sums['squares'] / pictures - (self._sums['centres'] / pictures).square()
+            means['spread'] = variance.clamp(min=0).sum(dim=-1).mean().sqrt().item()
         if wins.any():
             first = 0 if self.neck.include_global else 1
             means |= {f'wins_{k}': (wins[k] / wins.sum()).item() for k in range(first, len(wins))}
