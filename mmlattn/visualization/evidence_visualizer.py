@@ -137,12 +137,44 @@ class EvidenceVisualizer(UniversalVisualizer):
         families, missing = find_families([title, *map(str, classes or ())], self.font)
         names = drawable_names(classes, missing)
         blocks = [sample_panels(s, names, self.max_classes, **panel_options) for s in data_samples]
+        title = without_letters(title, missing)
+        return self._draw_families(images, blocks, families, title, columns, cell_size, text_cfg)
+
+    @master_only
+    def draw_panels(
+        self,
+        images: Sequence[np.ndarray],
+        blocks: Sequence[Sequence[Panel]],
+        *,
+        title: str = '',
+        columns: int = 1,
+        cell_size: int | None = None,
+    ) -> np.ndarray:
+        """Draw panels that were made by hand, a block for each picture; arguments are those of :meth:`draw_sheet`."""
+        if not images or len(images) != len(blocks):
+            raise UserError(
+                f'need panels for each of one or more images, got {len(images)} images and {len(blocks)} blocks'
+            )
+        written = [text for block in blocks for panel in block for text in (panel.title, *dict(panel.lines))]
+        families, missing = find_families([title, *written], self.font)
+        title = without_letters(title, missing)
+        return self._draw_families(images, blocks, families, title, columns, cell_size)
+
+    def _draw_families(
+        self,
+        images: Sequence[np.ndarray],
+        blocks: Sequence[Sequence[Panel]],
+        families: Sequence[str],
+        title: str,
+        columns: int,
+        cell_size: int | None,
+        text_cfg: dict | None = None,
+    ) -> np.ndarray:
         cell = max(cell_size or self.cell_size, 80)
         cells, columns = max(2, *map(len, blocks)), min(columns, len(blocks))
         layout = SheetLayout(cells, len(blocks), columns, cell, heading=cell // 5 if title else 0)
         blocks = [[panel.cut(layout.lines) for panel in block] for block in blocks]
         with matplotlib.rc_context({'font.family': families, 'text.parse_math': False}):
-            title = without_letters(title, missing)
             self._draw_blocks([*map(check_picture, images)], blocks, layout, title, text_cfg or {})
             return self.get_image()
 

@@ -241,6 +241,10 @@ CHECKPOINT_TOOLS = {
     ),
     'predict': ('predict.py', '{csra}', 'FILE', '{p}', '--out-dir', 'out', '--workers', '0'),
     'show_evidence': ('visualization/show_evidence.py', '{csra}', 'FILE', '{p}', '--out-dir', 'shown'),
+    'photo_gallery': (
+        'visualization/photo_gallery.py', '{p}', '.', '--out', 'a.jpg', '--attribution', 'a.md', '--model', 'CSRA',
+        '{csra}', 'FILE', '1',
+    ),
     'show_masks': ('visualization/show_masks.py', '{csra}', '{p}', '--checkpoint', 'FILE', '--out-dir', 'shown'),
     'export_regions': ('analysis_tools/export_regions.py', '{csra}', 'FILE', '--out', 'regions.json'),
     'deletion': ('analysis_tools/deletion.py', '{csra}', 'FILE', '--out', 'deletion.json', '--orders', 'random'),
@@ -250,6 +254,8 @@ CHECKPOINT_TOOLS = {
     ),
     'tune_thresholds': ('analysis_tools/tune_thresholds.py', '{csra}', 'FILE', '--out', 'tuned.pth'),
     'tune_csra': ('analysis_tools/tune_csra.py', '{csra}', 'FILE', '--out', 'tuned.pth'),
+    'publish': ('publish_model.py', 'FILE', 'published.safetensors'),
+    'publish a folder': ('publish_model.py', 'FILE', 'folder', '--config', '{csra}'),
     'convert_ran': ('model_converters/convert_ran.py', 'FILE', 'converted.pth'),
     'convert_csra': ('model_converters/convert_csra.py', 'FILE', 'converted.pth'),
 }  # fmt: skip
@@ -385,7 +391,7 @@ def test_tools_that_open_predictions(world, way):
 def test_every_tool_is_tried():
     """A tool opens a file of others where it takes a checkpoint or predictions."""
     opening = re.compile(
-        r'load_model\(|load_from =|load_predictions\(|read_weights\(|Inferencer\(|load_checkpoint\('
+        r'load_model\(|load_from =|load_predictions\(|read_weights\(|Inferencer\(|load_checkpoint\(|save_pretrained\('
     )
     tools = {str(path.relative_to(TOOLS)) for path in TOOLS.rglob('*.py') if opening.search(path.read_text())}
     tried = {tool for tool, *_ in [*CHECKPOINT_TOOLS.values(), *PREDICTION_TOOLS.values()]}
