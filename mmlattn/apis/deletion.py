@@ -65,6 +65,7 @@ class DeletionTest:
         insertion_fill (str): What insertion begins with.
         sigma (float): Of the blur, in pixels.
         batch_size (int): Pictures in a pass.
+        amp (bool): Take the scores of the states under autocast, in bfloat16.
         seed (int): Of the random order, and of equals in any order.
     """
 
@@ -81,6 +82,7 @@ class DeletionTest:
         insertion_fill: str = 'blur',
         sigma: float = 10.0,
         batch_size: int = 64,
+        amp: bool = False,
         seed: int = 0,
     ) -> None:
         for order in orders:
@@ -98,7 +100,7 @@ class DeletionTest:
         self.inferencer, self.model = inferencer, inferencer.model.to(memory_format=torch.channels_last)
         self.orders, self.evidence, self.labels = ('evidence', *orders), evidence, labels
         self.steps, self.grid, self.batch_size, self.seed = steps, grid, batch_size, seed
-        self.fill, self.insertion_fill, self.sigma = fill, insertion_fill, sigma
+        self.fill, self.insertion_fill, self.sigma, self.amp = fill, insertion_fill, sigma, amp
         self.grad_cam = GradCAMMaps(self.model) if 'gradcam' in orders else None
         # The states in between are asked for no evidence.
         self._plain = dict(with_evidence=False) if evidence_of(self.model)[0] else {}
@@ -207,7 +209,8 @@ class DeletionTest:
     def _scores(self, pictures: Tensor) -> np.ndarray:
         self.passes += len(pictures)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        samples = self.model.predict(pictures, **self._plain)
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=self.amp):
+            samples = self.model.predict(pictures, **self._plain)
         return torch.stack([sample.pred_score for sample in samples]).float().cpu().numpy()
 
 

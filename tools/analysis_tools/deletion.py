@@ -61,6 +61,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--sigma', type=float, default=10, help='of the blur, in pixels; default 10')
     parser.add_argument('--batch-size', type=int, default=64, help='pictures in a pass; default 64')
+    parser.add_argument(
+        '--amp', action='store_true', help='compute in bfloat16, faster where the processor has it'
+    )
     parser.add_argument('--seed', type=int, default=0, help='of the random order; default 0')
     parser.add_argument('--device', default='cpu')
     add_trust(parser)
@@ -111,7 +114,18 @@ def main() -> None:
     inferencer = MultiLabelInferencer(
         cfg, args.checkpoint, device=args.device, trust_checkpoint=args.trust_checkpoint, use_decision=False
     )
-    chosen = ('orders', 'labels', 'evidence', 'steps', 'grid', 'fill', 'insertion_fill', 'sigma', 'seed')
+    chosen = (
+        'orders',
+        'labels',
+        'evidence',
+        'steps',
+        'grid',
+        'fill',
+        'insertion_fill',
+        'sigma',
+        'amp',
+        'seed',
+    )
     settings = {name: getattr(args, name) for name in chosen}
     test = DeletionTest(inferencer, batch_size=args.batch_size, **settings)
     with explain_missing_data(cfg, ['test']):
