@@ -1,7 +1,7 @@
 """Data sets, whose annotation files are checked while loading."""
 
 from .coco_multilabel import COCOMultiLabel
-from .crop_to_box import CropToBox
+from .crop_to_box import CropAroundBoxes, CropToBox
 from .cub_box import CUBBox
 from .multi_label_file import MultiLabelFile
 from .nabirds import NABirds
@@ -13,6 +13,6 @@ from .voc_box import VOCBox
 from .wider_attribute import WIDERAttribute
 
 __all__ = [
-    'COCOMultiLabel', 'CUBBox', 'CropToBox', 'MultiLabelFile', 'NABirds', 'NUSWide', 'NoisyLabels', 'PlainMultiLabel',
-    'StanfordDogs', 'VOCBox', 'WIDERAttribute',
+    'COCOMultiLabel', 'CUBBox', 'CropAroundBoxes', 'CropToBox', 'MultiLabelFile', 'NABirds', 'NUSWide', 'NoisyLabels',
+    'PlainMultiLabel', 'StanfordDogs', 'VOCBox', 'WIDERAttribute',
 ]  # fmt: skip
