@@ -95,6 +95,7 @@ EXAMPLES = {
     'StanfordDogs': dict(data_root='none', lazy_init=True),
     'VOCBox': dict(data_root='none', lazy_init=True),
     'WIDERAttribute': dict(data_root='none', lazy_init=True),
+    'CropAroundBoxes': dict(enlarge=1.2, least=1 / 3),
     'CropToBox': dict(),
     'SeededDataset': dict(dataset=dict(type='mmlattn.COCOMultiLabel', ann_file='none.json', lazy_init=True)),
     'StreamSampler': dict(dataset=[0, 1, 2]),
