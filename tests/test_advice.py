@@ -414,6 +414,8 @@ ELSEWHERE = {
     'leave test out with --split 80/20/0': 'tests/test_projects/test_project_splitting.py leaves test out',
     '--reverse needs --layout': 'tests/test_tools/test_convert_ran.py',
     'best class: leave --threshold out': 'tests/test_tools/test_show_errors.py',
+    'are the plain ones: leave --no-ema out': 'tests/test_hub/test_publishing.py',
+    '--measured {} ': 'it advises nothing',
 }
 _VERBS = r'\b(set|use|give|take|leave|add|choose|lower|resume|remove|drop|keep|write)\b[^.]*?(\w=|--[a-z])'
 

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     'visualization': {'visualization', 'evaluation'} | GROUND,
     'engine': {'engine', 'datasets', 'evaluation', 'version'} | ROOMS | SHARED | GROUND,
 }
-ROOF = {'apis', 'comparison', 'register'}
+ROOF = {'apis', 'comparison', 'hub', 'register'}
 # The files of mathematics, by room. They are pure: no registry, no framework, no config, no data sample.
 MATHEMATICS = {
     'layers': [

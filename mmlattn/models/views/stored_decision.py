@@ -38,7 +38,7 @@ def fitting_decision(model: nn.Module, checkpoint: Mapping, name: str) -> Decisi
         raise UserError(f'{name}: {error}') from error
     if decision is None:
         return None
-    if _other_weights(checkpoint):
+    if has_other_weights(checkpoint):
         raise UserError(
             f'{name}: its stored decision is for the averaged weights, and the file has the plain ones, as when it '
             'was published without EMA: choose it anew with tools/analysis_tools/tune_thresholds.py'
@@ -61,7 +61,7 @@ def fitting_decision(model: nn.Module, checkpoint: Mapping, name: str) -> Decisi
     return decision
 
 
-def _other_weights(checkpoint: Mapping) -> bool:
+def has_other_weights(checkpoint: Mapping) -> bool:
     """Whether the plain weights have taken the place of the averaged ones, which the digests tell."""
     digests = checkpoint.get(DIGESTS) or {}
     published = 'ema_state_dict' in digests and 'ema_state_dict' not in checkpoint
