@@ -16,8 +16,10 @@ def full_precision(x: Tensor) -> AbstractContextManager:
 
     Half precision rounds scores of 8 and more to steps of 0.03, and then one label set in a hundred is another one.
     """
-    # Autocast knows no meta device.
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+    # Autocast knows no meta device, and an exported graph would keep a region in which nothing is switched off.
+    if x.is_meta or not torch.is_autocast_enabled(x.device.type):
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def as_read_by(layer: nn.Module, x: Tensor) -> Tensor:
