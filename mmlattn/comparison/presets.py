@@ -12,7 +12,7 @@ from functools import partial
 from mmlattn.utils.arguments import check_choice
 
 #: Width of transformers above backbones of at most this many channels, and inside of their feed-forward blocks.
-SMALL_CHANNELS, SMALL_WIDTH, SMALL_FEEDFORWARD = 1280, 384, 1536
+SMALL_CHANNELS, SMALL_WIDTH, SMALL_FEEDFORWARD = 1280, 256, 1024
 
 
 @dataclass(frozen=True)

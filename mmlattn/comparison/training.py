@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from mmlattn.evaluation.metrics.localization import PointingGame
 from mmlattn.structures.labels import listed_labels
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import type_name
 from mmlattn.utils.launch.explain import explain_config
 
 from .candidates import Candidate
@@ -34,11 +35,13 @@ class Budget:
     Attributes:
         epochs (int): Over the training pictures, one view of each.
         batch_size (int): Pictures of a step.
+        amp (bool): Whether losses are computed in mixed precision, bfloat16 on a CPU.
         warm_up (float): Share of the steps in which the learning rate rises; then it falls by a cosine to 0.
     """
 
     epochs: int = 10
     batch_size: int = 32
+    amp: bool = False
     warm_up: float = 0.1
 
 
@@ -67,12 +70,24 @@ def train_head(
             work_dir,
             train_dataloader=loader,
             train_cfg=dict(by_epoch=True, max_epochs=budget.epochs),
-            optim_wrapper=candidate.optimizer(lr),
+            optim_wrapper=_optimizer(candidate, lr, budget.amp),
             param_scheduler=[rise, fall],
             randomness=dict(seed=seed),
         )
     runner.train()
     return runner
+
+
+def _optimizer(candidate: Candidate, lr: float, amp: bool) -> dict:
+    wrapper = candidate.optimizer(lr)
+    if amp:
+        if type_name(wrapper) != 'OptimWrapper':
+            raise UserError(
+                f'{candidate.name}: --amp would take the place of optim_wrapper.type={type_name(wrapper)!r}: leave '
+                '--amp out'
+            )
+        wrapper['type'] = 'mmlattn.MixedPrecisionOptimWrapper' if get_device() == 'cpu' else 'AmpOptimWrapper'
+    return wrapper
 
 
 def predict(
@@ -172,7 +187,3 @@ def trained_weights(model: nn.Module) -> dict:
     """Weights of neck and head, on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
-
-def device() -> str:
-    """Where mmengine trains."""
-    return get_device()

@@ -12,12 +12,14 @@ the optimizer are taken. What is done is not done again: the same command goes o
 
 import argparse
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 from mmlattn.utils.arguments import check_folder, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
 from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.memory import keep_freed_memory
 
 HEADS = 'linear,max,csra,st-lstm,cnn-rnn,ml-decoder,q2l'
 
@@ -48,6 +50,7 @@ def parse_args() -> argparse.Namespace:
         help='to choose from; default 2e-4 1e-3 5e-3',
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default 0 1 2')
+    parser.add_argument('--amp', action='store_true', help='mixed precision in training; bfloat16 on a CPU')
     parser.add_argument('--no-flip', action='store_true', help='leave mirror images out of training')
     parser.add_argument(
         '--crops', type=int, default=0, help='further views of each training picture; default 0'
@@ -123,6 +126,7 @@ def main() -> None:
     from mmlattn.comparison.scoring import score_all
     from mmlattn.comparison.training import Budget
 
+    keep_freed_memory()
     MMLogger.get_instance('mmengine', log_level='WARNING')
     logging.getLogger('mmengine').setLevel(logging.WARNING)
     init_default_scope('mmpretrain')
@@ -148,7 +152,7 @@ def main() -> None:
         candidates = [config_candidate(path, one) for path, one in configs.items()]
         num_classes = data['train'].targets.shape[1]
         candidates += [preset_candidate(name, num_classes, extractor.channels) for name in names]
-        budget = Budget(args.epochs, args.batch_size)
+        budget = Budget(args.epochs, args.batch_size, args.amp)
         comparison = Comparison(data, budget, args.lrs, args.seeds, args.out_dir)
         if args.features_only:
             return
@@ -156,11 +160,11 @@ def main() -> None:
         rows = score_all(outcomes, data['val'].targets, data['test'].targets)
         pictures = {split: len(found.dataset) for split, found in data.items()}
         note = (
-            f'{args.backbone or "the backbone of " + Path(args.configs[0]).stem}, frozen; {args.epochs} epochs on '
-            'stored features; learning rate chosen on val'
+            f'{args.backbone or "the backbone of " + Path(args.configs[0]).stem}, frozen; {args.epochs} epochs of '
+            f'{args.batch_size}{" in mixed precision" if args.amp else ""} on stored features; learning rate chosen on val'
         )
         settings = dict(
-            heads=[candidate.settings() for candidate in candidates], epochs=args.epochs, batch_size=args.batch_size,
+            heads=[candidate.settings() for candidate in candidates], budget=asdict(budget),
             learning_rates=args.lrs, seeds=args.seeds, pictures=pictures, backbone=extractor.identity,
             data={split: found.identity for split, found in data.items()},
         )  # fmt: skip
