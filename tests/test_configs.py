@@ -32,8 +32,8 @@ def _scope():
 
 
 def without_pretrained(model):
-    """Weights by URL are not fetched; a transformer takes a small image and few layers, VGG's fc6 and
-    fc7 few outputs, a localizer few cells; label frequencies are made up.
+    """Weights by URL are not fetched; a transformer takes a small image and few layers or is narrow, VGG's fc6 and
+    fc7 have few outputs, a localizer few cells; label frequencies are made up.
     """
     model.backbone.init_cfg = None
     if model.type.endswith('RACNN'):
@@ -47,6 +47,8 @@ def without_pretrained(model):
         if model.get('neck') and model.neck.type.endswith('VGGFCNeck'):
             model.neck.update(embed_dims=64, init_cfg=None)
             model.head.in_channels = 64
+    if model.head.type.endswith('Query2LabelHead'):
+        model.head.update(embed_dims=64, feedforward_dims=64)
     if model.backbone.type == 'VisionTransformer':
         model.backbone.update(
             img_size=64,

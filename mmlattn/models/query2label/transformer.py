@@ -55,7 +55,10 @@ class DecoderLayer(nn.Module):
     def forward(
         self, found: Tensor, queries: Tensor, memory: Tensor, positions: Tensor, with_maps: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """From what was found so far (B, C, d) to more of it, and if asked for where each query looked, (B, C, N)."""
+        """From what was found so far (B, C, d) to more of it, and if asked for where each query looked, (B, C, N).
+
+        Queries are (C, d), locations (B, N, d), their positions (N, d).
+        """
         if self.confer is not None:
             found, _ = self.confer(found, found + queries, found + queries, found)
         found, maps = self.look(found, found + queries, memory + positions, memory, with_maps)
@@ -114,8 +117,9 @@ class LabelTransformer(nn.Module):
         positions = sine_positions(*x.shape[-2:], memory.shape[-1], like=memory)
         for layer in self.encoder:
             memory = layer(memory, positions)
-        queries = self.queries.to(memory.dtype).expand(x.shape[0], -1, -1)
-        found, maps = torch.zeros_like(queries), None
+        found, maps = memory.new_zeros(x.shape[0], *self.queries.shape), None
         for number, layer in enumerate(self.decoder, start=1):
-            found, maps = layer(found, queries, memory, positions, with_maps and number == len(self.decoder))
+            found, maps = layer(
+                found, self.queries, memory, positions, with_maps and number == len(self.decoder)
+            )
         return self.norm(found), maps
