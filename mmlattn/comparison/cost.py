@@ -27,8 +27,8 @@ class Cost(NamedTuple):
     megabytes: float
 
 
-def measure_cost(model: nn.Module, batch: dict) -> Cost:
-    """Cost of a model on a batch as a data loader gives it; the model stays as it is."""
+def measure_cost(model: nn.Module, batch: dict, repeats: int = REPEATS) -> Cost:
+    """Cost of a model on a batch as a data loader gives it, in single precision; the model stays as it is."""
     model = copy.deepcopy(model).train()
     learnt = [value for value in model.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(learnt, lr=1e-9)
@@ -43,7 +43,7 @@ def measure_cost(model: nn.Module, batch: dict) -> Cost:
         optimizer.step()
 
     device = learnt[0].device
-    times = [seconds(step, device) for _ in range(WARM_UP + REPEATS)][WARM_UP:]
+    times = [seconds(step, device) for _ in range(WARM_UP + repeats)][WARM_UP:]
     weights = sum(value.numel() * value.element_size() for value in learnt)
     kept = _kept_bytes(loss, {value.untyped_storage().data_ptr() for value in learnt})
     return Cost(

@@ -59,10 +59,6 @@ def train_head(
     """Train from scratch; returns the Runner with the trained model."""
     sampler = DefaultSampler(data.dataset, shuffle=True, seed=seed)
     loader = DataLoader(data.dataset, budget.batch_size, sampler=sampler, collate_fn=whole_batch)
-    steps = len(loader) * budget.epochs
-    warm = max(round(steps * budget.warm_up), 1)
-    rise = dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=warm)
-    fall = dict(type='CosineAnnealingLR', by_epoch=False, begin=warm, end=steps, T_max=max(steps - warm, 1))
     with explain_config(f' ({candidate.name})'):
         runner = _runner(
             candidate,
@@ -70,15 +66,29 @@ def train_head(
             work_dir,
             train_dataloader=loader,
             train_cfg=dict(by_epoch=True, max_epochs=budget.epochs),
-            optim_wrapper=_optimizer(candidate, lr, budget.amp),
-            param_scheduler=[rise, fall],
+            optim_wrapper=optimizer_config(candidate, lr, budget.amp),
+            param_scheduler=cosine_schedule(len(loader) * budget.epochs, budget.warm_up),
             randomness=dict(seed=seed),
         )
     runner.train()
     return runner
 
 
-def _optimizer(candidate: Candidate, lr: float, amp: bool) -> dict:
+def cosine_schedule(steps: int, warm_up: float) -> list[dict]:
+    """The learning rate over the steps of a run: up over that share of them, then down to 0."""
+    warm = max(round(steps * warm_up), 1)
+    return [
+        dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=warm),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=warm, end=steps, T_max=max(steps - warm, 1)),
+    ]
+
+
+def optimizer_config(candidate: Candidate, lr: float, amp: bool) -> dict:
+    """The config of ``optim_wrapper``.
+
+    Raises:
+        UserError: Where mixed precision would take the place of a wrapper of the config's own.
+    """
     wrapper = candidate.optimizer(lr)
     if amp:
         if type_name(wrapper) != 'OptimWrapper':
@@ -186,4 +196,3 @@ class CollectPredictions(BaseMetric):
 def trained_weights(model: nn.Module) -> dict:
     """Weights of neck and head, on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-

@@ -67,6 +67,14 @@ def parse_args() -> argparse.Namespace:
         default=Path('data/features'),
         help='folder of stored features',
     )
+    parser.add_argument(
+        '--finetune',
+        help='best, or names of heads: one more row each, the whole network trained on from that head',
+    )
+    parser.add_argument(
+        '--finetune-epochs', type=int, default=3, help='over the pictures themselves; default 3'
+    )
+    parser.add_argument('--finetune-lr', type=float, default=1e-4, help='of all weights; default 1e-4')
     parser.add_argument('--workers', type=int, default=1, help='processes that read pictures; default 1')
     parser.add_argument(
         '--cache', type=Path, default=Path('data/downloads'), help='folder for packages of weights'
@@ -86,15 +94,16 @@ def check_args(args: argparse.Namespace) -> None:
     for name, value, least in (
         ('--epochs', args.epochs, 1),
         ('--batch-size', args.batch_size, 1),
+        ('--finetune-epochs', args.finetune_epochs, 1),
         ('--crops', args.crops, 0),
         ('--workers', args.workers, 0),
         ('--side', args.side, 1),
     ):
         check_whole(name, value, least)  # fmt: skip
-    for rate in args.lrs:
-        check_number('--lrs', rate)
+    for name, rate in (*(('--lrs', rate) for rate in args.lrs), ('--finetune-lr', args.finetune_lr)):
+        check_number(name, rate)
         if rate <= 0:
-            raise UserError(f'--lrs must be above 0, got {rate:g}')
+            raise UserError(f'{name} must be above 0, got {rate:g}')
     check_number('--hold-out', args.hold_out, least=0, most=0.5)
     for name, values in (('--seeds', args.seeds), ('--lrs', args.lrs)):
         if len(set(values)) < len(values):
@@ -121,6 +130,7 @@ def main() -> None:
     )
     from mmlattn.comparison.data import prepare
     from mmlattn.comparison.features import build_extractor
+    from mmlattn.comparison.finetuning import choose, finetune
     from mmlattn.comparison.grid import Comparison, claim, compare
     from mmlattn.comparison.report import write_report
     from mmlattn.comparison.scoring import score_all
@@ -157,6 +167,10 @@ def main() -> None:
         if args.features_only:
             return
         outcomes = [compare(comparison, candidate) for candidate in candidates]
+        for name in choose(outcomes, comparison, args.finetune) if args.finetune else ():
+            number = [outcome.name for outcome in outcomes].index(name)
+            more = (cfg, extractor, args.finetune_epochs, args.finetune_lr)
+            outcomes.append(finetune(comparison, candidates[number], outcomes[number], *more))
         rows = score_all(outcomes, data['val'].targets, data['test'].targets)
         pictures = {split: len(found.dataset) for split, found in data.items()}
         note = (

@@ -1,0 +1,236 @@
+"""The whole network end to end from the original pictures, starting from a head that was trained on stored features.
+
+``OUT_DIR/runs/NAME/lr0.001_seed0/finetuned_lr0.0001_3e`` has ``run.json``, ``val.npz`` and ``test.npz`` once it is
+done; until then its checkpoints, with which an interrupted run goes on.
+"""
+
+import copy
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmlattn.utils.errors import UserError
+from mmlattn.utils.json_files import to_json
+from mmlattn.utils.launch.config import keep_checkpoints_safe, make_reproducible, type_name
+from mmlattn.utils.launch.explain import explain_config
+from mmlattn.utils.launch.resume import newest_checkpoint
+from mmlattn.utils.launch.runner import run
+
+from .candidates import Candidate
+from .cost import Cost, measure_cost
+from .data import SplitData
+from .features import Extractor, frozen_backbone
+from .grid import (
+    Comparison,
+    Outcome,
+    done,
+    mean_average_precision,
+    read_predictions,
+    run_folder,
+    write_predictions,
+)
+from .training import CollectPredictions, Predictions, cosine_schedule, optimizer_config
+
+
+def choose(outcomes: list[Outcome], comparison: Comparison, wanted: str) -> list[str]:
+    """Names of the heads to fine-tune: 'best', by mAP on val over all seeds, or a list of names.
+
+    Raises:
+        UserError: For a name that was not compared.
+    """
+    if wanted == 'best':
+        targets = comparison.data['val'].targets
+        values = {
+            outcome.name: sum(mean_average_precision(found.scores, targets) for found in outcome.val)
+            for outcome in outcomes
+        }
+        return [max(values, key=values.__getitem__)]
+    names = [name for name in wanted.split(',') if name]
+    unknown = [name for name in names if name not in {outcome.name for outcome in outcomes}]
+    if unknown or not names:
+        raise UserError(
+            f'--finetune must be best, or names of heads that are compared, got {wanted!r}; compared are '
+            f'{", ".join(outcome.name for outcome in outcomes)}'
+        )
+    return names
+
+
+def finetune(
+    comparison: Comparison,
+    candidate: Candidate,
+    outcome: Outcome,
+    cfg: Config,
+    extractor: Extractor,
+    epochs: int,
+    lr: float,
+) -> Outcome:
+    """Train on from the first seed's head at its chosen rate, and test.
+
+    Args:
+        comparison (Comparison): Whose data and budget of a step it has.
+        candidate (Candidate): The head.
+        outcome (Outcome): What came of it on stored features.
+        cfg (Config): Of pictures and backbone.
+        extractor (Extractor): The backbone that the features are of.
+        epochs (int): Over the original pictures, half of them mirrored.
+        lr (float): Highest learning rate of all weights.
+    """
+    start = run_folder(comparison, candidate.name, outcome.rate, comparison.seeds[0])
+    folder = start / f'finetuned_lr{lr:g}_{epochs}e'
+    settings = json.loads(
+        to_json(
+            dict(
+                candidate=candidate.settings(),
+                budget=asdict(comparison.budget),
+                backbone=extractor.identity,
+                data={split: found.identity for split, found in comparison.data.items()},
+            )
+        )
+    )
+    if not done(folder, 'run.json', settings):
+        _train_and_test(comparison, candidate, cfg, extractor, epochs, lr, start, folder, settings)
+    val, test = (read_predictions(folder / f'{split}.npz') for split in ('val', 'test'))
+    cost = Cost(**json.loads((folder / 'run.json').read_text())['cost'])
+    found = mean_average_precision(val.scores, comparison.data['val'].targets)
+    return Outcome(f'{candidate.name}, fine-tuned', lr, {lr: found}, [val], [test], cost)
+
+
+def _train_and_test(
+    comparison: Comparison,
+    candidate: Candidate,
+    cfg: Config,
+    extractor: Extractor,
+    epochs: int,
+    lr: float,
+    start: Path,
+    folder: Path,
+    settings: Mapping,
+) -> None:
+    training = folder / 'training'
+    run_cfg = finetuning_config(comparison, candidate, cfg, epochs, lr, training)
+    folder.mkdir(exist_ok=True)
+    begin = folder / 'start.pth'
+    if not begin.exists():
+        _write_start(extractor, start / 'weights.pth', begin)
+    last = newest_checkpoint(str(training)) if training.exists() else None
+    run_cfg.load_from, run_cfg.resume = last or str(begin), last is not None
+    print(f'{candidate.name}: fine-tuning {"goes on" if last else "begins"}', flush=True)
+    with explain_config(f' ({candidate.name}, fine-tuned)'):
+        runner = Runner.from_cfg(run_cfg)
+    run(runner, 'train')
+    for split in ('val', 'test'):
+        found = _predict(runner, run_cfg, cfg, comparison.data[split], split)
+        write_predictions(folder / f'{split}.npz', found)
+        value = 100 * mean_average_precision(found.scores, comparison.data[split].targets)
+        if split == 'val':
+            print(f'{candidate.name}, fine-tuned: mAP {value:.2f} on val', flush=True)
+    batch = next(iter(runner.train_loop.dataloader))
+    record = dict(settings=settings, cost=measure_cost(runner.model, batch, repeats=3)._asdict())
+    draft = folder / 'run.json.part'
+    draft.write_text(to_json(record, indent=2) + '\n')
+    draft.replace(folder / 'run.json')
+    shutil.rmtree(training)
+    begin.unlink()
+
+
+def finetuning_config(
+    comparison: Comparison, candidate: Candidate, cfg: Config, epochs: int, lr: float, work_dir: Path
+) -> Config:
+    """The config of the run: mmpretrain's, reproducible and resumable as ``tools/train.py`` makes it."""
+    data = comparison.data['train']
+    num_classes = data.targets.shape[1]
+    prepare = dict(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
+    prepare |= dict(to_onehot=True, num_classes=num_classes)
+    backbone = dict(frozen_backbone(cfg.model.backbone), init_cfg=None)  # weights come by load_from
+    model = candidate.model(backbone, prepare)
+    dataset = copy.deepcopy(cfg.train_dataloader.dataset)
+    dataset.pipeline = _augmented(cfg.test_dataloader.dataset.pipeline)
+    if len(data.dataset) < len(data.dataset.source):
+        dataset.indices = data.dataset.indices.tolist()
+    size = comparison.budget.batch_size
+    steps = epochs * -(-len(data.dataset) // size)
+    loader = dict(
+        batch_size=size,
+        num_workers=int((cfg.train_dataloader.get('num_workers') or 0) > 0),
+        dataset=dataset,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+        collate_fn=dict(type='default_collate'),
+    )
+    made = Config(
+        dict(
+            model={key: value for key, value in model.items() if value is not None},
+            train_dataloader=loader,
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=optimizer_config(candidate, lr, comparison.budget.amp),
+            param_scheduler=cosine_schedule(steps, comparison.budget.warm_up),
+            default_hooks=dict(
+                checkpoint=dict(
+                    type='CheckpointHook',
+                    interval=max(steps // epochs // 4, 1),
+                    by_epoch=False,
+                    max_keep_ckpts=1,
+                ),
+                logger=dict(type='LoggerHook', interval=20),
+            ),
+            custom_hooks=list(candidate.hooks),
+            default_scope='mmpretrain',
+            launcher='none',
+            work_dir=str(work_dir),
+            randomness=dict(seed=comparison.seeds[0]),
+            log_level='WARNING',
+        )
+    )
+    make_reproducible(made)
+    keep_checkpoints_safe(made)
+    return made
+
+
+def _augmented(pipeline: list) -> list:
+    """The test pipeline with mirror images, for training."""
+    *transforms, pack = copy.deepcopy(list(pipeline))
+    if type_name(pack) != 'PackInputs':
+        raise UserError('the test pipeline must end with PackInputs')
+    packed = dict(type='PackInputs', algorithm_keys=('gt_label_ignore',))
+    return [*transforms, dict(type='RandomFlip', prob=0.5, direction='horizontal'), packed]
+
+
+def _write_start(extractor: Extractor, head: Path, file: Path) -> None:
+    state = {
+        name: value for name, value in extractor.model.state_dict().items() if name.startswith('backbone.')
+    }
+    state |= torch.load(head, map_location='cpu', weights_only=True)['state_dict']
+    draft = file.with_name(f'{file.name}.part')
+    torch.save(dict(state_dict=state), draft)
+    draft.replace(file)
+
+
+def _predict(runner: Runner, run_cfg: Config, cfg: Config, data: SplitData, split: str) -> Predictions:
+    """What the fine-tuned network says of the original pictures of a split."""
+    loaded = 'train' if len(data.dataset) < len(data.dataset.source) else split
+    dataset = copy.deepcopy(cfg[f'{loaded}_dataloader'].dataset)
+    dataset.pipeline = copy.deepcopy(cfg.test_dataloader.dataset.pipeline)
+    if loaded != split:
+        dataset.indices = data.dataset.indices.tolist()
+    loader = dict(
+        batch_size=run_cfg.train_dataloader.batch_size,
+        num_workers=run_cfg.train_dataloader.num_workers,
+        dataset=dataset,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+    metric = CollectPredictions(data.targets.shape[1], data.boxed)
+    model = runner.model
+    if data.boxed and hasattr(model.head, 'with_evidence'):
+        model.head.with_evidence = True
+    model.eval()
+    for batch in Runner.build_dataloader(loader, seed=0):
+        with torch.no_grad():
+            samples = model.test_step(batch)
+        metric.process(batch, [sample.to_dict() for sample in samples])
+    return metric.predictions()
