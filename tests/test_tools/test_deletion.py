@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 from PIL import Image
 from tiny_run import run_tool
 from torch.nn import functional as F
@@ -21,6 +22,7 @@ from mmlattn.apis.pictures import dataset_items
 from mmlattn.utils.errors import UserError
 
 TOOL = 'analysis_tools/deletion.py'
+ATTENTION = dict(type='attention', _delete_=True)
 COLOURS = ('red', 'green', 'blue')
 #: Of each picture the cells of 4 x 4 in which the colours are.
 SQUARES = [dict(red=0, green=15), dict(blue=6), dict(red=9, green=2, blue=12)]
@@ -284,3 +286,41 @@ def test_what_a_decoder_did_not_emit_is_left_out(world, monkeypatch):
     unseen += [0, 2]
     with pytest.raises(UserError, match='present and was seen somewhere, 6 of them without evidence'):
         measure(world, orders=[])
+
+
+@pytest.mark.parametrize(
+    ('config', 'changes'),
+    [
+        ('st-lstm_resnet-mini_multidigits', {}),
+        ('racnn_resnet-mini_cluttered-digits', dict(model=dict(with_evidence=True))),
+        (
+            'cnn-rnn_resnet-mini_digit-sets',
+            dict(model=dict(neck=None, head=dict(decoder=ATTENTION, test_cfg=dict(min_len=2)))),
+        ),
+    ],
+)
+def test_evidence_of_every_kind(repo_root, config, changes):
+    """Regions, looks that zoom in, and maps of a label path: cells that lie in what was seen are taken first."""
+    cfg = Config.fromfile(repo_root / 'configs' / f'{config}.py')
+    cfg.merge_from_dict(changes)
+    inferencer = MultiLabelInferencer(cfg, pretrained=False)
+    test = DeletionTest(inferencer, orders=['random', 'centre'], labels='predicted', steps=7, grid=8)
+    inputs = torch.randint(256, (3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    item = dict(inputs=inputs, data_samples=DataSample())
+    [sample] = inferencer.forward(dict(inputs=[inputs], data_samples=[DataSample()]), with_evidence=True)
+    pairs = test.measure(0, item)
+    assert sorted(pair.label for pair in pairs) == sorted(sample.pred_label.tolist()) and pairs
+    for pair in pairs:
+        start, end = pair.curves['evidence'][0, 0], pair.curves['evidence'][1, -1]
+        assert start == end == pytest.approx(sample.pred_score[pair.label].item(), rel=1e-4)
+        assert pair.curves['random'].shape == (2, 8)
+        values = test._relevance(sample, pair.label)
+        cell = np.unravel_index(values.argmax(), values.shape)
+        if 'regions' in sample:
+            best = sample.regions[
+                -1 if 'region_names' in sample else sample.region_scores[:, pair.label].argmax()
+            ]
+            left, top, right, bottom = (8 * best).tolist()
+            assert left < cell[1] + 1 and cell[1] < right and top < cell[0] + 1 and cell[0] < bottom
+        else:
+            assert values.sum() > 0
