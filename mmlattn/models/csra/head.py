@@ -5,18 +5,12 @@ from collections.abc import Sequence
 from numbers import Real
 
 import torch
-from mmpretrain.models.heads import MultiLabelClsHead
-from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from mmlattn.models.layers.feature_layout import last_output, to_feature_map
-from mmlattn.models.layers.loss_kind import warn_of_mismatch
-from mmlattn.models.losses.masking import loss_of_known
+from mmlattn.models.heads.multi_label import MultiLabelHead
 from mmlattn.registry import MODELS
-from mmlattn.structures import select_labels, set_attention_maps
-from mmlattn.structures.labels import UNKNOWN, training_targets
-from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.arguments import check_choice, check_number
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.stored_settings import StoredSettings
 
@@ -26,7 +20,7 @@ from .state_dicts import to_packed
 
 
 @MODELS.register_module()
-class CSRAHead(StoredSettings, MultiLabelClsHead):
+class CSRAHead(StoredSettings, MultiLabelHead):
     """Class-specific residual attention (ICCV 2021) as a multi-label head.
 
     It takes the last feature map of any backbone, so the model must not pool it: ``neck=None``, and where needed
@@ -84,31 +78,28 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         unknown: str = 'mask',
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(loss=loss, thr=thr, topk=topk, init_cfg=init_cfg)
-        check_whole('num_classes', num_classes, 1)
-        check_whole('in_channels', in_channels, 1)
-        check_whole('num_extra_tokens', num_extra_tokens, 0)
+        super().__init__(
+            num_classes,
+            in_channels,
+            loss=loss,
+            thr=thr,
+            topk=topk,
+            with_evidence=with_evidence,
+            unknown=unknown,
+            num_extra_tokens=num_extra_tokens,
+            token_grid=token_grid,
+            init_cfg=init_cfg,
+        )
         check_choice('loss_reduction', loss_reduction, ('sum_classes', 'mean'))
-        check_choice('unknown', unknown, UNKNOWN)
         check_number('lam', lam)
-        if thr is not None:
-            check_number('thr', thr, least=0, most=1)
-        if topk is not None:
-            check_whole('topk', topk, 1)
         temperatures = _resolve_temperatures(num_heads, temperatures)
-        self.num_classes = num_classes
-        self.in_channels = in_channels
         self.num_heads = len(temperatures)
-        self.loss_reduction, self.unknown = loss_reduction, unknown
-        self.num_extra_tokens = num_extra_tokens
-        self.token_grid = token_grid
-        self.with_evidence = with_evidence
+        self.loss_reduction = loss_reduction
         self.weight = nn.Parameter(torch.empty(self.num_heads, num_classes, in_channels))
         self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None
         bound = in_channels**-0.5
         nn.init.uniform_(self.weight, -bound, bound)
         self.store_settings(lam=float(lam), temperatures=temperatures, normalize=bool(normalize))
-        warn_of_mismatch(self, self.loss_module, 'sigmoid', 'set use_sigmoid=True in its loss')
 
     @property
     def lam(self) -> float:
@@ -132,11 +123,7 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
         """The last feature map, as (B, D, h, w)."""
-        return to_feature_map(last_output(feats), self.in_channels, self.num_extra_tokens, self.token_grid)
-
-    def forward(self, feats: tuple[Tensor] | Tensor) -> Tensor:
-        """Logits of shape (B, C), float32 also under autocast."""
-        return self._logits(pooling.class_scores(self.pre_logits(feats), self.weight))
+        return self.feature_map(feats)
 
     def pooled_terms(
         self, feats: tuple[Tensor] | Tensor, temperatures: Sequence[float] | None = None
@@ -148,29 +135,10 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         base, att = pooling.pooled_terms(scores, temperatures or self.temperatures, self._scale())
         return base if self.bias is None else base + self.bias, att
 
-    def predict(
-        self,
-        feats: tuple[Tensor] | Tensor,
-        data_samples: list[DataSample] | None = None,
-        with_evidence: bool | None = None,
-    ) -> list[DataSample]:
-        """Predict ``pred_score`` (C,), ``pred_label`` (n,) and, if asked for, ``attention_maps`` (C, h, w).
-
-        Args:
-            feats (tuple[Tensor] | Tensor): Outputs of the backbone.
-            data_samples (list[DataSample], optional): Samples to write to.
-            with_evidence (bool, optional): Overrides the head's setting for this call.
-        """
-        found = self.predict_tensors(feats, self.with_evidence if with_evidence is None else with_evidence)
-        predictions = self._get_predictions(found['logits'], data_samples)
-        if 'attention_maps' in found:
-            set_attention_maps(predictions, found['attention_maps'])
-        return predictions
-
     def predict_tensors(
         self, feats: tuple[Tensor] | Tensor, with_evidence: bool = False
     ) -> dict[str, Tensor]:
-        """What ``predict`` says, as tensors of the whole batch that can be exported: ``logits`` and the evidence."""
+        """``logits`` (B, C), and if asked for ``attention_maps`` (B, C, h, w)."""
         x = self.pre_logits(feats)
         scores = pooling.class_scores(x, self.weight)
         found = dict(logits=self._logits(scores))
@@ -179,17 +147,6 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
             found['attention_maps'] = maps.unflatten(-1, x.shape[-2:])
         return found
 
-    def select(self, scores: Tensor) -> list[Tensor]:
-        """The labels that this head predicts from scores such as ``pred_score``, (B, C)."""
-        return [select_labels(row, self.thr, self.topk if self.thr is None else None) for row in scores]
-
-    def _get_predictions(self, cls_score: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
-        predictions = super()._get_predictions(cls_score, data_samples)
-        # Mmpretrain's choice depends on how torch orders equal scores.
-        for sample in predictions:
-            sample.set_pred_label(self.select(sample.pred_score[None])[0])
-        return predictions
-
     def _scale(self) -> Tensor | None:
         return pooling.inverse_norms(self.weight) if self.normalize else None
 
@@ -197,13 +154,12 @@ class CSRAHead(StoredSettings, MultiLabelClsHead):
         logits = pooling.residual_attention(scores, self.temperatures, self.lam, self._scale())
         return logits if self.bias is None else logits + self.bias
 
-    def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs) -> dict:
-        target = training_targets(data_samples, self.num_classes, self.unknown)
-        loss = loss_of_known(self.loss_module, cls_score, target, len(cls_score), **kwargs)
+    def _loss_of(self, cls_score: Tensor, target: Tensor, **kwargs) -> Tensor:
+        loss = super()._loss_of(cls_score, target, **kwargs)
         if self.loss_reduction == 'mean':
             # The known labels of a picture, C where all are known; losses are averaged over the pictures already.
             loss = loss / (max(int((target >= 0).sum()), 1) / len(target))
-        return dict(loss=loss)
+        return loss
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         to_packed(state_dict, prefix, self)

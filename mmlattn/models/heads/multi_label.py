@@ -110,4 +110,8 @@ class MultiLabelHead(MultiLabelClsHead):
 
     def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs) -> dict:
         target = training_targets(data_samples, self.num_classes, self.unknown).to(cls_score.device)
-        return dict(loss=loss_of_known(self.loss_module, cls_score, target, len(cls_score), **kwargs))
+        return dict(loss=self._loss_of(cls_score, target, **kwargs))
+
+    def _loss_of(self, cls_score: Tensor, target: Tensor, **kwargs) -> Tensor:
+        """Of logits and targets (B, C), below 0 where the label is unknown."""
+        return loss_of_known(self.loss_module, cls_score, target, len(cls_score), **kwargs)
