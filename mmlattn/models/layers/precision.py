@@ -28,7 +28,8 @@ def as_read_by(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def wide_linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """W x + b in float32 at least, written out, since autocast would do a linear layer in half precision."""
+    """W x + b in float32 at least, where autocast would do it in half precision."""
     if not isinstance(layer.weight, Tensor):  # quantised by torch.ao
         return layer(x.float())
-    return (widen(x)[:, None] * widen(layer.weight)).sum(dim=-1) + widen(layer.bias)
+    with full_precision(x):
+        return nn.functional.linear(widen(x), widen(layer.weight), widen(layer.bias))
