@@ -165,7 +165,7 @@ def racnn(*, dynamo: bool = False, **settings) -> Case:
 
 CASES = {
     'CSRA': csra(),
-    'ML-Decoder': rival('MLDecoderHead', embed_dims=8, num_groups=2, dynamo=True),
+    'ML-Decoder': rival('MLDecoderHead', embed_dims=8, num_groups=2),
     'Query2Label': rival('Query2LabelHead', embed_dims=8, self_attention=True, dynamo=True),
     'linear': rival('LinearMultiLabelHead', neck=POOLED),
     'linear, log-sum-exp': rival('LinearMultiLabelHead', pool='lse'),
