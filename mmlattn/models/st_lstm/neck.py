@@ -192,12 +192,13 @@ class STLSTM(StoredSettings, BaseModule):
             settings['scale_range'] = scale_range
         self.store_settings(**settings)
 
-    def forward(self, feats: tuple[Tensor] | Tensor) -> STLSTMOutput:
+    def forward(self, feats: tuple[Tensor] | Tensor, places: Tensor | None = None) -> STLSTMOutput:
         """Discover the regions.
 
         Args:
             feats (tuple[Tensor] | Tensor): Outputs of the backbone; the last is read, (B, C, h, w), (B, h, w, C) or
                 square tokens (B, h * w, C).
+            places (Tensor, optional): Theta (B, K, 4) of the regions to look at in the place of its own.
 
         Returns:
             STLSTMOutput: theta is float32 at least, also under autocast.
@@ -221,14 +222,21 @@ class STLSTM(StoredSettings, BaseModule):
             steps.append(z)
             if k < self.num_steps:
                 # M_k+1 = W_zm z_k + b_m
-                raw = wide_linear(self.loc, z)
-                theta = place_region(raw, self.anchors[k].to(raw.dtype), self.loc_param, self.scale_range)
+                theta = self._place(wide_linear(self.loc, z), k) if places is None else places[:, k]
                 regions.append(theta)
         # Step 0 only chooses the first region, unless it is asked for.
         step_feats = torch.stack(steps if self.include_global else steps[1:], dim=1)
         anchors = self.anchors.expand(wide_map.shape[0], -1, -1)
         mask = self.anchor_mask.expand(wide_map.shape[0], -1)
         return STLSTMOutput(step_feats, torch.stack(regions, dim=1), anchors, mask, step_feats.amax(dim=1))
+
+    def start_places(self) -> Tensor:
+        """Theta (K, 4) of the regions before training."""
+        raw = self.anchors.new_tensor(self._loc_start)
+        return torch.stack([self._place(raw, k) for k in range(self.num_steps)])
+
+    def _place(self, raw: Tensor, k: int) -> Tensor:
+        return place_region(raw, self.anchors[k].to(raw.dtype), self.loc_param, self.scale_range)
 
     def _look(self, wide_map: Tensor, theta: Tensor, dtype: torch.dtype) -> Tensor:
         """x_k from the region M_k of the map, (B, D_x)."""

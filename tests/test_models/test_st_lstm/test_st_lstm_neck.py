@@ -64,6 +64,23 @@ def test_equals_the_equations(options):
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-7, atol=1e-8, msg=name)
 
 
+@pytest.mark.parametrize('options', CASES.values(), ids=CASES)
+def test_regions_may_be_placed_by_others(options):
+    """Where it looked itself, all is as it was; elsewhere it is another neck's that looks there by itself."""
+    x = torch.randn(2, 3, 5, 8, dtype=torch.float64)
+    start = make(**options).double()
+    torch.testing.assert_close(start.start_places().expand(2, -1, -1), start(x).theta, check_dtype=False)
+    neck = trained(make(**options))
+    own = neck(x)
+    torch.testing.assert_close(neck(x, own.theta), own, rtol=0, atol=0)
+    places = start.start_places().expand(2, -1, -1)
+    still = neck(x, places)
+    torch.nn.init.zeros_(neck.loc.weight)
+    neck.loc.bias.data.copy_(start.loc.bias)
+    torch.testing.assert_close(still.step_feats, neck(x).step_feats, rtol=0, atol=1e-6)
+    assert not torch.equal(still.step_feats, own.step_feats)
+
+
 @pytest.mark.parametrize('first', ['none', 'center'])
 def test_output_fields(first):
     out = make(anchor=dict(first=first), include_global=True)(torch.rand(2, 3, 5, 8))
