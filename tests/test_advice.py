@@ -28,7 +28,7 @@ from mmlattn.models import (
     STLSTM,
     CNNRNNHead,
     CSRAHead,
-    DecidingTTA,
+    MultiLabelTTAModel,
     MultiCropClassifier,
     ResidualAttentionNet_CIFAR,
     VGGFCNeck,
@@ -339,14 +339,14 @@ def test_what_is_typed_as_advised_runs(tiny, tmp_path, name):
         assert done.returncode == 0, done.stderr
 
 
-def test_augmented_predictions_have_the_labels_and_no_evidence():
+def test_augmented_predictions_have_the_labels_and_the_evidence():
     """What --tta gives by itself needs none of the advice on evidence."""
     module = dict(type='mmpretrain.ImageClassifier', backbone=convnext(**MAPS), head=csra(with_evidence=True))
     module['data_preprocessor'] = dict(type='mmpretrain.ClsDataPreprocessor')
-    model = DecidingTTA(module=module)
+    model = MultiLabelTTAModel(module=module)
     views = dict(inputs=[[torch.rand(3, 32, 32)]] * 2, data_samples=[[DataSample()], [DataSample()]])
     (sample,) = model.test_step(views)
-    assert 'pred_label' in sample and 'attention_maps' not in sample
+    assert 'pred_label' in sample and 'attention_maps' in sample
 
 
 # Part of a message, and why its advice is not executed here.
@@ -415,6 +415,14 @@ ELSEWHERE = {
     '--reverse needs --layout': 'tests/test_tools/test_convert_ran.py',
     'best class: leave --threshold out': 'tests/test_tools/test_show_errors.py',
     'are the plain ones: leave --no-ema out': 'tests/test_hub/test_publishing.py',
+    'scores that are not finite: try smaller --lrs': 'no grid that is sure to end finite',
+    '--hold-out 0.15 takes one out': 'tests/test_comparison/test_stored_features.py holds out',
+    '--finetune must be best, or names': 'tests/test_tools/test_compare_heads.py takes best',
+    '--backbone must be one of {}, or a config': 'tests/test_tools/test_compare_heads.py takes a config',
+    'give configs, or --data with --backbone': 'tests/test_tools/test_compare_heads.py gives both',
+    '--data needs --backbone, such as': 'tests/test_tools/test_compare_heads.py',
+    'a backbone of their own: leave --backbone out': 'tests/test_tools/test_compare_heads.py',
+    '--heads has a name twice': 'it advises nothing',
     '--measured {} ': 'it advises nothing',
 }
 _VERBS = r'\b(set|use|give|take|leave|add|choose|lower|resume|remove|drop|keep|write)\b[^.]*?(\w=|--[a-z])'

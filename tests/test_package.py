@@ -54,7 +54,7 @@ MATHEMATICS = {
         'alignment', 'attention_decoder', 'beam_search', 'constraints', 'decoding', 'joint_decoder',
         'likeliest_sets', 'paths', 'scores',
     ],
-    'views': ['feature_crops'],
+    'views': ['feature_crops', 'placing'],
 }  # fmt: skip
 PURE = sys.stdlib_module_names | {'torch', 'numpy', 'scipy'}
 FOR_CHECKS = {'mmlattn.utils.errors', 'mmlattn.utils.arguments'}

@@ -15,7 +15,15 @@ from pathlib import Path
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_config, run_tool
-from mmlattn.utils.launch.flags import add_cfg_options, add_decision, add_font, add_trust, make_parser
+from mmlattn.utils.launch.flags import (
+    add_cfg_options,
+    add_decision,
+    add_font,
+    add_trust,
+    add_tta,
+    check_tta,
+    make_parser,
+)
 
 #: So many pictures that could not be read are named on the terminal.
 NAMED = 10
@@ -51,10 +59,13 @@ def parse_args() -> argparse.Namespace:
         '--classes', help='file with the name of each class, one a line; default: those stored'
     )
     parser.add_argument('--device', help='where to compute; default: a GPU if there is one')
+    add_tta(parser)
     add_font(parser)
     add_trust(parser)
     add_cfg_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    check_tta(parser, args)
+    return args
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -80,7 +91,6 @@ def predict(args: argparse.Namespace, inferencer, sources: list[str]) -> tuple[i
     from mmlattn.apis.prediction_files import PredictionFolder, distinct_names, drawing_places, picture_line
     from mmlattn.apis.prediction_loader import chunks_of
     from mmlattn.apis.prediction_run import (
-        evidence_of,
         fingerprints,
         knowing,
         label_thresholds,
@@ -93,7 +103,17 @@ def predict(args: argparse.Namespace, inferencer, sources: list[str]) -> tuple[i
     classes = distinct_names(inferencer.classes or [str(n) for n in range(inferencer.num_classes)])
     thresholds = label_thresholds(inferencer, args.threshold, args.topk)
     options = {
-        name: getattr(args, name) for name in ('topk', 'ignore_decision', 'evidence', 'fps', 'batch_size')
+        name: getattr(args, name)
+        for name in (
+            'topk',
+            'ignore_decision',
+            'evidence',
+            'fps',
+            'batch_size',
+            'tta',
+            'tta_scales',
+            'tta_crops',
+        )
     }
     made_with = fingerprints(inferencer, args.constraints)
     folder = PredictionFolder(
@@ -102,7 +122,7 @@ def predict(args: argparse.Namespace, inferencer, sources: list[str]) -> tuple[i
     if args.resume:
         print(f'{len(folder.recorded)} pictures are in {args.out_dir}')
     place = drawing_places(args.out_dir / 'drawn', sources) if args.draw else None
-    evidence = args.evidence or (args.draw and any(evidence_of(inferencer.model)))
+    evidence = args.evidence or (args.draw and inferencer.can_tell)
     total = sum(expected_frames(file, args.fps) if is_video(file) else 1 for file in sources)
     bar = Progress(
         TextColumn('{task.description}'),
@@ -180,6 +200,7 @@ def main() -> None:
             classes=args.classes,
             trust_checkpoint=args.trust_checkpoint,
             use_decision=not args.ignore_decision,
+            tta=args.tta and dict(scales=args.tta_scales, crops=args.tta_crops),
         )
     if args.draw:
         from mmlattn.visualization import EvidenceVisualizer

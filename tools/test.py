@@ -2,7 +2,6 @@
 
 import argparse
 import os.path as osp
-from copy import deepcopy
 
 from mmengine.config import ConfigDict
 
@@ -17,7 +16,8 @@ from mmlattn.utils.launch.config import (
     type_name,
 )
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
-from mmlattn.utils.launch.flags import add_common_arguments, add_decision
+from mmlattn.utils.launch.flags import add_common_arguments, add_decision, add_tta, check_tta
+from mmlattn.utils.launch.tta import add_views
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,11 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--interval', type=int, default=1, help='draw every so many samples')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each window')
-    parser.add_argument(
-        '--tta',
-        action='store_true',
-        help='test-time augmentation: tta_pipeline and tta_model of the config, else the mean score over flips',
-    )
+    add_tta(parser)
     parser.add_argument(
         '--constraints',
         help='json of what is known of the labels, for models that decode them: {"rules": {"present": [...], '
@@ -52,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     add_decision(parser)
     add_common_arguments(parser)
     args = parser.parse_args()
+    check_tta(parser, args)
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         parser.error(f'--threshold must lie in [0, 1], got {args.threshold}')
     if args.threshold is not None and args.constraints:
@@ -96,7 +93,7 @@ def merge_args(cfg, args: argparse.Namespace) -> list[str]:
     notes = draw_with_ours(cfg) if drawing else []
     if args.tta:
         test_averaged_weights(cfg)
-        augment_test(cfg)
+        augment_test(cfg, args)
     return notes
 
 
@@ -147,19 +144,15 @@ def for_classification(cfg) -> bool:
     return (cfg.get('default_scope') or 'mmpretrain') == 'mmpretrain'
 
 
-def augment_test(cfg) -> None:
+def augment_test(cfg, args: argparse.Namespace) -> None:
     """Wrap model and pipeline for test-time augmentation.
 
     Raises:
-        UserError: If the config says nothing about it and is not a classification config.
+        UserError: If the config says nothing about it and is not a classification config, or says something else.
     """
     if not {'tta_model', 'tta_pipeline'} <= cfg.keys() and not for_classification(cfg):
         raise UserError('--tta needs tta_model and tta_pipeline in a config that is not for classification')
-    cfg.setdefault('tta_model', dict(type='mmlattn.DecidingTTA'))
-    if 'tta_pipeline' not in cfg:
-        *transforms, pack = deepcopy(cfg.test_dataloader.dataset.pipeline)
-        flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
-        cfg.tta_pipeline = [*transforms, dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    add_views(cfg, args.tta_scales, args.tta_crops)
     cfg.model = dict(**cfg.tta_model, module=cfg.model)
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 
@@ -201,7 +194,7 @@ def main() -> None:
 
     from mmlattn.apis.dump_predictions import DumpPredictions
     from mmlattn.evaluation.evaluators import leave_out_evidence
-    from mmlattn.models import DecidingTTA
+    from mmlattn.models import MultiLabelTTAModel
     from mmlattn.utils.checkpoint.loading import use_safe_loading
     from mmlattn.utils.launch.runner import build_runner, process_group, run
     from mmlattn.utils.weights import without_wrapper
@@ -211,9 +204,11 @@ def main() -> None:
     use_decision(cfg, args)
     with process_group(cfg), explain_missing_data(cfg, ('test',)):
         runner = build_runner(cfg, 'test_loop')
-        if isinstance(without_wrapper(runner.model), DecidingTTA):
-            out = leave_out_evidence(runner.test_evaluator)
+        model = without_wrapper(runner.model)
+        if isinstance(model, MultiLabelTTAModel):
+            out = [] if model.tells_places else leave_out_evidence(runner.test_evaluator)
             notes += [f'--tta averages scores, so {name} is left out' for name in out]
+            notes.append(f'--tta: {model.fuse} over the views of each {model.fuse_on}')
         for note in notes:
             runner.logger.info(note)
         if args.out and args.out_item != 'metrics':

@@ -1,5 +1,6 @@
 """Inference with multi-label models: the set of labels, their scores, and where the model looked."""
 
+import copy
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
+from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer, list_models
 from mmpretrain.structures import DataSample
 from rich.progress import track
@@ -29,11 +31,12 @@ from mmlattn.models.views.decision import head_of
 from mmlattn.models.views.stored_decision import announce, apply_decision
 from mmlattn.structures.evidence import EVIDENCE_FIELDS, set_trunk_masks
 from mmlattn.structures.frames import check_frame
-from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.arguments import check_choice, check_number, check_whole, complete_options
 from mmlattn.utils.configs import config_names
 from mmlattn.utils.drawings import check_drawings, drawing_names
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import finite_or_null
+from mmlattn.utils.launch.tta import add_views
 
 # All evidence but that which says nothing about places in the picture.
 PLACED_EVIDENCE = set(EVIDENCE_FIELDS) - {'label_path', 'path_logprob'}
@@ -51,6 +54,9 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         classes (Sequence[str] | str, optional): A name for each class, or the path of a file with one a line; by
             default those stored in the checkpoint, or else of the config's test data set.
         trust_checkpoint (bool): Open checkpoints that can run code on this machine.
+        tta (bool | Mapping): Look at several views of each picture and decide once: by ``tta_pipeline`` and
+            ``tta_model`` of the config, or else at the picture and its mirror image. A dict may name ``scales``, a
+            list of numbers, and ``crops``, 'five', see ``add_views`` in ``mmlattn/utils/launch/tta.py``.
         use_decision (bool): Whether scores and labels are those of the decision that
             ``tools/analysis_tools/tune_thresholds.py`` stored in the checkpoint, if it has one.
         **kwargs: As for ``ImageClassificationInferencer``.
@@ -72,6 +78,7 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         classes: Sequence[str] | str | None = None,
         trust_checkpoint: bool = False,
         use_decision: bool = True,
+        tta: bool | Mapping = False,
         **kwargs,
     ) -> None:
         if device is not None:
@@ -88,7 +95,12 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         if isinstance(pretrained, (str, Path)):
             # Mmpretrain loads what fits, reports the rest in hundreds of lines, and goes on.
             load_trained(model, str(pretrained), trust=trust_checkpoint)
+        self._augmented = augmented(model._config, tta)
         super().__init__(model=model, pretrained=False, device=device, **kwargs)
+        self.tta_model = None
+        if self._augmented is not None:
+            with DefaultScope.overwrite_default_scope('mmpretrain'):
+                self.tta_model = MODELS.build(dict(self._augmented.tta_model, module=self.model)).eval()
         self.classes = class_names(model, classes)
         self.num_classes = getattr(head_of(model), 'num_classes', None) or len(self.classes or ())
         self.decision = getattr(model, '_decision', None) if use_decision else None
@@ -178,7 +190,14 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         return sorted({*ours, *list_models(pattern=pattern, task='Image Classification')})
 
     def _init_pipeline(self, cfg: Config) -> PictureReader:
-        return PictureReader(cfg, input_channels(self.model))
+        return PictureReader(self._augmented or cfg, input_channels(self.model))
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether ``with_evidence=True`` can be asked for."""
+        tells, has_masks = evidence_of(self.model)
+        # Of several views only what a head tells is put together.
+        return tells and hasattr(self.model, 'head') if self.tta_model is not None else tells or has_masks
 
     def preprocess(self, inputs: list, batch_size: int = 1) -> Iterator[dict]:
         """Batches of pictures of one size."""
@@ -193,7 +212,9 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         topk: int | None = None,
     ) -> list[DataSample]:
         """Run one batch; ``pred_label`` follows ``threshold`` and ``topk``, or else the stored decision."""
-        if with_evidence is None:
+        if self.tta_model is not None:
+            samples = self._predict_views(inputs, with_evidence)
+        elif with_evidence is None:
             samples = self.model.test_step(inputs)
         else:
             samples = self._predict(inputs, with_evidence)
@@ -216,6 +237,20 @@ class MultiLabelInferencer(ImageClassificationInferencer):
         if masked:
             set_trunk_masks(samples, masks)
         return samples
+
+    def _predict_views(self, inputs: dict, with_evidence: bool | None) -> list[DataSample]:
+        if with_evidence is None:
+            return self.tta_model.test_step(inputs)
+        before, self.tta_model.with_evidence = self.tta_model.with_evidence, with_evidence
+        try:
+            if with_evidence and not self.can_tell:
+                raise UserError(
+                    f'{type(getattr(self.model, "head", self.model)).__name__} tells nothing that can be said of '
+                    'several views together: leave with_evidence out, or tta'
+                )
+            return self.tta_model.test_step(inputs)
+        finally:
+            self.tta_model.with_evidence = before
 
     def visualize(
         self,
@@ -257,6 +292,18 @@ class MultiLabelInferencer(ImageClassificationInferencer):
     ) -> list[dict] | list[DataSample]:
         """Turn data samples into plain results."""
         return preds if return_datasamples else [result_of(None, sample, self.classes) for sample in preds]
+
+
+def augmented(cfg: Config, tta: bool | Mapping) -> Config | None:
+    """A config whose test pipeline makes the views that ``tta`` asks for; None for none."""
+    if tta is False or tta is None:
+        return None
+    if tta is not True:
+        complete_options('tta', tta, dict(scales=None, crops=None))
+    cfg = copy.deepcopy(cfg)
+    add_views(cfg, **({} if tta is True else tta))
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    return cfg
 
 
 def _check_drawable(sample: DataSample) -> None:

@@ -77,7 +77,9 @@ class PictureReader:
     def __call__(self, picture: str | Path | np.ndarray | Image.Image) -> dict:
         """``inputs`` (Tensor, (C, H, W)) and ``data_samples`` of a picture."""
         item = self.transforms(self.read(picture))
-        channels = item['inputs'].shape[-3]
+        # Of test-time augmentation these are lists, with one for each view.
+        views = item['inputs']
+        channels = (views[0] if isinstance(views, list) else views).shape[-3]
         if channels in (2, 4) and channels != self.channels:
             raise UserError(
                 f'{_called(picture)} has {channels} channels, one of them likely for transparency, and the network '

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import cv2
 from mmengine.dataset import default_collate
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mmlattn.utils.errors import UserError
@@ -29,7 +30,7 @@ class Prepared(NamedTuple):
     """What became of the pictures of one chunk."""
 
     groups: list[tuple[list[int], dict]]
-    """Places in the chunk, and the batch of the pictures there, which are of one size."""
+    """Places in the chunk, and the batch of the pictures there, which are of one size, or each view of them is."""
     problems: dict[int, str]
     """Why there is none at a place."""
 
@@ -94,6 +95,11 @@ def _collate(found: Sequence[dict | str]) -> Prepared:
     by_size = {}
     for place, item in enumerate(found):
         if place not in problems:
-            by_size.setdefault(tuple(item['inputs'].shape), []).append(place)
+            by_size.setdefault(_sizes(item['inputs']), []).append(place)
     groups = [(places, default_collate([found[place] for place in places])) for places in by_size.values()]
     return Prepared(groups, problems)
+
+
+def _sizes(inputs: Tensor | list[Tensor]) -> tuple:
+    """The shape of a picture, or those of its views."""
+    return tuple(tuple(view.shape) for view in inputs) if isinstance(inputs, list) else tuple(inputs.shape)

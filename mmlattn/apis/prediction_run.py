@@ -64,8 +64,10 @@ def predict_chunks(
         first = False
         for places, batch in prepared.groups:
             if rules is not None:
-                for place, sample in zip(places, batch['data_samples'], strict=True):
-                    set_known_labels(sample, rules(items[place]))
+                given = batch['data_samples']
+                for samples in given if isinstance(given[0], (list, tuple)) else [given]:
+                    for place, sample in zip(places, samples, strict=True):
+                        set_known_labels(sample, rules(items[place]))
             samples = inferencer.forward(batch, **forward)
             for place, sample in zip(places, samples, strict=True):
                 found[place] = sample

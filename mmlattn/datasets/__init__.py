@@ -9,10 +9,11 @@ from .noisy_labels import NoisyLabels
 from .nus_wide import NUSWide
 from .plain_multilabel import PlainMultiLabel
 from .stanford_dogs import StanfordDogs
+from .view_crop import ViewCrop
 from .voc_box import VOCBox
 from .wider_attribute import WIDERAttribute
 
 __all__ = [
     'COCOMultiLabel', 'CUBBox', 'CropAroundBoxes', 'CropToBox', 'MultiLabelFile', 'NABirds', 'NUSWide', 'NoisyLabels',
-    'PlainMultiLabel', 'StanfordDogs', 'VOCBox', 'WIDERAttribute',
+    'PlainMultiLabel', 'StanfordDogs', 'VOCBox', 'ViewCrop', 'WIDERAttribute',
 ]  # fmt: skip

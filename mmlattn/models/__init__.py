@@ -15,13 +15,14 @@ from .st_lstm.head import RegionConstraintWrapper, STLSTMHead
 from .st_lstm.losses import RegionConstraintLoss, SoftmaxL2Loss
 from .st_lstm.neck import STLSTM
 from .views.multi_crop_classifier import MultiCropClassifier
-from .views.tta import DecidingTTA
+from .views.tta import MultiLabelTTAModel
 
 __all__ = [
-    'APN', 'RACNN', 'STLSTM', 'ActivationLocalizer', 'CNNRNNHead', 'CSRAHead', 'DecidingTTA',
+    'APN', 'RACNN', 'STLSTM', 'ActivationLocalizer', 'CNNRNNHead', 'CSRAHead',
     'DistributionBalancedLoss',
     'LinearMultiLabelHead', 'MLDecoderHead', 'MaskedAsymmetricLoss', 'MaskedBCELoss', 'MaskedFocalLoss',
-    'MultiCropClassifier', 'PairwiseRankLoss', 'Query2LabelHead', 'RegionConstraintLoss', 'RegionConstraintWrapper',
+    'MultiCropClassifier', 'MultiLabelTTAModel', 'PairwiseRankLoss', 'Query2LabelHead', 'RegionConstraintLoss',
+    'RegionConstraintWrapper',
     'ResidualAttentionNet', 'ResidualAttentionNet_CIFAR', 'ResidualAttentionWrapper', 'STLSTMHead',
     'ScaleFusionHead', 'ScaledLinearClsHead', 'SoftmaxL2Loss', 'VGGFCNeck',
 ]  # fmt: skip

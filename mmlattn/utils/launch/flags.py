@@ -84,6 +84,34 @@ def add_font(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tta(parser: argparse.ArgumentParser) -> None:
+    """Add ``--tta`` and what its views are, see :mod:`.tta`."""
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: tta_pipeline and tta_model of the config, else the picture and its mirror '
+        'image, fused before scores are normalised',
+    )
+    parser.add_argument(
+        '--tta-scales',
+        type=float,
+        nargs='+',
+        metavar='S',
+        help='with --tta: sizes of the picture, such as 0.875 1 1.125',
+    )
+    parser.add_argument(
+        '--tta-crops',
+        choices=['five'],
+        help='with --tta: look at the corners and the centre of a larger picture',
+    )
+
+
+def check_tta(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program if views are named that nothing looks at."""
+    if (args.tta_scales or args.tta_crops) and not args.tta:
+        parser.error('--tta-scales and --tta-crops need --tta')
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add ``--trust-checkpoint``."""
     parser.add_argument(
