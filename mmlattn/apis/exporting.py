@@ -208,8 +208,8 @@ def export_classifier(
         if options.int8:
             written = _quantise(source, file, run, info, options, folder, say)
         _check_worst(worst, options)
+        formats.check_path(options.format, out)
         for path in written:
-            formats.check_path(options.format, out)
             os.replace(path, out.with_name(path.name))
     size = sum(out.with_name(path.name).stat().st_size for path in written)
     opset = f', opset {options.opset}' if options.format == 'onnx' else ''
@@ -327,13 +327,13 @@ def _write(
         return formats.write_onnx(program, file, info, options.opset, names)
     between = folder / 'between.onnx'
     formats.write_onnx(program, between, info, options.opset, names)
-    return formats.write_openvino(between, file, info, options.half)
+    return formats.write_openvino(between, file, info, options.half, names)
 
 
 def _open(file: Path, options: ExportOptions, names: Sequence[str]) -> formats.Run:
     if options.format == 'torch':
         return formats.open_torch(file, names)
-    return formats.open_onnx(file) if options.format == 'onnx' else formats.open_openvino(file, options.half)
+    return formats.open_onnx(file) if options.format == 'onnx' else formats.open_openvino(file, names, options.half)
 
 
 def _pictures(source: PixelSource, options: ExportOptions) -> tuple[list[dict], str]:

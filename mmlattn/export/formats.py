@@ -148,10 +148,14 @@ def _tidy(model: Any, names: Sequence[str]) -> None:
                 dim.dim_param = name or 'channels'
 
 
-def write_openvino(onnx_file: Path, path: Path, metadata: Mapping[str, Any], half: bool) -> list[Path]:
+def write_openvino(
+    onnx_file: Path, path: Path, metadata: Mapping[str, Any], half: bool, names: Sequence[str]
+) -> list[Path]:
     """OpenVINO's two files from an ONNX file; the paths written."""
     openvino = _openvino()
     model = openvino.convert_model(str(onnx_file))
+    for port, name in zip(model.outputs, names, strict=True):
+        port.get_tensor().set_names({name})  # or it has those of operators before it, too
     model.set_rt_info(to_json(metadata, ensure_ascii=False), [NAME])
     openvino.save_model(model, str(path), compress_to_fp16=half)
     return [path, path.with_suffix('.bin')]
@@ -188,11 +192,10 @@ def open_torch(path: Path, names: Sequence[str]) -> Run:
     return run
 
 
-def open_openvino(path: Path, half: bool = False) -> Run:
+def open_openvino(path: Path, names: Sequence[str], half: bool = False) -> Run:
     """Run OpenVINO's files on the CPU, in float32 unless ``half``."""
     settings = {} if half else {'INFERENCE_PRECISION_HINT': 'f32'}
     compiled = _openvino().Core().compile_model(str(path), 'CPU', settings)
-    names = [port.get_any_name() for port in compiled.outputs]
     return lambda image: {n: np.array(x) for n, x in zip(names, compiled([image]).values(), strict=True)}
 
 
