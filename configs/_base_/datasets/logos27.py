@@ -4,10 +4,11 @@
 data_preprocessor = dict(
     num_classes=27, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
-classes = (
-    'Adidas Apple BMW Citroen Cocacola DHL Fedex Ferrari Ford Google Heineken HP Intel McDonalds Mini Nbc Nike Pepsi '
-    'Porsche Puma RedBull Sprite Starbucks Texaco Unicef Vodafone Yahoo'
-).split()
+classes = [
+    'Adidas', 'Apple', 'BMW', 'Citroen', 'Cocacola', 'DHL', 'Fedex', 'Ferrari', 'Ford', 'Google', 'Heineken', 'HP',
+    'Intel', 'McDonalds', 'Mini', 'Nbc', 'Nike', 'Pepsi', 'Porsche', 'Puma', 'RedBull', 'Sprite', 'Starbucks',
+    'Texaco', 'Unicef', 'Vodafone', 'Yahoo',
+]  # fmt: skip
 
 # Letters are not mirrored. 'area' is the mean over the pixels that fall on one.
 train_pipeline = [
