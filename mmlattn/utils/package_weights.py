@@ -98,7 +98,9 @@ def check_timm() -> None:
     try:
         import timm  # noqa: F401
     except ImportError as error:
-        raise UserError("this backbone is timm's, which is not installed: pip install 'timm>=1.0'") from error
+        raise UserError(
+            "this backbone is timm's, which is not installed: pip install 'timm>=1.0', or the extra mmlattn[timm]"
+        ) from error
 
 
 def convert_weights(wheel: Path, name: str, target: Path) -> None:
