@@ -4,12 +4,13 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from mmengine.config import Config
 
 from mmlattn.utils.configs import config_path
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.config import load_config, type_name
+from mmlattn.utils.launch.config import apply_options, load_config, type_name
 from mmlattn.utils.package_weights import fetch_weights, weights_file
 
 from .features import frozen_backbone
@@ -106,13 +107,15 @@ def config_candidate(path: str, cfg: Config) -> Candidate:
     )
 
 
-def read_configs(paths: Sequence[str]) -> dict[str, Config]:
+def read_configs(paths: Sequence[str], options: Mapping = MappingProxyType({})) -> dict[str, Config]:
     """Configs to compare by their names, which have the same backbone and the same data.
 
     Raises:
         UserError: If they have not, or two are called alike.
     """
     configs = {path: load_config(path) for path in paths}
+    for cfg in configs.values():
+        apply_options(cfg, dict(options))
     if len({Path(path).stem for path in configs}) < len(paths):
         raise UserError('two configs have the same name, so their runs would share a folder')
     first, rest = paths[0], paths[1:]

@@ -11,14 +11,15 @@ the optimizer are taken. What is done is not done again: the same command goes o
 """
 
 import argparse
-import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mmlattn.utils.arguments import check_folder, check_number, check_whole
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import apply_options
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
-from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.launch.flags import add_cfg_options, make_parser
 from mmlattn.utils.memory import keep_freed_memory
 
 HEADS = 'linear,max,csra,st-lstm,cnn-rnn,ml-decoder,q2l'
@@ -79,6 +80,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cache', type=Path, default=Path('data/downloads'), help='folder for packages of weights'
     )
+    add_cfg_options(parser, 'settings to override in all configs, or in that of --data: key=value')
     parser.add_argument('--features-only', action='store_true', help='store the features, and train nothing')
     return parser.parse_args()
 
@@ -112,6 +114,36 @@ def check_args(args: argparse.Namespace) -> None:
     check_folder('--features', args.features)
 
 
+def read_input(args: argparse.Namespace) -> tuple[dict, Any, list[str]]:
+    """The configs to compare by their paths, the one of data and backbone, and the names of further heads."""
+    from mmlattn.comparison.candidates import data_config, read_configs, with_backbone
+
+    configs = read_configs(args.configs, args.cfg_options) if args.configs else {}
+    if configs:
+        cfg = next(iter(configs.values()))
+    else:
+        data = data_config(args.data, args.pictures, args.side)
+        apply_options(data, args.cfg_options)
+        cfg = with_backbone(data, args.backbone, args.cache)
+    names = [name for name in (args.heads or ('' if configs else HEADS)).split(',') if name]
+    if len(set(names)) < len(names):
+        raise UserError(f'--heads has a name twice: {args.heads}')
+    return configs, cfg, names
+
+
+def describe(args: argparse.Namespace) -> str:
+    """How all heads were trained, in one line."""
+    backbone = args.backbone or f'the backbone of {Path(args.configs[0]).stem}'
+    precision = ', mixed precision' if args.amp else ''
+    more = ''
+    if args.finetune:
+        more = f'; fine-tuned for {args.finetune_epochs} epochs of the pictures, first seed'
+    return (
+        f'{backbone}, frozen; {args.epochs} epochs on stored features, batches of {args.batch_size}{precision}; '
+        f'learning rate chosen on val{more}'
+    )
+
+
 def main() -> None:
     """Store features, train, choose, test, report."""
     args = parse_args()
@@ -121,13 +153,7 @@ def main() -> None:
     from mmengine.registry import init_default_scope
 
     import mmlattn.register  # noqa: F401
-    from mmlattn.comparison.candidates import (
-        config_candidate,
-        data_config,
-        preset_candidate,
-        read_configs,
-        with_backbone,
-    )
+    from mmlattn.comparison.candidates import config_candidate, preset_candidate
     from mmlattn.comparison.data import prepare
     from mmlattn.comparison.features import build_extractor
     from mmlattn.comparison.finetuning import choose, finetune
@@ -138,51 +164,37 @@ def main() -> None:
 
     keep_freed_memory()
     MMLogger.get_instance('mmengine', log_level='WARNING')
-    logging.getLogger('mmengine').setLevel(logging.WARNING)
     init_default_scope('mmpretrain')
-    configs = read_configs(args.configs) if args.configs else {}
-    if configs:
-        cfg = next(iter(configs.values()))
-    else:
-        cfg = with_backbone(data_config(args.data, args.pictures, args.side), args.backbone, args.cache)
-    names = [name for name in (args.heads or ('' if configs else HEADS)).split(',') if name]
-    if len(set(names)) < len(names):
-        raise UserError(f'--heads has a name twice: {args.heads}')
+    configs, cfg, names = read_input(args)
     with explain_missing_data(cfg), claim(args.out_dir):
         extractor = build_extractor(cfg)
-        data = prepare(
-            cfg,
-            extractor,
-            args.features,
-            crops=args.crops,
-            flip=not args.no_flip,
-            hold_out=args.hold_out,
-            workers=args.workers,
-        )
-        candidates = [config_candidate(path, one) for path, one in configs.items()]
+        views = dict(crops=args.crops, flip=not args.no_flip, hold_out=args.hold_out)
+        data = prepare(cfg, extractor, args.features, **views, workers=args.workers)
+        if args.features_only:
+            return
         num_classes = data['train'].targets.shape[1]
+        candidates = [config_candidate(path, one) for path, one in configs.items()]
         candidates += [preset_candidate(name, num_classes, extractor.channels) for name in names]
         budget = Budget(args.epochs, args.batch_size, args.amp)
         comparison = Comparison(data, budget, args.lrs, args.seeds, args.out_dir)
-        if args.features_only:
-            return
-        outcomes = [compare(comparison, candidate) for candidate in candidates]
-        for name in choose(outcomes, comparison, args.finetune) if args.finetune else ():
-            number = [outcome.name for outcome in outcomes].index(name)
-            more = (cfg, extractor, args.finetune_epochs, args.finetune_lr)
-            outcomes.append(finetune(comparison, candidates[number], outcomes[number], *more))
-        rows = score_all(outcomes, data['val'].targets, data['test'].targets)
+        outcomes = {candidate.name: compare(comparison, candidate) for candidate in candidates}
+        further = []
+        for name in choose(list(outcomes.values()), comparison, args.finetune) if args.finetune else ():
+            candidate = next(candidate for candidate in candidates if candidate.name == name)
+            how = (cfg, extractor, args.finetune_epochs, args.finetune_lr)
+            further.append(finetune(comparison, candidate, outcomes[name], *how))
+        rows = score_all([*outcomes.values(), *further], data['val'].targets, data['test'].targets)
         pictures = {split: len(found.dataset) for split, found in data.items()}
-        note = (
-            f'{args.backbone or "the backbone of " + Path(args.configs[0]).stem}, frozen; {args.epochs} epochs of '
-            f'{args.batch_size}{" in mixed precision" if args.amp else ""} on stored features; learning rate chosen on val'
-        )
         settings = dict(
-            heads=[candidate.settings() for candidate in candidates], budget=asdict(budget),
-            learning_rates=args.lrs, seeds=args.seeds, pictures=pictures, backbone=extractor.identity,
+            heads=[candidate.settings() for candidate in candidates],
+            budget=asdict(budget),
+            learning_rates=args.lrs,
+            seeds=args.seeds,
+            pictures=pictures,
+            backbone=extractor.identity,
             data={split: found.identity for split, found in data.items()},
-        )  # fmt: skip
-        report = write_report(rows, pictures, note, settings, args.out_dir)
+        )
+        report = write_report(rows, pictures, describe(args), settings, args.out_dir)
     print(f'\n{report.read_text()}\nwritten to {report}')
 
 
