@@ -127,12 +127,14 @@ class FrozenBackbone(BaseModule):
     Weights have the names that they have without it.
 
     Args:
-        backbone (dict): Config of the backbone, which has the ``init_cfg``.
+        backbone (dict): Config of the backbone.
+        init_cfg (dict, optional): In the place of the backbone's own.
     """
 
-    def __init__(self, backbone: dict) -> None:
+    def __init__(self, backbone: dict, init_cfg: dict | None = None) -> None:
         super().__init__()
-        self.backbone = MMPRETRAIN_MODELS.build(backbone)
+        more = {} if init_cfg is None else dict(init_cfg=init_cfg)
+        self.backbone = MMPRETRAIN_MODELS.build({**backbone, **more})
         self.backbone.requires_grad_(False)
         self.register_load_state_dict_pre_hook(_add_name)
         self.register_state_dict_post_hook(_drop_name)
