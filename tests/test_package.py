@@ -30,6 +30,7 @@ MAY_IMPORT = {
     'models': ROOMS | {'models.losses'},
     'datasets': {'datasets'} | GROUND,
     'evaluation': {'evaluation'} | GROUND,
+    'export': {'export', 'evaluation', 'version'} | ROOMS | SHARED | GROUND,
     'projects': {'projects', 'datasets', 'evaluation'} | GROUND,
     'visualization': {'visualization', 'evaluation'} | GROUND,
     'engine': {'engine', 'datasets', 'evaluation', 'version'} | ROOMS | SHARED | GROUND,

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import default_collate
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from mmlattn.export import formats, label_rule, metadata, parity, quantize
 from mmlattn.export.contract import INPUT, MASK, described
 from mmlattn.export.folding import fold_batch_norms, folded
-from mmlattn.export.picture_rule import picture_rule
 from mmlattn.export.wrapper import (
     ExportedClassifier,
     Preprocessing,
@@ -34,13 +32,10 @@ from mmlattn.export.wrapper import (
 from mmlattn.models.views.stored_decision import apply_decision
 from mmlattn.structures import label_matrix
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.explain import explain_config, explain_missing_data
 
 from .loading import class_names, load_model
-from .pictures import PictureReader, dataset_items, file_items, input_channels
-
-#: Pictures computed together where a file is compared and judged.
-BATCH = 8
+from .pictures import file_items
+from .pixel_source import PixelSource
 
 
 @dataclass(frozen=True)
@@ -79,96 +74,6 @@ class ExportOptions:
     def precision(self) -> str:
         """Of the network before it is quantised."""
         return 'float16' if self.half else 'float32'
-
-
-class PixelSource:
-    """Pictures as the test pipeline of a config gives them, and what the network does to their pixels.
-
-    Args:
-        cfg (Config): With a test data set.
-        model (nn.Module): Its classifier.
-        size (tuple[int, int], optional): Height and width, in the place of what the pipeline makes.
-
-    Raises:
-        UserError: If the pipeline gives pictures of several sizes, and no size is given.
-    """
-
-    def __init__(self, cfg: Config, model: nn.Module, size: tuple[int, int] | None = None) -> None:
-        self.cfg, self.preprocessor = cfg, model.data_preprocessor
-        self.channels = input_channels(model)
-        reader = PictureReader(cfg, self.channels)
-        self.rule = picture_rule(reader.loader, reader.transforms.transforms)
-        self.oriented = 'ignore_orientation' not in getattr(reader.loader, 'color_type', 'color')
-        # A loader gives BGR; data sets that keep arrays have RGB.
-        self.pixels_are_bgr = self.channels == 3 and reader.loader is not None
-        flipped = getattr(self.preprocessor, 'to_rgb', False) and self.channels == 3
-        self.network_reads_bgr = self.pixels_are_bgr != bool(flipped)
-        probes = [np.zeros((*shape, 3), np.uint8) for shape in ((360, 480), (480, 360))]
-        with explain_config(' on a picture'):
-            sizes = {tuple(reader(probe)['inputs'].shape[-2:]) for probe in probes}
-        self.fixed = len(sizes) == 1
-        if size is None and not self.fixed:
-            raise UserError(
-                'the test pipeline gives pictures of several sizes: name one with --size HEIGHT WIDTH, and add '
-                '--dynamic-size for all others'
-            )
-        self.size = tuple(size or sizes.pop())
-        divisor = getattr(self.preprocessor, 'pad_size_divisor', 1)
-        if any(side % divisor for side in self.size):
-            raise UserError(
-                f'data_preprocessor pads pictures of {self.size} to a multiple of {divisor}, which is not '
-                'part of the file: name such a size with --size HEIGHT WIDTH'
-            )
-
-    @property
-    def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel, in the order of the network."""
-        found = []
-        for name, plain in (('mean', 0.0), ('std', 1.0)):
-            values = getattr(self.preprocessor, name, None)
-            values = [plain] if values is None else values.flatten().tolist()
-            found.append(values * self.channels if len(values) == 1 else values)
-        return found[0], found[1]
-
-    def normalised(self, pixels: Tensor) -> Tensor:
-        """What the network reads, of pixels (B, C, H, W) as the pipeline gives them."""
-        return self.preprocessor(dict(inputs=pixels), False)['inputs']
-
-    def fed(self, pixels: Tensor, layout: str | None) -> np.ndarray:
-        """What the file reads: normalised, or with a layout uint8 in RGB."""
-        if layout is None:
-            return self.normalised(pixels).numpy()
-        pixels = pixels.flip(1) if self.pixels_are_bgr else pixels
-        return np.ascontiguousarray((pixels.permute(0, 2, 3, 1) if layout == 'nhwc' else pixels).numpy())
-
-    def noise(self, count: int, size: tuple[int, int] | None = None) -> Tensor:
-        """Random pixels, each picture round a colour of its own."""
-        draw = torch.Generator().manual_seed(0)
-        shape = (count, self.channels, *(size or self.size))
-        colours = torch.randint(0, 160, shape[:2], generator=draw)[..., None, None]
-        return (colours + torch.randint(0, 96, shape, generator=draw)).to(torch.uint8)
-
-    def of_split(self, split: str, limit: int) -> list[dict]:
-        """Items of the val or test data set, evenly spread.
-
-        Raises:
-            UserError: If the data are not there.
-        """
-        loader = self.cfg.get(f'{split}_dataloader')
-        if loader is None:
-            raise UserError(f'the config has no {split}_dataloader')
-        with explain_missing_data(self.cfg, (split,)), explain_config():
-            return list(dataset_items(Config(dict(test_dataloader=loader)), limit=limit))
-
-    def batches(self, items: Sequence[dict], size: int = BATCH) -> Iterator[tuple[Tensor, list]]:
-        """Pixels (B, C, H, W) and data samples, of one size each."""
-        by_size: dict[tuple, list] = {}
-        for item in items:
-            by_size.setdefault(tuple(item['inputs'].shape), []).append(item)
-        for group in by_size.values():
-            for start in range(0, len(group), size):
-                batch = default_collate([item['inputs'] for item in group[start : start + size]])
-                yield batch, [item['data_samples'] for item in group[start : start + size]]
 
 
 def export_classifier(
@@ -333,7 +238,11 @@ def _write(
 def _open(file: Path, options: ExportOptions, names: Sequence[str]) -> formats.Run:
     if options.format == 'torch':
         return formats.open_torch(file, names)
-    return formats.open_onnx(file) if options.format == 'onnx' else formats.open_openvino(file, names, options.half)
+    return (
+        formats.open_onnx(file)
+        if options.format == 'onnx'
+        else formats.open_openvino(file, names, options.half)
+    )
 
 
 def _pictures(source: PixelSource, options: ExportOptions) -> tuple[list[dict], str]:
@@ -370,7 +279,7 @@ def _compare(
     worst, alike, count = dict.fromkeys(names, 0.0), 0, 0
     for pixels in batches:
         expected, samples = parity.predicted(model, source.normalised(pixels), names)
-        found = run(source.fed(pixels, options.preprocessing))
+        found = _run(run, source, pixels, options)
         for name, difference in parity.differences(expected, found).items():
             worst[name] = max(worst[name], difference)
         labels = label_rule.labels_of(found, info['decision'])
@@ -385,6 +294,23 @@ def _compare(
         say(f'  {name:16} largest difference {difference:.2g}')
     say(f'  label sets       the same for {alike} of {count}')
     return worst
+
+
+def _run(
+    run: formats.Run, source: PixelSource, pixels: Tensor, options: ExportOptions
+) -> dict[str, np.ndarray]:
+    """What the file says; a graph that holds for some sizes only shows when it meets another."""
+    fed = source.fed(pixels, options.preprocessing)
+    try:
+        return run(fed)
+    except Exception as error:
+        if tuple(pixels.shape[-2:]) == source.size:
+            raise
+        said = ' '.join(str(error).split())[:150]
+        raise UserError(
+            f'this network is built for pictures of {source.size}, it does not run on {tuple(pixels.shape[-2:])} '
+            f'({said}): leave --dynamic-size out'
+        ) from error
 
 
 def _decided(model: nn.Module, options: ExportOptions) -> tuple[Any, float | None]:

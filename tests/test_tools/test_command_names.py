@@ -23,7 +23,7 @@ def test_every_tool_has_a_name_of_its_own_and_says_what_it_is():
     ('args', 'status', 'words'),
     [
         ([], 0, 'usage: python -m mmlattn COMMAND'),
-        (['predikt'], 1, 'no command predikt: did you mean predict?'),
+        (['predikt'], 1, 'no command predikt: did you mean predict'),
     ],
 )
 def test_what_is_no_command(monkeypatch, capsys, args, status, words):

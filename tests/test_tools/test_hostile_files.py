@@ -246,6 +246,7 @@ CHECKPOINT_TOOLS = {
         '{csra}', 'FILE', '1',
     ),
     'show_masks': ('visualization/show_masks.py', '{csra}', '{p}', '--checkpoint', 'FILE', '--out-dir', 'shown'),
+    'export': ('export.py', '{csra}', 'FILE', '--out', 'model.onnx'),
     'export_regions': ('analysis_tools/export_regions.py', '{csra}', 'FILE', '--out', 'regions.json'),
     'deletion': ('analysis_tools/deletion.py', '{csra}', 'FILE', '--out', 'deletion.json', '--orders', 'random'),
     'show_errors': ('analysis_tools/show_errors.py', '{csra}', 'FILE', '--out', 'errors.html'),

@@ -172,4 +172,6 @@ def _rates(temperatures: Sequence[float], heads: list[int], scale: Tensor) -> Te
 
 def _one_hot_peak(scores: Tensor) -> Tensor:
     """1 at the first arg max over the last axis, 0 elsewhere."""
-    return F.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(scores.dtype)
+    # Not one_hot: an exporter would take the number of locations for a constant.
+    places = torch.arange(scores.shape[-1], device=scores.device)
+    return (scores.argmax(dim=-1, keepdim=True) == places).to(scores.dtype)

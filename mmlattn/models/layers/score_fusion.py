@@ -53,7 +53,9 @@ def fusion_weights(scores: Tensor, how: str = 'max') -> Tensor:
     """
     scores = widen(scores)
     if how == 'max':
-        return F.one_hot(scores.argmax(dim=1), scores.shape[1]).movedim(-1, 1).to(scores.dtype)
+        # Not one_hot: an exporter would take the number of looks for a constant.
+        looks = torch.arange(scores.shape[1], device=scores.device)[:, None]
+        return (scores.argmax(dim=1, keepdim=True) == looks).to(scores.dtype)
     if how == 'mean':
         return torch.full_like(scores, 1 / scores.shape[1])
     return (scores if how == 'lse' else F.logsigmoid(scores)).softmax(dim=1)
