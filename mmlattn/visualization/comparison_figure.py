@@ -35,6 +35,7 @@ def draw_comparison(bars: Sequence[Bar], title: str) -> Figure:
         figure.suptitle(without_letters(title, missing), x=0.01, ha='left', fontsize=9, color=INK)
         seeds, cost = figure.subplots(1, 2)
         names = [without_letters(bar.name, missing) for bar in bars]
+        by_value = sorted(range(len(bars)), key=lambda place: bars[place].mean_ap.mean())
         for place, bar in enumerate(bars):
             color = OKABE_ITO['vermillion'] if place == 0 else OKABE_ITO['blue']
             mean = bar.mean_ap.mean()
@@ -50,7 +51,11 @@ def draw_comparison(bars: Sequence[Bar], title: str) -> Figure:
         seeds.margins(y=0.12)
         for axes, heading, x in (
             (seeds, 'mAP of each seed; the line is their mean', 'mAP in %'),
-            (cost, 'mAP over the time of a training step', 'milliseconds, backbone aside'),
+            (
+                cost,
+                'mAP over the time of a training step',
+                'milliseconds, with no backbone where it is frozen',
+            ),
         ):
             axes.set_title(heading, loc='left', fontsize=9.5, fontweight='bold', color=INK)
             axes.set_xlabel(x)
