@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmlattn.evaluation.functional import average_precision
-from mmlattn.models import CSRAHead
+from mmlattn.models import CSRAHead, LinearMultiLabelHead
 from mmlattn.models.csra.pooling import MAX_TEMPERATURE
 from mmlattn.structures import check_sets, label_matrix
 from mmlattn.utils.errors import UserError
@@ -47,7 +47,8 @@ def training_free_model(model_cfg: dict, temperature: float = MAX_TEMPERATURE, l
     """The config of an ``ImageClassifier`` with a CSRA head that loads the weights of its linear head.
 
     Args:
-        model_cfg (dict): With ``GlobalAveragePooling`` and ``MultiLabelLinearClsHead`` or ``LinearClsHead``.
+        model_cfg (dict): With ``GlobalAveragePooling`` and ``LinearMultiLabelHead``, ``MultiLabelLinearClsHead`` or
+            ``LinearClsHead``; the first also without a neck.
         temperature (float): T of the one head; the paper's Figure 1 uses the maximum.
         lam (float): Weight of the attention term.
 
@@ -56,18 +57,24 @@ def training_free_model(model_cfg: dict, temperature: float = MAX_TEMPERATURE, l
     """
     cfg = copy.deepcopy(model_cfg)
     head, neck = cfg['head'], cfg.get('neck') or dict(type=None)
-    head_type, neck_type = (MODELS.get(part['type']) if part['type'] else None for part in (head, neck))
-    if head_type not in (LinearClsHead, MultiLabelLinearClsHead):
+    head_type, neck_type = (
+        MODELS.get(part['type']) if isinstance(part['type'], str) else part['type'] for part in (head, neck)
+    )
+    ours = head_type is LinearMultiLabelHead and head.get('pool', 'avg') == 'avg'
+    if not ours and head_type not in (LinearClsHead, MultiLabelLinearClsHead):
         raise UserError(
-            f'expected LinearClsHead or MultiLabelLinearClsHead, one linear layer, got {head["type"]}'
+            "expected LinearMultiLabelHead with pool='avg', MultiLabelLinearClsHead or LinearClsHead, one linear layer"
+            f' on averages, got {head}'
         )
-    if neck_type is not GlobalAveragePooling or neck.get('dim', 2) != 2:
+    averages = ours and neck_type is None
+    if not averages and (neck_type is not GlobalAveragePooling or neck.get('dim', 2) != 2):
         raise UserError(
             f'expected the neck GlobalAveragePooling(), whose average is the base term, got {neck}'
         )
     kept = ['num_classes', 'in_channels']
     # The loss and topk of LinearClsHead are for a single label.
-    kept += ['loss', 'thr', 'topk'] if head_type is MultiLabelLinearClsHead else []
+    kept += ['loss', 'thr', 'topk'] if head_type is not LinearClsHead else []
+    kept += ['unknown', 'num_extra_tokens', 'token_grid', 'with_evidence'] if ours else []
     csra = dict(lam=lam, temperatures=[temperature], normalize=False, bias=True)
     cfg['neck'] = None
     cfg['head'] = dict(type='mmlattn.CSRAHead', **{key: head[key] for key in kept if key in head}, **csra)

@@ -67,6 +67,23 @@ def test_one_pass_equals_a_model_per_lam(linear, temperature):
             torch.testing.assert_close(torch.tensor(np.stack(scores)), stock)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize('neck', [LINEAR['neck'], None])
+def test_our_linear_head_is_converted_with_and_without_a_neck(neck):
+    head = dict(type='mmlattn.LinearMultiLabelHead', num_classes=5, in_channels=32, unknown='negative')
+    cfg = {**LINEAR, 'neck': neck, 'head': head}
+    torch.manual_seed(0)
+    linear = build_classifier(cfg).eval()
+    csra = build_classifier(training_free_model(cfg)).eval()
+    csra.load_state_dict(linear.state_dict(), strict=True)
+    assert csra.head.unknown == 'negative'
+    for batch in batches(1):
+        ours, theirs = (
+            torch.stack([s.pred_score for s in model.test_step(batch)]) for model in (csra, linear)
+        )
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_search_prefers_the_plainest_of_equals_and_skips_absent_classes():
     base = np.array([[0.9, 0.1, 0.3], [0.2, 0.8, 0.1]], dtype=np.float32)
     targets = np.array([[1, 0, 0], [0, 1, 0]], dtype=np.int8)
@@ -83,6 +100,7 @@ def test_search_prefers_the_plainest_of_equals_and_skips_absent_classes():
         (dict(neck=dict(type='GlobalAveragePooling', dim=1)), 'GlobalAveragePooling'),
         (dict(head=dict(type='mmpretrain.CSRAClsHead')), 'one linear layer'),
         (dict(head=dict(type='StackedLinearClsHead')), 'one linear layer'),
+        (dict(head=dict(type='mmlattn.LinearMultiLabelHead', pool='max')), 'one linear layer'),
     ],
 )
 def test_models_it_cannot_convert(changed, message):
