@@ -63,8 +63,8 @@ def training_free_model(model_cfg: dict, temperature: float = MAX_TEMPERATURE, l
     ours = head_type is LinearMultiLabelHead and head.get('pool', 'avg') == 'avg'
     if not ours and head_type not in (LinearClsHead, MultiLabelLinearClsHead):
         raise UserError(
-            "expected LinearMultiLabelHead with pool='avg', MultiLabelLinearClsHead or LinearClsHead, one linear layer"
-            f' on averages, got {head}'
+            "expected LinearMultiLabelHead with pool='avg', MultiLabelLinearClsHead or LinearClsHead, which are one "
+            f'linear layer on averages, got {head}'
         )
     averages = ours and neck_type is None
     if not averages and (neck_type is not GlobalAveragePooling or neck.get('dim', 2) != 2):

@@ -98,9 +98,9 @@ def test_search_prefers_the_plainest_of_equals_and_skips_absent_classes():
     [
         (dict(neck=None), 'GlobalAveragePooling'),
         (dict(neck=dict(type='GlobalAveragePooling', dim=1)), 'GlobalAveragePooling'),
-        (dict(head=dict(type='mmpretrain.CSRAClsHead')), 'one linear layer'),
-        (dict(head=dict(type='StackedLinearClsHead')), 'one linear layer'),
-        (dict(head=dict(type='mmlattn.LinearMultiLabelHead', pool='max')), 'one linear layer'),
+        (dict(head=dict(type='mmpretrain.CSRAClsHead')), 'linear layer'),
+        (dict(head=dict(type='StackedLinearClsHead')), 'linear layer'),
+        (dict(head=dict(type='mmlattn.LinearMultiLabelHead', pool='max')), 'linear layer'),
     ],
 )
 def test_models_it_cannot_convert(changed, message):
