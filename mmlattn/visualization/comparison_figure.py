@@ -42,8 +42,11 @@ def draw_comparison(bars: Sequence[Bar], title: str) -> Figure:
             seeds.plot(bar.mean_ap, np.full(len(bar.mean_ap), place), 'o', color=color, alpha=0.45, ms=5)
             seeds.plot([mean], [place], '|', color=INK, ms=16, mew=1.6)
             cost.plot([bar.milliseconds], [mean], 'o', color=color, ms=6)
+            # Neighbours in height on different sides, so that names of equal heads can be read.
+            right = by_value.index(place) % 2 == 0
+            where = dict(textcoords='offset points', ha='left' if right else 'right', va='center')
             cost.annotate(
-                names[place], (bar.milliseconds, mean), (6, 3), textcoords='offset points', fontsize=8
+                names[place], (bar.milliseconds, mean), (7 if right else -7, 0), fontsize=8, **where
             )
         seeds.axvline(bars[0].mean_ap.mean(), color='#888888', linewidth=0.8, linestyle=':')
         seeds.set_yticks(range(len(bars)), names)
