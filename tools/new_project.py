@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--size', type=int, help='side to which pictures are resized; default 224 or 448, by theirs'
     )
-    parser.add_argument('--epochs', type=int, help='default 30, for racnn 81')
+    parser.add_argument('--epochs', type=int, help='default 30, for racnn of more than 500 pictures 81')
     parser.add_argument('--batch-size', type=int, help='pictures a step; default 8 to 32, by their number')
     return parser.parse_args()
 

@@ -37,7 +37,7 @@ def config_text(data: ProjectData, proposal: Proposal) -> str:
     """The text of ``config.py``."""
     racnn = proposal.system == 'racnn'
     schedule = 'adamw_cosine_frozen_30e' if proposal.frozen else 'adamw_cosine_30e'
-    schedule = 'racnn_sgd_81e' if racnn else schedule
+    schedule = 'racnn_sgd_81e' if proposal.learns_squares else schedule
     runtime, labels = ('racnn_runtime', 'label_file_single') if racnn else ('default_runtime', 'label_file')
     lines = [
         f'"""{SYSTEMS[proposal.system]} for {data.num_pictures} pictures of {data.num_classes} classes, proposed by '
@@ -127,10 +127,12 @@ def _linear(data: ProjectData, proposal: Proposal) -> list[str]:
 
 def _st_lstm(data: ProjectData, proposal: Proposal) -> list[str]:
     region = max(2, proposal.cells // 2)
+    # A convolution would have most of the weights, and take most of the time of a step above a fixed backbone.
+    embed = "region_embed='gap'" if proposal.frozen else "region_embed='conv', embed_dims=1024"
     return [
         f"    neck=dict(type='mmlattn.STLSTM', in_channels={proposal.backbone.channels}, region_size={region}, "
-        "region_pool=None, region_embed='conv',",
-        "        embed_dims=1024, loc_param='residual_anchor', include_global=True),",
+        'region_pool=None,',
+        f"        {embed}, loc_param='residual_anchor', include_global=True),",
         f"    head=dict(type='mmlattn.STLSTMHead', num_classes=num_classes, in_channels=512{_unknown(data)},",
         f"        fuse='lse', score_norm='sigmoid', {_BCE}, aux_step_weight=0.5)",
     ]
@@ -147,18 +149,22 @@ def _cnn_rnn(data: ProjectData, proposal: Proposal) -> list[str]:
 
 def _racnn(data: ProjectData, proposal: Proposal) -> list[str]:
     channels, crop = proposal.backbone.channels, proposal.size // 2
+    localizer, fusion = "'mmlattn.ActivationLocalizer', side=0.7", 'fusion=None, '
+    if proposal.learns_squares:
+        localizer = f"'mmlattn.APN', form='light', in_channels={channels}, spatial={-(-crop // 32)}"
+        fusion = ''
     return [
-        "    shared=True, num_scales=3, neck=dict(type='GlobalAveragePooling'),",
+        f"    shared=True, num_scales=3, {fusion}neck=dict(type='GlobalAveragePooling'),",
         f"    head=dict(type='LinearClsHead', num_classes=num_classes, in_channels={channels}, "
         "loss=dict(type='CrossEntropyLoss')),",
-        f"    localizer=dict(type='mmlattn.APN', form='light', in_channels={channels}, spatial={-(-crop // 32)}),",
+        f'    localizer=dict(type={localizer}),',
         f"    crop=dict(size={crop}, resample_from='image', antialias=True)",
     ]
 
 
 def _training(proposal: Proposal) -> list[str]:
     """Schedule, and what of the model learns how fast."""
-    if proposal.system == 'racnn':
+    if proposal.learns_squares:
         return _racnn_training(proposal)
     keys, optimizer, why = {}, '', ''
     if proposal.system == 'st-lstm':
@@ -168,8 +174,12 @@ def _training(proposal: Proposal) -> list[str]:
         optimizer = 'optimizer=dict(lr=1e-3), '
     written = ', '.join(f'{name!r}: dict(lr_mult={rate})' for name, rate in keys.items())
     given = f'optim_wrapper = dict({optimizer}paramwise_cfg=dict(custom_keys={{{why}'
-    epochs = f"train_cfg, work_dir = dict(max_epochs={proposal.epochs}), '{HERE}/{RUN_DIR}'"
-    return [epochs, *([given, f'    {written}}}))'] if keys else [])]
+    lines = [f"train_cfg, work_dir = dict(max_epochs={proposal.epochs}), '{HERE}/{RUN_DIR}'"]
+    if proposal.system == 'racnn':
+        lines += [
+            f'phases = dict(warmup=0, pretrain_apn=0, cls=0, apn=0, final={proposal.epochs})  # no localizer learns'
+        ]
+    return [*lines, *([given, f'    {written}}}))'] if keys else [])]
 
 
 def _racnn_training(proposal: Proposal) -> list[str]:

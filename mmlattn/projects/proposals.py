@@ -17,7 +17,7 @@ SYSTEMS = {
     'racnn': 'RA-CNN',
     'linear': 'Linear head',
 }
-#: Up to so many pictures the backbone stays as ImageNet made it; ours, not measured.
+#: Up to so many pictures the backbone stays as ImageNet made it, and RA-CNN does not learn where to look; ours.
 FEW_PICTURES = 500
 RACNN_EPOCHS = 81
 _URL = 'https://download.openmmlab.com/mmclassification/v0/'
@@ -108,6 +108,7 @@ class Proposal:
         weights (str, optional): URL or path of those that the backbone starts from; None for random ones.
         prefix (str, optional): What stands before the names of the backbone's weights in that file.
         frozen (bool): Whether the backbone does not learn.
+        learns_squares (bool): Whether RA-CNN learns where to look, in phases; else it looks at the highest response.
         size (int): Side to which pictures are resized.
         batch_size (int): Pictures a step.
         epochs (int): Passes over the training pictures.
@@ -118,6 +119,7 @@ class Proposal:
     weights: str | None
     prefix: str | None
     frozen: bool
+    learns_squares: bool
     size: int
     batch_size: int
     epochs: int
@@ -147,15 +149,18 @@ def propose(wishes: Wishes, num_train: int, sizes: np.ndarray) -> Proposal:
         weights = str(Path(wishes.weights).resolve())
         prefix = prefix_in(Path(weights), backbone)
     size = wishes.size or proposed_size(sizes, wishes.system)
-    epochs = RACNN_EPOCHS if wishes.system == 'racnn' else 30
+    racnn, few = wishes.system == 'racnn', num_train <= FEW_PICTURES
     # RA-CNN's networks must learn to tell the crops of one picture apart.
-    frozen = weights is not None and num_train <= FEW_PICTURES and wishes.system != 'racnn'
+    frozen = few and weights is not None and not racnn
+    learns_squares = racnn and not few
+    epochs = RACNN_EPOCHS if learns_squares else 30
     return Proposal(
         wishes.system,
         backbone,
         weights,
         prefix,
         frozen,
+        learns_squares,
         size,
         wishes.batch_size or proposed_batch(num_train, size),
         wishes.epochs or epochs,

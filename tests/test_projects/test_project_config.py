@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from mmlattn.engine.hooks.racnn_schedule import PhaseSchedule
 from mmlattn.projects.config_text import ProjectData, config_text
 from mmlattn.projects.proposals import (
     BACKBONES,
@@ -77,7 +78,11 @@ def test_configs_are_short_and_train_what_they_say(system, num_train, weights, t
     cfg, other = written(tmp_path / 'a', system, num_train, weights=weights, epochs=30)
     assert len((tmp_path / 'a' / 'config.py').read_text().splitlines()) <= 25
     assert (cfg.train_cfg.max_epochs, other.epochs) == (30, 30)
-    assert proposal.epochs == (RACNN_EPOCHS if system == 'racnn' else 30)
+    in_phases = system == 'racnn' and num_train > FEW_PICTURES
+    assert proposal.epochs == (RACNN_EPOCHS if in_phases else 30)
+    if system == 'racnn':
+        assert cfg.model.localizer.type == f'mmlattn.{"APN" if in_phases else "ActivationLocalizer"}'
+        assert sum(stage.length for stage in PhaseSchedule(**cfg.phases).stages) == 30
     changed = learn(cfg, [[0], [1]] if system == 'racnn' else [[0, 2], []])
     fixed = num_train <= FEW_PICTURES and weights is None and system != 'racnn'
     assert fixed == proposal.frozen == (not any(re.search(r'\bbackbone\.', name) for name in changed))
