@@ -3,7 +3,7 @@
 _base_ = [
     '_base_/models/plain_mobilenet-v2.py',
     '_base_/datasets/logos27.py',
-    '_base_/schedules/logos27_8e.py',
+    '_base_/schedules/logos27_6e.py',
     '_base_/demo_runtime.py',
 ]
 
