@@ -1,6 +1,5 @@
 """The three splits of a config, their labels, and what identifies them."""
 
-import copy
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,13 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.structures import DataSample
 
 from mmlattn.apis.tested import split_dataset
+from mmlattn.datasets.unknown_labels import check_unknown_arrive
 from mmlattn.evaluation.functional.tuning import fold_numbers
 from mmlattn.structures.frames import has_area
 from mmlattn.structures.labels import label_matrix
 from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import type_name
 
 from .features import FLIP, PLAIN, Extractor, pipeline_recipe, store_views
 from .stored import StoredFeatures
@@ -39,6 +40,12 @@ class SplitData:
     identity: str
     boxed: bool
 
+    @property
+    def channels(self) -> int:
+        """D, of maps (N, D, h, w), tokens (N, L, D) or vectors (N, D)."""
+        shape = self.dataset.maps[0].shape
+        return shape[1] if len(shape) == 4 else shape[-1]
+
 
 def read_splits(cfg: Config, hold_out: float = 0.0) -> dict[str, BaseDataset]:
     """The data sets of a config with its test pipeline.
@@ -48,9 +55,17 @@ def read_splits(cfg: Config, hold_out: float = 0.0) -> dict[str, BaseDataset]:
         hold_out (float): Share of the training pictures to choose by, in the place of the config's val split.
 
     Raises:
-        UserError: If classes differ, or what is chosen by is what is tested on.
+        UserError: If classes differ, what is chosen by is what is tested on, or labels do not arrive.
     """
+    pipeline = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('pipeline') or [{}]
+    if type_name(pipeline[-1]) != 'PackInputs':
+        raise UserError(
+            'test_dataloader.dataset.pipeline must end with PackInputs, from which labels come, got '
+            f'{type_name(pipeline[-1]) or "none"}'
+        )
     found = {split: split_dataset(cfg, split) for split in SPLITS if split != 'val' or not hold_out}
+    for split, dataset in found.items():
+        check_unknown_arrive(dataset, f'the {split} data set with the test pipeline')
     classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, dataset in found.items()}
     if len(set(classes.values())) > 1 or not classes['train']:
         raise UserError(
@@ -98,7 +113,7 @@ def prepare(
         views = [PLAIN, *(further if split == 'train' else [])]
         files[split] = store_views(source, recipe, extractor, views, folder, split, batch_size, workers)
     opened = {
-        split: StoredFeatures(copy.copy(source), [str(file.maps) for file in files[split].values()])
+        split: StoredFeatures(source, [str(file.maps) for file in files[split].values()])
         for split, source in sources.items()
     }
     if hold_out:

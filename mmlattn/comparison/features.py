@@ -45,12 +45,10 @@ class Extractor:
     Attributes:
         model (nn.Module): A classifier without a head.
         identity (str): Of weights and settings, as hexadecimal digits.
-        channels (int): D, of its maps.
     """
 
     model: nn.Module
     identity: str
-    channels: int
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -61,7 +59,7 @@ class Extractor:
         return self.model.extract_feat(data['inputs'], stage='backbone')[-1]
 
 
-def build_extractor(cfg: Config, device: str = 'cpu', side: int = 64) -> Extractor:
+def build_extractor(cfg: Config, device: str = 'cpu') -> Extractor:
     """The backbone of a config with its weights, to be used as it is.
 
     Raises:
@@ -86,9 +84,7 @@ def build_extractor(cfg: Config, device: str = 'cpu', side: int = 64) -> Extract
     settings = {key: value for key, value in backbone.items() if key != 'init_cfg'}
     text = to_json([_plain(settings), _plain(prepare)], sort_keys=True)
     identity = hashlib.sha256(f'{digest(model.backbone.state_dict())} {text}'.encode()).hexdigest()
-    extractor = Extractor(model, identity, 0)
-    channels = extractor(torch.zeros(1, 3, side, side)).shape[1]
-    return Extractor(model, identity, channels)
+    return Extractor(model, identity)
 
 
 def frozen_backbone(backbone: Mapping) -> ConfigDict:

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
-from mmlattn.utils.launch.config import keep_checkpoints_safe, make_reproducible, type_name
+from mmlattn.utils.launch.config import keep_checkpoints_safe, make_reproducible
 from mmlattn.utils.launch.explain import explain_config
 from mmlattn.utils.launch.resume import newest_checkpoint
 from mmlattn.utils.launch.runner import run
@@ -193,9 +193,7 @@ def finetuning_config(
 
 def _augmented(pipeline: list) -> list:
     """The test pipeline with mirror images, for training."""
-    *transforms, pack = copy.deepcopy(list(pipeline))
-    if type_name(pack) != 'PackInputs':
-        raise UserError('the test pipeline must end with PackInputs')
+    *transforms, _ = copy.deepcopy(list(pipeline))
     packed = dict(type='PackInputs', algorithm_keys=('gt_label_ignore',))
     return [*transforms, dict(type='RandomFlip', prob=0.5, direction='horizontal'), packed]
 

@@ -28,7 +28,7 @@ class MapFile:
 
     def __init__(self, folder: Path, key: str) -> None:
         self.maps, self.facts = folder / f'{key}.npy', folder / f'{key}.json'
-        self._maps, self._facts = folder / f'{key}.part.npy', folder / f'{key}.part.json'
+        self.part_maps, self.part_facts = folder / f'{key}.part.npy', folder / f'{key}.part.json'
         self._lock = folder / f'{key}.lock'
 
     @property
@@ -54,9 +54,9 @@ class MapFile:
 
     def written(self) -> int:
         """How many maps an interrupted writing left."""
-        if self.complete or not (self._facts.exists() and self._maps.exists()):
+        if self.complete or not (self.part_facts.exists() and self.part_maps.exists()):
             return 0
-        return len(json.loads(self._facts.read_text())['pictures'])
+        return len(json.loads(self.part_facts.read_text())['pictures'])
 
 
 class MapWriter:
@@ -72,8 +72,8 @@ class MapWriter:
     def __init__(self, file: MapFile, total: int, facts: dict, every: int = 512) -> None:
         self.file, self.total, self.facts, self.every = file, total, facts, every
         self.done = self._saved = file.written()
-        self._pictures = json.loads(file._facts.read_text())['pictures'] if self.done else []
-        self._array = np.load(file._maps, mmap_mode='r+') if self.done else None
+        self._pictures = json.loads(file.part_facts.read_text())['pictures'] if self.done else []
+        self._array = np.load(file.part_maps, mmap_mode='r+') if self.done else None
 
     def add(self, maps: np.ndarray, pictures: Sequence[dict]) -> None:
         """Write the maps (B, ...) of the next B pictures, and what is known of each.
@@ -87,29 +87,24 @@ class MapWriter:
                 'its weights and data_preprocessor'
             )
         if self._array is None:
-            self.file._maps.parent.mkdir(parents=True, exist_ok=True)
+            self.file.part_maps.parent.mkdir(parents=True, exist_ok=True)
             shape = (self.total, *maps.shape[1:])
-            self._array = np.lib.format.open_memmap(self.file._maps, 'w+', np.float16, shape)
+            self._array = np.lib.format.open_memmap(self.file.part_maps, 'w+', np.float16, shape)
         self._array[self.done : self.done + len(maps)] = maps
         self._pictures += pictures
         self.done += len(maps)
-        if self.done == self.total:
-            self._finish()
-        elif self.done - self._saved >= self.every:
-            self._save(self.file._facts)
+        last = self.done == self.total
+        if last or self.done - self._saved >= self.every:
+            # What the facts say is there must be there first.
+            self._array.flush()
+            if last:
+                self.file.part_maps.replace(self.file.maps)
+            self._write_facts(self.file.facts if last else self.file.part_facts)
+        if last:
+            self.file.part_facts.unlink(missing_ok=True)
 
-    def _save(self, place: Path) -> None:
-        # What the facts say is there must be there first.
-        self._array.flush()
+    def _write_facts(self, place: Path) -> None:
         draft = place.with_name(f'{place.name}.new')
         draft.write_text(to_json(dict(self.facts, pictures=self._pictures)) + '\n')
         draft.replace(place)
         self._saved = self.done
-
-    def _finish(self) -> None:
-        self._array.flush()
-        self._array = None
-        self.file._maps.replace(self.file.maps)
-        self._array = np.load(self.file.maps, mmap_mode='r+')
-        self._save(self.file.facts)
-        self.file._facts.unlink(missing_ok=True)

@@ -1,10 +1,12 @@
 """What a Runner trains on in the place of pictures and a backbone."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
@@ -94,6 +96,29 @@ class StoredFeatures(Dataset):
         if name.startswith('__') or name == 'source':
             raise AttributeError(name)
         return getattr(self.source, name)
+
+
+def stored_config(cfg: Config, files: Mapping[str, str]) -> Config:
+    """The config on stored features.
+
+    Args:
+        cfg (Config): Of the head.
+        files (Mapping[str, str]): ``KEY.npy`` of ``train``, ``val`` and ``test``.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.model.backbone = dict(type='mmlattn.StoredFeaturesBackbone')
+    prepare = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    kept = {key: value for key, value in prepare.items() if key in ('type', 'num_classes', 'to_onehot')}
+    cfg.model.pop('data_preprocessor', None)
+    cfg.data_preprocessor = kept
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    for split, file in files.items():
+        loader = cfg[f'{split}_dataloader']
+        source = dict(loader.dataset, pipeline=pipeline)
+        loader.dataset = dict(type='mmlattn.StoredFeatures', source=source, files=[file])
+        loader.collate_fn = dict(type=f'{__name__}.whole_batch')
+        loader.update(num_workers=0, persistent_workers=False)
+    return cfg
 
 
 def whole_batch(batch: dict | list[dict]) -> dict:

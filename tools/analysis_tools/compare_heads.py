@@ -149,6 +149,7 @@ def main() -> None:
     args = parse_args()
     check_args(args)
 
+    from mmengine.device import get_device
     from mmengine.logging import MMLogger
     from mmengine.registry import init_default_scope
 
@@ -167,14 +168,14 @@ def main() -> None:
     init_default_scope('mmpretrain')
     configs, cfg, names = read_input(args)
     with explain_missing_data(cfg), claim(args.out_dir):
-        extractor = build_extractor(cfg)
+        extractor = build_extractor(cfg, get_device())
         views = dict(crops=args.crops, flip=not args.no_flip, hold_out=args.hold_out)
         data = prepare(cfg, extractor, args.features, **views, workers=args.workers)
         if args.features_only:
             return
-        num_classes = data['train'].targets.shape[1]
+        sizes = (data['train'].targets.shape[1], data['train'].channels)
         candidates = [config_candidate(path, one) for path, one in configs.items()]
-        candidates += [preset_candidate(name, num_classes, extractor.channels) for name in names]
+        candidates += [preset_candidate(name, *sizes) for name in names]
         budget = Budget(args.epochs, args.batch_size, args.amp)
         comparison = Comparison(data, budget, args.lrs, args.seeds, args.out_dir)
         outcomes = {candidate.name: compare(comparison, candidate) for candidate in candidates}
