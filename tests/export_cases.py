@@ -1,4 +1,4 @@
-"""Small trained-looking classifiers of every system, as a user has them: a config, and a checkpoint with class names."""
+"""Small classifiers of every system, as a user has them: a config, and a checkpoint with names of classes."""
 
 from pathlib import Path
 
@@ -17,7 +17,9 @@ CE = dict(type='mmpretrain.CrossEntropyLoss')
 DECODER = dict(embed_dims=8, hidden_dims=16, dropout=0.0)
 RAN = dict(
     type='mmlattn.ResidualAttentionNet',
-    arch=dict(stem_channels=4, channels=(8, 16), strides=(1, 2), modules=(1, 0), units=(0, 0), mask_depths=(2, 0)),
+    arch=dict(
+        stem_channels=4, channels=(8, 16), strides=(1, 2), modules=(1, 0), units=(0, 0), mask_depths=(2, 0)
+    ),
 )
 
 
@@ -27,8 +29,10 @@ def classifier(head: dict, neck: dict | None = None, backbone: dict = BACKBONE) 
 
 def cnn_rnn(decoder: str, **settings) -> dict:
     decoder = dict(DECODER, type=decoder) | (dict(attention_dims=4) if decoder == 'attention' else {})
-    search = settings.pop('test_cfg', dict(beam=3, max_len=3))
-    head = dict(type='mmlattn.CNNRNNHead', **SIZES, label_freq=[5, 4, 3, 2, 1], decoder=decoder, test_cfg=search)
+    search = settings.pop('test_cfg', dict(beam=2, max_len=2))
+    head = dict(
+        type='mmlattn.CNNRNNHead', **SIZES, label_freq=[5, 4, 3, 2, 1], decoder=decoder, test_cfg=search
+    )
     return classifier(head | settings)
 
 
@@ -43,11 +47,11 @@ MODELS_OF = {
     ),
     'ST-LSTM': classifier(
         dict(type='mmlattn.STLSTMHead', num_classes=len(NAMES), in_channels=7, thr=0.3, topk=2),
-        dict(type='mmlattn.STLSTM', in_channels=CHANNELS, num_steps=3, region_size=4, embed_dims=6, hidden_dims=5,
+        dict(type='mmlattn.STLSTM', in_channels=CHANNELS, num_steps=2, region_size=4, embed_dims=6, hidden_dims=5,
              out_dims=7, include_global=True),
     ),
     'RA-CNN': dict(
-        type='mmlattn.RACNN', backbone=BACKBONE, neck=POOLED, crop=dict(size=32),
+        type='mmlattn.RACNN', backbone=BACKBONE, neck=POOLED, crop=dict(size=32), num_scales=2,
         head=dict(type='mmpretrain.LinearClsHead', **SIZES, loss=CE),
         localizer=dict(type='mmlattn.APN', form='light', spatial=4),
     ),
@@ -62,19 +66,20 @@ MODELS_OF = {
 }  # fmt: skip
 
 
-def write_case(folder: Path, name: str, side: int = 64, **changes) -> tuple[Config, Path]:
-    """A config, whose data are not there, and a checkpoint of random weights with the names of the classes."""
+def write_case(folder: Path, name: str, dataset: dict | None = None, **changes) -> tuple[Config, Path]:
+    """A config, by default of data that are not there, and a checkpoint of random weights with names of classes."""
     torch.manual_seed(0)
     model = dict(MODELS_OF[name], **changes)
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=side), dict(type='PackInputs')]
+    if dataset is None:
+        pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=64), dict(type='PackInputs')]
+        dataset = dict(type='CustomDataset', data_root=str(folder / 'none'), pipeline=pipeline)
     cfg = Config(
         dict(
             default_scope='mmpretrain',
             model=model,
             data_preprocessor=dict(mean=[120.0, 110, 100], std=[60.0, 50, 40], to_rgb=True),
-            test_dataloader=dict(
-                dataset=dict(type='CustomDataset', data_root=str(folder / 'none'), pipeline=pipeline)
-            ),
+            val_dataloader=dict(dataset=dataset),
+            test_dataloader=dict(dataset=dataset),
         )
     )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -82,5 +87,7 @@ def write_case(folder: Path, name: str, side: int = 64, **changes) -> tuple[Conf
     for parameter in built.parameters():
         nn.init.normal_(parameter, std=0.4)
     path = folder / f'{name}.pth'
-    torch.save(dict(state_dict=randomise(built).state_dict(), meta=dict(dataset_meta=dict(classes=NAMES))), path)
+    torch.save(
+        dict(state_dict=randomise(built).state_dict(), meta=dict(dataset_meta=dict(classes=NAMES))), path
+    )
     return cfg, path

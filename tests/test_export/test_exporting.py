@@ -1,0 +1,333 @@
+"""A classifier of every system as a file: the file says what the model says, and its metadata suffice to use it."""
+
+import json
+import re
+import runpy
+
+import numpy as np
+import pytest
+import torch
+from export_cases import NAMES, write_case
+from PIL import Image
+from tiny_run import TOOLS, run_tool
+
+from mmlattn.apis import MultiLabelInferencer
+from mmlattn.apis.exporting import ExportOptions, check_packages, export_classifier
+from mmlattn.export import formats
+from mmlattn.structures import Decision, with_decision
+from mmlattn.utils.errors import UserError
+
+pytestmark = pytest.mark.export
+pytest.importorskip('onnxruntime')
+
+
+def export(folder, name, suffix='.onnx', lines=None, changes=None, **options):
+    """The file, the config and the checkpoint of a case."""
+    cfg, checkpoint = write_case(folder, name, **changes or {})
+    out = folder / f'model{suffix}'
+    export_classifier(
+        cfg, str(checkpoint), out, ExportOptions(check=3, **options), ([] if lines is None else lines).append
+    )
+    return out, cfg, checkpoint
+
+
+def metadata(file):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=['CPUExecutionProvider'])
+    return session, {n: json.loads(t) for n, t in session.get_modelmeta().custom_metadata_map.items()}
+
+
+EVIDENCE = {
+    'CSRA': ['attention_maps'],
+    'RAN': ['trunk_masks_0'],
+    'ST-LSTM': ['regions', 'region_scores'],
+    'RA-CNN': ['regions', 'region_scores', 'fused_scores'],
+    'CNN-RNN, attention': ['label_path', 'path_logprob', 'attention_maps'],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', EVIDENCE)
+def test_onnx_says_what_predict_says(tmp_path, name):
+    """The command's own comparison, evidence included; it is tried on a wrong model below."""
+    out, cfg, checkpoint = export(tmp_path, name, evidence=True)
+    session, meta = metadata(out)
+    names = [value.name for value in session.get_outputs()]
+    assert names == ['scores', *EVIDENCE[name]] == [output['name'] for output in meta['outputs']]
+    assert session.get_inputs()[0].name == 'image' and session.get_inputs()[0].shape == ['batch', 3, 64, 64]
+    assert session.get_outputs()[0].shape == ['batch', 5]
+    assert (
+        meta['classes'] == list(NAMES) and meta['mean'] == [120, 110, 100] and meta['channel_order'] == 'RGB'
+    )
+    assert meta['task'] == ('single-label' if name in ('RAN', 'RA-CNN') else 'multi-label')
+    # Beside the comparison within the command, which is on noise: pictures through inferencer and example.
+    for number, (height, width) in enumerate(((70, 90), (64, 64))):
+        pixels = np.random.default_rng(number).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+        Image.fromarray(pixels).resize((width, height)).save(tmp_path / f'{number}.png')
+    pictures = [str(tmp_path / f'{number}.png') for number in range(2)]
+    inferencer = MultiLabelInferencer(cfg, str(checkpoint), device='cpu')
+    predictor = runpy.run_path(str(TOOLS / 'deployment/predict_onnx.py'))
+    for picture, wanted in zip(pictures, inferencer(pictures, with_evidence=True), strict=True):
+        image = predictor['prepare'](picture, meta)[None]
+        found = dict(zip(names, session.run(None, {'image': image}), strict=True))
+        values, labels = predictor['decide'](found, meta['decision'])
+        np.testing.assert_allclose(values, wanted['pred_scores'], atol=1e-4)
+        assert sorted(labels) == sorted(wanted['pred_labels'])
+        for field in set(EVIDENCE[name]) - {'label_path', 'trunk_masks_0'}:
+            np.testing.assert_allclose(found[field][0], wanted[field], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    'name', ['ST-LSTM', 'linear', 'linear, max', 'stock linear', 'ML-Decoder', 'Query2Label']
+)
+def test_a_program_of_torch_says_the_same_and_knows_the_same(tmp_path, name):
+    out, *_ = export(tmp_path, name, '.pt2', format='torch', logits=True)
+    extra = {'mmlattn.json': ''}
+    program = torch.export.load(out, extra_files=extra)
+    meta = json.loads(extra['mmlattn.json'])
+    names = [output['name'] for output in meta['outputs']]
+    assert names[:2] == ['scores', 'logits'] and meta['classes'] == list(NAMES)
+    outputs = dict(zip(names, program.module()(torch.rand(4, 3, 64, 64)), strict=True))
+    activation = dict(softmax=lambda x: x.softmax(1), sigmoid=torch.sigmoid)[meta['activation']]
+    torch.testing.assert_close(activation(outputs['logits']), outputs['scores'])
+    assert meta['activation'] == ('softmax' if name == 'ST-LSTM' else 'sigmoid')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['CSRA', 'ST-LSTM'])
+def test_openvino(tmp_path, name):
+    openvino = pytest.importorskip('openvino')
+    out, *_ = export(tmp_path, name, '.xml', format='openvino', evidence=True)
+    model = openvino.Core().read_model(str(out))
+    assert json.loads(model.get_rt_info(['mmlattn']).astype(str))['classes'] == list(NAMES)
+    assert [port.get_any_name() for port in model.outputs] == ['scores', *EVIDENCE[name]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f'{name}.pth', 'model.bin', 'model.xml']
+
+
+def test_any_size_and_pixels_as_they_are(tmp_path):
+    """The command itself tries other sizes; the pixels are those of a picture, RGB."""
+    lines = []
+    out, *_ = export(
+        tmp_path, 'CSRA', lines=lines, evidence=True, dynamic_size=True, preprocessing='nhwc', half=True
+    )
+    assert any('on other sizes' in line for line in lines) and 'float16' in lines[-1]
+    session, meta = metadata(out)
+    (image,) = session.get_inputs()
+    assert image.shape == ['batch', 'height', 'width', 3] and image.type == 'tensor(uint8)'
+    assert meta['input']['normalised_in_graph'] and meta['precision'] == 'float16'
+    assert all(value.type == 'tensor(float)' for value in session.get_outputs())
+
+
+def test_a_network_of_one_size_is_refused_for_any(tmp_path):
+    with pytest.raises(UserError, match=r'built for pictures of \(64, 64\).*leave --dynamic-size out'):
+        export(tmp_path, 'RA-CNN', '.pt2', format='torch', dynamic_size=True)
+    assert [path.name for path in tmp_path.iterdir()] == ['RA-CNN.pth']
+
+
+def test_the_other_order_of_channels_and_no_statistics(tmp_path):
+    """A config without to_rgb reads what OpenCV gives, BGR; the file takes RGB all the same."""
+    cfg, checkpoint = write_case(tmp_path, 'linear')
+    for preprocessor, order in ((dict(), 'BGR'), (dict(mean=[9.0, 8, 7], std=[1.0, 2, 3]), 'BGR')):
+        cfg.data_preprocessor = preprocessor
+        out = tmp_path / f'{len(preprocessor)}.pt2'
+        options = ExportOptions(format='torch', preprocessing='nchw', check=2)
+        worst = export_classifier(cfg, str(checkpoint), out, options, str)
+        extra = {'mmlattn.json': ''}
+        torch.export.load(out, extra_files=extra)
+        meta = json.loads(extra['mmlattn.json'])
+        assert meta['channel_order'] == order and meta['input']['order'] == 'RGB' and worst['scores'] < 1e-5
+        assert meta['mean'] == preprocessor.get('mean', [0, 0, 0])
+
+
+RULES = {
+    'a threshold': ('CSRA', {}, dict(rule='threshold', thresholds=[0.6] * 5, topk=None)),
+    'both': ('ST-LSTM', {}, dict(rule='threshold', thresholds=[0.3] * 5, topk=2)),
+    'the best two': ('linear', {}, dict(rule='threshold', thresholds=None, topk=2)),
+    'the best': ('RAN', {}, dict(rule='best')),
+    'a path': ('CNN-RNN', {}, dict(rule='path')),
+    'marginals': ('CNN-RNN, marginal', {}, dict(rule='threshold', thresholds=[0.3] * 5, topk=2)),
+    'given': ('linear', dict(threshold=0.7), dict(rule='threshold', thresholds=[0.7] * 5, topk=None)),
+}
+
+
+@pytest.mark.parametrize('case', RULES)
+def test_the_rule_for_labels(tmp_path, case):
+    from mmlattn.apis.loading import load_model
+    from mmlattn.export.label_rule import label_rule, labels_of
+
+    name, options, wanted = RULES[case]
+    cfg, checkpoint = write_case(tmp_path, name)
+    model = load_model(cfg, str(checkpoint)).eval()
+    rule = label_rule(model, 5, **options)
+    assert {key: rule[key] for key in wanted} == wanted
+    if rule['rule'] != 'path' and not options:
+        with torch.no_grad():
+            samples = model.predict(3 * torch.randn(6, 3, 64, 64))
+        scores = torch.stack([sample.pred_score for sample in samples]).numpy()
+        wanted = [set(sample.pred_label.tolist()) for sample in samples]
+        assert [set(labels) for labels in labels_of(dict(scores=scores), rule)] == wanted
+
+
+@pytest.mark.parametrize('activation', ['sigmoid', 'softmax'])
+def test_a_stored_decision_travels(tmp_path, activation):
+    """Calibration, thresholds, one of which is never reached; the example decides as the inferencer does."""
+    name = 'CSRA' if activation == 'sigmoid' else 'RAN'
+    cfg, checkpoint = write_case(tmp_path, name)
+    softmax = activation == 'softmax'
+    decision = Decision(
+        NAMES, [] if softmax else [0.2, 0.9, float('inf'), 0.5, 0.4], [0.5] * 5 if softmax else [0.5, 1, 2, 1, 1],
+        [0.0] * 5 if softmax else [0.1, -1, 0, 0, 2], 'f1', 'val', 10, activation,
+    )  # fmt: skip
+    torch.save(with_decision(torch.load(checkpoint), decision), checkpoint)
+    out = tmp_path / 'model.pt2'
+    lines = []
+    export_classifier(cfg, str(checkpoint), out, ExportOptions(format='torch', check=6), lines.append)
+    assert any(line.endswith('the same for 7 of 7') for line in lines), lines
+    extra = {'mmlattn.json': ''}
+    torch.export.load(out, extra_files=extra)
+    rule = json.loads(extra['mmlattn.json'])['decision']
+    assert rule['calibration']['scale'] == list(decision.scale) and rule['chosen'] == decision.summary()
+    scores = torch.rand(20, 5).softmax(1) if softmax else torch.rand(20, 5)
+    predictor = runpy.run_path(str(TOOLS / 'deployment/predict_onnx.py'))
+    for row in scores:
+        values, labels = predictor['decide'](dict(scores=row[None].numpy()), rule)
+        np.testing.assert_allclose(values, decision.calibrate(row), atol=1e-6)
+        wanted = decision.select(decision.calibrate(row))
+        wanted = [int(row.argmax())] if wanted is None else wanted.nonzero()[:, 0].tolist()
+        assert sorted(labels) == wanted
+
+
+def test_norms_are_folded(tmp_path):
+    """Each normalisation that alone reads a convolution; in pre-activated units others do too."""
+    from mmlattn.apis.loading import load_model
+    from mmlattn.export.folding import fold_batch_norms, folded
+
+    cfg, checkpoint = write_case(tmp_path, 'RAN')
+    model = load_model(cfg, str(checkpoint)).eval()
+    plain, x = folded(model), torch.randn(2, 3, 64, 64)
+    norms = sum(isinstance(m, torch.nn.BatchNorm2d) for m in plain.modules())
+    with torch.no_grad():
+        before = plain(x, mode='tensor')
+        count = fold_batch_norms(plain, x)
+        torch.testing.assert_close(plain(x, mode='tensor'), before, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model(x, mode='tensor'), before)
+    assert 10 < count < norms
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in plain.modules()) == norms - count
+
+
+def test_rows_of_csra_are_folded(tmp_path):
+    from mmlattn.apis.loading import load_model
+    from mmlattn.export.folding import folded
+
+    cfg, checkpoint = write_case(tmp_path, 'CSRA')
+    model, x = load_model(cfg, str(checkpoint)).eval(), torch.randn(2, 3, 64, 64)
+    plain = folded(model)
+    assert model.head.normalize and not plain.head.normalize
+    torch.testing.assert_close(plain.head.weight.norm(dim=-1), torch.ones(2, 5))
+    torch.testing.assert_close(plain(x, mode='tensor'), model(x, mode='tensor'))
+
+
+def test_a_file_that_says_something_else_gets_no_name(tmp_path, monkeypatch):
+    """A graph of other weights than the model's: exit status 1 in the tool, and nothing is left."""
+    trace = formats.trace
+
+    def other(model, *args):
+        model.model.head.weight.add_(0.5)
+        return trace(model, *args)
+
+    monkeypatch.setattr(formats, 'trace', other)
+    with pytest.raises(
+        UserError, match=r'says something else than the model: scores by .*nothing is written'
+    ):
+        export(tmp_path, 'CSRA', '.pt2', format='torch')
+    assert [path.name for path in tmp_path.iterdir()] == ['CSRA.pth']
+    out, *_ = export(tmp_path, 'CSRA', '.pt2', format='torch', tolerance=1.0)
+    assert out.exists()
+
+
+REFUSED = {
+    'it exists': (lambda f: (f / 'model.pt2').touch(), 'CSRA', {}, 'exists and is not overwritten'),
+    'no evidence': (None, 'stock linear', dict(evidence=True), 'leave --with-evidence out'),
+    'no logits': (None, 'CNN-RNN', dict(logits=True), 'leave --with-logits out'),
+    'int8': (None, 'CSRA', dict(int8=True), '--format onnx and without --half'),
+    'size': (None, 'CSRA', dict(size=(32, 32), pictures=['a.png']), 'a.png is not there'),
+    'early exit': (None, 'RA-CNN', dict(changes=dict(exit_above=0.9)), 'model.exit_above=None'),
+}
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_what_cannot_be_exported(tmp_path, case):
+    prepare, name, options, says = REFUSED[case]
+    if prepare:
+        prepare(tmp_path)
+    with pytest.raises(UserError, match=says):
+        export(tmp_path, name, '.pt2', **dict(format='torch') | options)
+    assert not (tmp_path / 'model.pt2').exists() or (tmp_path / 'model.pt2').stat().st_size == 0
+
+
+def test_other_ends_and_missing_packages(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r'ends in \.onnx'):
+        formats.check_path('onnx', tmp_path / 'a.pt2')
+    with pytest.raises(UserError, match='there is no folder'):
+        formats.check_path('onnx', tmp_path / 'none' / 'a.onnx')
+    (tmp_path / 'a.bin').touch()
+    with pytest.raises(UserError, match=r'a\.bin exists'):
+        formats.check_path('openvino', tmp_path / 'a.xml')
+    monkeypatch.setattr('mmlattn.apis.exporting.find_spec', lambda name: None)
+    with pytest.raises(UserError, match='pip install onnx onnxscript onnxruntime'):
+        check_packages('onnx')
+
+
+def test_a_large_model_has_its_weights_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, 'MOST_IN_ONE_FILE', 1000)
+    out, *_ = export(tmp_path, 'linear')
+    assert (tmp_path / 'model.onnx.data').exists()
+    session, _ = metadata(out)
+    assert session.run(['scores'], {'image': np.zeros((1, 3, 64, 64), np.float32)})[0].shape == (1, 5)
+
+
+@pytest.mark.slow
+def test_the_example_decides_as_our_pipeline_on_real_pictures(tmp_path, coco_root):
+    """The example by itself on a folder, and 8 bits with their cost, by the command."""
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='ResizeEdge', scale=72),
+        dict(type='CenterCrop', crop_size=64),
+        dict(type='PackInputs'),
+    ]
+    data = dict(
+        type='mmlattn.COCOMultiLabel', data_root=str(coco_root), ann_file='annotations/instances_train2017.json',
+        data_prefix='train2017', pipeline=pipeline, test_mode=True,
+        metainfo=dict(classes=['person', 'bicycle', 'car', 'motorcycle', 'airplane']),
+    )  # fmt: skip
+    pictures = sorted(map(str, (coco_root / 'train2017').iterdir()))
+    cfg, checkpoint = write_case(tmp_path, 'linear', data)
+    results = MultiLabelInferencer(cfg, str(checkpoint), device='cpu')(pictures, batch_size=16)
+    # Half of the pictures has each class.
+    medians = np.median([result['pred_scores'] for result in results], axis=0).astype(float).tolist()
+    decision = Decision(NAMES, medians, [1.0] * 5, [0.0] * 5, 'halves', 'val', len(pictures))
+    torch.save(with_decision(torch.load(checkpoint), decision), checkpoint)
+    out = tmp_path / 'model.onnx'
+    export_classifier(cfg, str(checkpoint), out, ExportOptions(check=2), str)
+    done = run_tool('deployment/predict_onnx.py', out, *pictures, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = [line.split('\t') for line in done.stdout.splitlines()]
+    labels = [{label.rpartition(' ')[0] for label in rest} for _, *rest in told]
+    results = MultiLabelInferencer(cfg, str(checkpoint), device='cpu')(pictures, batch_size=16)
+    assert labels == [set(result['pred_classes']) for result in results]
+    assert len({frozenset(each) for each in labels}) > 2, labels
+
+    cfg.dump(tmp_path / 'config.py')
+    flags = ['--int8', '--calibrate', '8', '--evaluate', '20', '--check', '2', '--out', 'small.onnx']
+    done = run_tool('export.py', 'config.py', checkpoint, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '2 pictures of the test data set' in done.stdout
+    cost = re.search(r'8 pictures of the val .*: mAP ([\d.]+) -> ([\d.]+) .* on 20 pictures', done.stdout)
+    assert abs(float(cost[1]) - float(cost[2])) < 25, done.stdout
+    _, meta = metadata(tmp_path / 'small.onnx')
+    assert meta['precision'] == 'int8' and (tmp_path / 'small.onnx').stat().st_size > 0
+    import onnx
+
+    kinds = {node.op_type for node in onnx.load(tmp_path / 'small.onnx').graph.node}
+    assert {'QuantizeLinear', 'DequantizeLinear'} <= kinds
