@@ -417,6 +417,18 @@ ELSEWHERE = {
     'are the plain ones: leave --no-ema out': 'tests/test_hub/test_publishing.py',
     'scores that are not finite: try smaller --lrs': 'no grid that is sure to end finite',
     '--hold-out 0.15 takes one out': 'tests/test_comparison/test_stored_features.py holds out',
+    **dict.fromkeys(
+        (
+            'give it with --format onnx and without --half', 'several sizes: name one with --size',
+            'part of the file: name such a size with --size', 'leave --size or --pictures out',
+            'give a larger --tolerance', 'leave --dynamic-size out', 'for --out {}', 'got --out {}',
+            'so no plain rule is known: give --threshold', 'model.crops=None', 'model.exit_above=None',
+            'model.head.test_cfg.constraints=None', 'leave --with-logits out', 'leave --with-evidence out',
+            '--format {} needs what is not installed', 'calibrate on more pictures, --calibrate N',
+            'in {}: give --opset {}',
+        ),
+        'tests/test_export/test_exporting.py',
+    ),
     '--finetune must be best, or names': 'tests/test_tools/test_compare_heads.py takes best',
     '--backbone must be one of {}, or a config': 'tests/test_tools/test_compare_heads.py takes a config',
     'give configs, or --data with --backbone': 'tests/test_tools/test_compare_heads.py gives both',

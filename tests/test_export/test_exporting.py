@@ -7,7 +7,7 @@ import runpy
 import numpy as np
 import pytest
 import torch
-from export_cases import NAMES, write_case
+from export_cases import MODELS_OF, NAMES, write_case
 from PIL import Image
 from tiny_run import TOOLS, run_tool
 
@@ -246,14 +246,21 @@ def test_a_file_that_says_something_else_gets_no_name(tmp_path, monkeypatch):
     assert out.exists()
 
 
+CONSTRAINED = dict(test_cfg=dict(beam=2, max_len=2, constraints=dict(present=[0])))
 REFUSED = {
     'it exists': (lambda f: (f / 'model.pt2').touch(), 'CSRA', {}, 'exists and is not overwritten'),
     'no evidence': (None, 'stock linear', dict(evidence=True), 'leave --with-evidence out'),
     'no logits': (None, 'CNN-RNN', dict(logits=True), 'leave --with-logits out'),
     'int8': (None, 'CSRA', dict(int8=True), '--format onnx and without --half'),
     'size': (None, 'CSRA', dict(size=(32, 32), pictures=['a.png']), 'a.png is not there'),
+    'crops': (
+        None, 'CSRA', dict(changes=dict(type='mmlattn.MultiCropClassifier', margin=8)), 'model.crops=None',
+    ),
+    'constraints': (
+        None, 'CNN-RNN', dict(changes=dict(head=MODELS_OF['CNN-RNN']['head'] | CONSTRAINED)), 'constraints=None',
+    ),
     'early exit': (None, 'RA-CNN', dict(changes=dict(exit_above=0.9)), 'model.exit_above=None'),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize('case', REFUSED)
