@@ -8,10 +8,8 @@ model = dict(
     shared=True,
     localizer=dict(type='mmlattn.ActivationLocalizer', side=0.7),
     glance=128,
-    # Sharpness times the side is 16, as in racnn_resnet-mini.py.
-    crop=dict(
-        size=128, grad='boxcar', sharpness=0.0625, shrink=0.00625, resample_from='image', antialias=True
-    ),
+    # Sharpness times the side of a view is 16, as in racnn_resnet-mini.py.
+    crop=dict(size=128, grad='boxcar', sharpness=0.125, shrink=0.0125, resample_from='image', antialias=True),
     fusion=None,
     with_evidence=True,
 )
