@@ -90,7 +90,7 @@ def version() -> str:
     return namespace['__version__']
 
 
-EXTRAS = ('hub', 'onedl', 'onedl-det', 'openmmlab', 'openmmlab-det', 'onnx', 'tests', 'timm')
+EXTRAS = ('hub', 'onedl', 'onedl-det', 'openmmlab', 'openmmlab-det', 'onnx', 'openvino', 'tests', 'timm')
 
 setup(
     name='mmlattn',

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from export_cases import write_case
 
 from mmlattn.utils.versions import installed_versions
 
@@ -187,3 +188,32 @@ def test_editable_payload_is_relative_links(probe_tree, tmp_path):
     install(scratch_python(tmp_path / 'env'), 'editable', source)
     links = {path.name: path.readlink() for path in (source / 'mmlattn/.mim').iterdir()}
     assert links == {name: Path('../..', name) for name in ('configs', 'tools', 'model-index.yml')}
+
+
+@pytest.mark.slow
+@pytest.mark.export
+def test_a_wheel_exports_by_one_command(wheel, tmp_path):
+    """In an empty folder, without the checkout."""
+    python = scratch_python(tmp_path / 'env')
+    run(python, '-m', 'pip', '-q', 'install', '--no-deps', '--ignore-installed', wheel)
+    folder = tmp_path / 'empty'
+    folder.mkdir()
+    cfg, checkpoint = write_case(tmp_path, 'linear')
+    cfg.dump(folder / 'config.py')
+    env = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'} | dict(OMP_NUM_THREADS='1')
+    flags = ['--format', 'torch', '--out', 'model.pt2', '--with-logits']
+    said = run(
+        python,
+        '-W',
+        'ignore',
+        '-m',
+        'mmlattn',
+        'export',
+        'config.py',
+        checkpoint,
+        *flags,
+        cwd=folder,
+        env=env,
+    )
+    assert 'wrote model.pt2' in said
+    assert sorted(path.name for path in folder.iterdir()) == ['config.py', 'model.pt2']
