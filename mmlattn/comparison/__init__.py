@@ -11,5 +11,6 @@
 ``cost.py``       parameters, time and memory of a training step
 ``scoring.py``    what is reported of predictions, with paired differences
 ``finetuning.py`` the whole network end to end, from a trained head
+``head_configs.py`` the heads as configs for every other tool
 ``report.py``     table, picture and json
 """

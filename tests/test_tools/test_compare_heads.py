@@ -166,6 +166,24 @@ def test_configs_are_compared_with_their_own_necks_hooks_and_optimizers(finished
     assert optimizers[0] == dict(type='SGD', momentum=0.9) and optimizers[2]['type'] == 'AdamW'
 
 
+def test_a_trained_head_is_a_model_for_the_other_tools(finished):
+    """Completed with its backbone, and tested on the pictures themselves, it is what the comparison says it is."""
+    folder, _ = finished
+    head = report(folder, 'out')['heads']['csra']
+    weights = f'out/runs/csra/lr{head["learning_rate"]:g}_seed0/weights.pth'
+    done = tiny_run.run_tool(
+        'model_converters/complete_weights.py', 'out/configs/csra.py', weights, 'csra.pth', cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    flags = ('--work-dir', 'tested', '--out', 'tested.json', '--out-item', 'metrics')
+    done = tiny_run.run_tool('test.py', 'out/configs/csra.py', 'csra.pth', *flags, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / 'tested.json').read_text())
+    for name in ('mAP', 'CF1', 'OF1'):
+        expected = 100 * head['values'][name if name == 'mAP' else f'{name}_own'][0]
+        assert found[f'multi-label/{name}'] == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ('flags', 'words'),
     [

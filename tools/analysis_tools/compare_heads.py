@@ -159,6 +159,7 @@ def main() -> None:
     from mmlattn.comparison.features import build_extractor
     from mmlattn.comparison.finetuning import choose, finetune
     from mmlattn.comparison.grid import Comparison, claim, compare
+    from mmlattn.comparison.head_configs import write_configs
     from mmlattn.comparison.report import write_report
     from mmlattn.comparison.scoring import score_all
     from mmlattn.comparison.training import Budget
@@ -179,6 +180,7 @@ def main() -> None:
         budget = Budget(args.epochs, args.batch_size, args.amp)
         comparison = Comparison(data, budget, args.lrs, args.seeds, args.out_dir)
         outcomes = {candidate.name: compare(comparison, candidate) for candidate in candidates}
+        write_configs(comparison, cfg, candidates, list(outcomes.values()))
         further = []
         for name in choose(list(outcomes.values()), comparison, args.finetune) if args.finetune else ():
             candidate = next(candidate for candidate in candidates if candidate.name == name)
