@@ -123,6 +123,8 @@ def _train_and_test(
     print(f'{candidate.name}: fine-tuning {"goes on" if last else "begins"}', flush=True)
     with explain_config(f' ({candidate.name}, fine-tuned)'):
         runner = Runner.from_cfg(run_cfg)
+    # On a CPU a third faster for networks of depthwise convolutions.
+    runner.model.to(memory_format=torch.channels_last)
     run(runner, 'train')
     for split in ('val', 'test'):
         found = _predict(runner, run_cfg, cfg, comparison.data[split], split)
