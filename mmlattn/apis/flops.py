@@ -13,6 +13,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmlattn.utils.launch.config import type_name
+
 from .pictures import ARRAY_SIDES, input_channels
 
 
@@ -71,14 +73,14 @@ def input_size(cfg: Config) -> tuple[int, int, str]:
     """Height and width of a square picture after the test pipeline of a config, and where they come from."""
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     for transform in reversed(dataset.get('pipeline') or []):
-        kind = transform['type'].rpartition('.')[2]
+        kind = type_name(transform)
         size = transform.get('crop_size') or transform.get('scale')
         if size is None or not kind.startswith(('Center', 'Random', 'Resize')):
             continue
         first, second = (size, size) if isinstance(size, int) else size
         # mmcv takes (width, height), mmpretrain's random crop the other way round.
         return *((first, second) if kind == 'RandomCrop' else (second, first)), f'{kind} of the test pipeline'
-    kind = str(dataset.get('type')).rpartition('.')[2]
+    kind = type_name(dataset)
     if kind in ARRAY_SIDES:
         return ARRAY_SIDES[kind], ARRAY_SIDES[kind], f'the pictures of {kind}'
     return 224, 224, 'the config names no size; choose with --shape'

@@ -4,6 +4,7 @@ import copy
 import difflib
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence, Set
+from inspect import isclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mmlattn.models.views.stored_decision import fitting_decision
 from mmlattn.utils.checkpoint.loading import safe_loading
 from mmlattn.utils.configs import config_names, config_path
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.config import load_config
+from mmlattn.utils.launch.config import load_config, type_name
 from mmlattn.utils.weights import load_all_weights, loads_weights
 
 
@@ -97,6 +98,8 @@ def build_model(cfg: Config | str | Path, **settings) -> BaseModel:
         near = difflib.get_close_matches(str(cfg), [*config_names(), *list_models()], n=3)
         hint = f'did you mean {" or ".join(near)}?' if near else 'MultiLabelInferencer.list_models() has all'
         raise UserError(f'no config or model is called {cfg}: {hint}')
+    if isinstance(cfg, Config):
+        cfg = _with_named_dataset(cfg)
     model = get_model(cfg, device='cpu', **settings)
     # What get_model takes from the class of the data set is wrong where the config chooses among its classes.
     dataset = (model._config.get('test_dataloader') or {}).get('dataset') or {}
@@ -104,6 +107,17 @@ def build_model(cfg: Config | str | Path, **settings) -> BaseModel:
     if chosen is not None:
         model._dataset_meta = dict(classes=read_names(chosen))
     return model
+
+
+def _with_named_dataset(cfg: Config) -> Config:
+    """The config with the class of its test data set by name: mmpretrain looks it up, which a class itself breaks."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    kind = dataset.get('type')
+    if not isclass(kind):
+        return cfg
+    cfg = copy.deepcopy(cfg)
+    cfg.test_dataloader.dataset.type = f'{kind.__module__}.{kind.__qualname__}'
+    return cfg
 
 
 def checkpoint_of(model: BaseModel, pretrained: bool | str | Path | None) -> str | bool:
@@ -187,5 +201,5 @@ def without_crops(cfg: Config) -> Config:
     """The config without crops in its test pipeline; pictures of other sizes then make no batch."""
     cfg = copy.deepcopy(cfg)
     dataset = cfg.test_dataloader.dataset
-    dataset.pipeline = [t for t in dataset.pipeline if not t['type'].rpartition('.')[2].endswith('Crop')]
+    dataset.pipeline = [t for t in dataset.pipeline if not type_name(t).endswith('Crop')]
     return cfg

@@ -53,14 +53,13 @@ def exit_costs(cfg: Any) -> list[int]:
     Raises:
         UserError: If the config's model is no RA-CNN.
     """
-    from mmpretrain.apis import get_model
-
     from mmlattn.apis.flops import count, input_size
+    from mmlattn.apis.loading import build_model
     from mmlattn.models.racnn.classifier import RACNN
 
     height, width, _ = input_size(cfg)
     with explain_config(f' at {height} x {width} pixels'):
-        model = get_model(cfg, device='cpu')
+        model = build_model(cfg)
         if not isinstance(model, RACNN):
             raise UserError(f'the model is a {type(model).__name__}, but RACNN alone can stop early')
         costs, asked = [], 0

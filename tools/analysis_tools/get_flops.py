@@ -53,14 +53,14 @@ def main() -> None:
             f'{args.config} is no config of a classifier; count its backbone with the config of a classifier that '
             'has the same one, at the size of your pictures'
         )
-    from mmpretrain.apis import get_model
     from rich.console import Console
     from rich.table import Table
 
     from mmlattn.apis.flops import count, input_size
+    from mmlattn.apis.loading import build_model
 
     with explain_config():
-        model = get_model(cfg, device='cpu')
+        model = build_model(cfg)
     height, width, origin = (
         input_size(cfg) if args.shape is None else (args.shape[0], args.shape[-1], '--shape')
     )

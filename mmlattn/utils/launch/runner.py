@@ -52,6 +52,9 @@ def process_group(cfg: Config) -> Iterator[None]:
         # FlexibleRunner has its wrapper from there.
         wrapper = {**(strategy.get('model_wrapper') or cfg.model_wrapper_cfg), 'device_ids': None}
         cfg.strategy = ConfigDict({**strategy, 'model_wrapper': wrapper})
+    elif type_name(strategy) == 'FSDPStrategy':
+        wrapper = strategy.get('model_wrapper') or dict(type='MMFullyShardedDataParallel')
+        cfg.strategy = ConfigDict({**strategy, 'model_wrapper': {**wrapper, 'device_id': 'cpu'}})
     seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
     torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=seconds))
     try:

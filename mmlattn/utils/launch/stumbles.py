@@ -115,6 +115,9 @@ def _places(error: Exception) -> list[object]:
 
 def _failing_layer(model: torch.nn.Module, error: Exception) -> str | None:
     """The innermost layer in which an error arose: its name, and its class or, of a single layer, its settings."""
+    if not isinstance(model, torch.nn.Module):
+        # FlexibleRunner has a config there until its strategy has built the model.
+        return None
     names = {id(module): name for name, module in model.named_modules()}
     for place in reversed(_places(error)):
         if names.get(id(place)):
