@@ -1,8 +1,9 @@
 """All trainings of a comparison: which there are, which are done, and which learning rate is taken.
 
 ``OUT_DIR/runs/NAME/lr0.001_seed0`` has ``run.json`` (what it was, and mAP on val), ``weights.pth``, ``val.npz``, and
-once the rate is chosen ``test.npz`` and ``test.json``. A run lies in a folder with ``.part`` behind its name until it
-is whole, and one that was interrupted starts anew from its seed, so what comes of it is the same.
+once the rate is chosen ``test.npz`` and ``test.json``; ``cost.json`` beside the runs is the cost of a step. A run lies
+in a folder with ``.part`` behind its name until it is whole, and one that was interrupted starts anew from its seed, so
+what comes of it is the same.
 """
 
 import fcntl
@@ -24,7 +25,7 @@ from mmlattn.utils.json_files import to_json
 from .candidates import Candidate
 from .cost import Cost, measure_cost
 from .data import SplitData
-from .training import Budget, Predictions, predict, train_head, trained_weights
+from .training import Budget, Predictions, build_model, predict, train_head, trained_weights
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,7 @@ def compare(comparison: Comparison, candidate: Candidate) -> Outcome:
     runs = [run_once(comparison, candidate, rate, seed) for seed in comparison.seeds]
     val = [read_predictions(run / 'val.npz') for run in runs]
     test = [tested_once(comparison, candidate, run) for run in runs]
-    cost = Cost(
-        **json.loads((run_folder(comparison, candidate.name, rate, first) / 'run.json').read_text())['cost']
-    )
+    cost = cost_once(comparison, candidate, runs[0])
     return Outcome(candidate.name, rate, grid, val, test, cost)
 
 
@@ -114,9 +113,7 @@ def run_once(comparison: Comparison, candidate: Candidate, rate: float, seed: in
     found = predict(candidate, weights, val, comparison.budget.batch_size, draft / 'log')
     write_predictions(draft / 'val.npz', found)
     value = mean_average_precision(found.scores, val.targets)
-    batch = train.dataset.__getitems__(range(min(comparison.budget.batch_size, len(train.dataset))))
-    cost = measure_cost(runner.model, batch)
-    record = dict(settings=settings, val_mAP=value, seconds=taken, cost=cost._asdict())
+    record = dict(settings=settings, val_mAP=value, seconds=taken)
     (draft / 'run.json').write_text(to_json(record, indent=2) + '\n')
     draft.replace(folder)
     _say(f'{candidate.name} lr {rate:g} seed {seed}: mAP {100 * value:.2f} on val, {taken:.0f} s')
@@ -135,6 +132,22 @@ def tested_once(comparison: Comparison, candidate: Candidate, run: Path) -> Pred
         draft.write_text(to_json(dict(settings=settings), indent=2) + '\n')
         draft.replace(run / 'test.json')
     return read_predictions(run / 'test.npz')
+
+
+def cost_once(comparison: Comparison, candidate: Candidate, run: Path) -> Cost:
+    """What a step of a candidate costs, from ``cost.json`` beside its runs; measured with a trained model."""
+    file, size = run.parent / 'cost.json', comparison.budget.batch_size
+    settings = json.loads(to_json(dict(candidate=candidate.settings(), batch_size=size)))
+    if not done(file.parent, file.name, settings):
+        train = comparison.data['train']
+        weights = torch.load(run / 'weights.pth', map_location='cpu', weights_only=True)['state_dict']
+        model = build_model(candidate, train, weights)
+        batch = train.dataset.__getitems__(range(min(size, len(train.dataset))))
+        record = dict(settings=settings, cost=measure_cost(model, batch)._asdict())
+        draft = file.with_suffix('.json.part')
+        draft.write_text(to_json(record, indent=2) + '\n')
+        draft.replace(file)
+    return Cost(**json.loads(file.read_text())['cost'])
 
 
 def run_settings(comparison: Comparison, candidate: Candidate, rate: float, seed: int) -> dict:

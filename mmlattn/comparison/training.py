@@ -14,6 +14,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
 from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -157,9 +158,7 @@ def _runner(
     colours: Mapping = MappingProxyType({}),
     **settings: Any,
 ) -> Runner:
-    num_classes = data.targets.shape[1]
-    prepare = dict(colours, type='ClsDataPreprocessor', to_onehot=True, num_classes=num_classes)
-    model = {key: value for key, value in candidate.model(backbone, prepare).items() if value is not None}
+    model = _model_config(candidate, data, backbone, colours)
     return Runner(
         model=model,
         work_dir=str(work_dir),
@@ -171,6 +170,19 @@ def _runner(
         cfg=Config(),
         **settings,
     )
+
+
+def _model_config(candidate: Candidate, data: SplitData, backbone: Mapping, colours: Mapping) -> dict:
+    num_classes = data.targets.shape[1]
+    prepare = dict(colours, type='ClsDataPreprocessor', to_onehot=True, num_classes=num_classes)
+    return {key: value for key, value in candidate.model(backbone, prepare).items() if value is not None}
+
+
+def build_model(candidate: Candidate, data: SplitData, weights: Mapping) -> nn.Module:
+    """The classifier on stored features with trained weights, where mmengine trains."""
+    model = MODELS.build(_model_config(candidate, data, STORED, {}))
+    model.load_state_dict(weights)
+    return model.to(get_device())
 
 
 class CollectPredictions(BaseMetric):
