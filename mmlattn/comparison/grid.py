@@ -1,9 +1,9 @@
 """All trainings of a comparison: which there are, which are done, and which learning rate is taken.
 
 ``OUT_DIR/runs/NAME/lr0.001_seed0`` has ``run.json`` (what it was, and mAP on val), ``weights.pth``, ``val.npz``, and
-once the rate is chosen ``test.npz`` and ``test.json``; ``cost.json`` beside the runs is the cost of a step. A run lies
-in a folder with ``.part`` behind its name until it is whole, and one that was interrupted starts anew from its seed, so
-what comes of it is the same.
+once the rate is chosen ``test.npz`` and ``test.json``; ``cost.json`` beside the runs is the cost of a step. A run
+lies in a folder with ``.part`` behind its name until it is whole, and one that was interrupted starts anew from its
+seed, so what comes of it is the same.
 """
 
 import fcntl
