@@ -170,11 +170,7 @@ def _describe(
     rule = label_rule.label_rule(model, num_classes, decision, options.threshold)
     names = class_names(model, options.classes) or tuple(str(number) for number in range(num_classes))
     mean, std = source.statistics
-    order = (
-        ('BGR' if source.network_reads_bgr else 'RGB')
-        if source.channels == 3
-        else f'{source.channels} channels'
-    )
+    order = {1: 'grey', 3: 'BGR' if source.network_reads_bgr else 'RGB'}.get(source.channels)
     pixels = options.preprocessing is not None
     height, width = source.size
     picture = dict(

@@ -34,7 +34,7 @@ class PixelSource:
         self.cfg, self.preprocessor = cfg, model.data_preprocessor
         self.channels = input_channels(model)
         reader = PictureReader(cfg, self.channels)
-        self.rule = picture_rule(reader.loader, reader.transforms.transforms)
+        self.rule = picture_rule(reader.loader, reader.transforms.transforms, reader.side)
         self.oriented = 'ignore_orientation' not in getattr(reader.loader, 'color_type', 'color')
         # A loader gives BGR; data sets that keep arrays have RGB.
         self.pixels_are_bgr = self.channels == 3 and reader.loader is not None

@@ -22,18 +22,21 @@ class PictureRule(NamedTuple):
     problem: str | None = None
 
 
-def picture_rule(loader: Any, transforms: Sequence) -> PictureRule:
+def picture_rule(loader: Any, transforms: Sequence, side: int | None = None) -> PictureRule:
     """Read built transforms.
 
     Args:
         loader (LoadImageFromFile, optional): What loads the picture; None where a data set keeps arrays.
         transforms (Sequence): What comes behind it.
+        side (int, optional): Of the arrays that a data set without a loader keeps.
     """
     if loader is not None and loader.to_float32:
         return PictureRule(
             None, 'LoadImageFromFile(to_float32=True) resizes other numbers than those of the file'
         )
     steps = []
+    if loader is None and side is not None:
+        steps.append(dict(do='resize', width=side, height=side, interpolation='area', backend='cv2'))
     for transform in transforms:
         kind = type(transform).__name__
         if kind in _READ:

@@ -19,15 +19,13 @@ def neighbours(count, size):
     return low, np.minimum(low + 1, count - 1), *weights
 
 
-def resize(image, width, height, how):
+def resize(image, size, how):
     """As OpenCV resizes 8-bit pixels bilinearly, without smoothing and to the last bit; or as Pillow."""
     if how['backend'] == 'pillow':
-        small = Image.fromarray(image.squeeze()).resize(
-            (width, height), getattr(Image, how['interpolation'].upper())
-        )
-        return np.asarray(small).reshape(height, width, -1)
+        small = Image.fromarray(image.squeeze()).resize(size, getattr(Image, how['interpolation'].upper()))
+        return np.atleast_3d(small)
     assert how['interpolation'] == 'bilinear', f'this example does not know {how["interpolation"]} resizing'
-    (top, bottom, a, b), (left, right, c, d) = map(neighbours, image.shape[:2], (height, width))
+    (top, bottom, a, b), (left, right, c, d) = map(neighbours, image.shape[:2], size[::-1])
     rows = image[:, left] * c + image[:, right] * d >> 4
     return ((a[:, None] * rows[top] >> 16) + (b[:, None] * rows[bottom] >> 16) + 2 >> 2).astype(np.uint8)
 
@@ -37,17 +35,19 @@ def prepare(path, meta):
     image = Image.open(path)
     image = ImageOps.exif_transpose(image) if meta['picture']['oriented_by_exif'] else image
     image = np.atleast_3d(image.convert('RGB' if meta['input']['channels'] == 3 else 'L'))
+    assert meta['picture']['steps'] is not None, meta['picture']['problem']
     for step in meta['picture']['steps']:
         (height, width), length = image.shape[:2], step.get('length')
         if step['do'] == 'center_crop':
             x, y = (max(0, round((have - step[n]) / 2)) for have, n in ((width, 'width'), (height, 'height')))
             image = image[y : y + step['height'], x : x + step['width']]
         elif step['do'] == 'resize':
-            image = resize(image, step['width'], step['height'], step)
-        elif step['edge'] in ('width', 'short' if width < height else 'long'):
-            image = resize(image, length, int(length * height / width), step)
+            image = resize(image, (step['width'], step['height']), step)
+        elif step.get('edge') in ('width', 'short' if width < height else 'long'):
+            image = resize(image, (length, int(length * height / width)), step)
         else:
-            image = resize(image, int(length * width / height), length, step)
+            assert step['do'] == 'resize_edge', f'this example does not know {step}'
+            image = resize(image, (int(length * width / height), length), step)
     if not meta['input']['normalised_in_graph']:
         image = image[..., ::-1] if meta['input']['order'] == 'BGR' else image
         image = (image.astype(np.float32) - np.float32(meta['mean'])) / np.float32(meta['std'])
