@@ -82,7 +82,9 @@ class StoredFeatures(Dataset):
         else:
             views = torch.randint(len(self.maps), (len(numbers),)).tolist()
             maps = np.stack([self.maps[view][number] for view, number in zip(views, numbers, strict=True)])
-        return dict(inputs=torch.from_numpy(maps), data_samples=[self.samples[index] for index in indices])
+        # Copies, for who takes a batch writes mixed labels and predictions into its samples.
+        samples = [self.samples[index].clone() for index in indices]
+        return dict(inputs=torch.from_numpy(maps), data_samples=samples)
 
     def get_data_info(self, index: int) -> dict:
         """As the data set has it."""

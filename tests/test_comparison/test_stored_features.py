@@ -57,6 +57,10 @@ def test_files_are_read_in_place_and_batches_come_whole(stored):
         view for row in batch['inputs'] for view in range(3) if np.array_equal(row, dataset.maps[view][3])
     }
     assert found == {0, 1, 2}, 'visits of one picture take all of its views'
+    batch['data_samples'][0].set_gt_score(torch.zeros(3)).set_gt_label([0, 1])
+    again = dataset.__getitems__([3])['data_samples'][0]
+    assert 'gt_score' not in again, 'what is written into a batch stays in it'
+    assert again.gt_label.tolist() == dataset.source.get_cat_ids(3)
     assert dataset.get_cat_ids(5) == dataset.source.get_cat_ids(5)
 
 
