@@ -436,6 +436,7 @@ ELSEWHERE = {
     'a backbone of their own: leave --backbone out': 'tests/test_tools/test_compare_heads.py',
     '--heads has a name twice': 'it advises nothing',
     '--measured {} ': 'it advises nothing',
+    '--perplexity must be above 0': 'it advises nothing',
 }
 _VERBS = r'\b(set|use|give|take|leave|add|choose|lower|resume|remove|drop|keep|write)\b[^.]*?(\w=|--[a-z])'
 

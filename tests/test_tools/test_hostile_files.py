@@ -247,6 +247,7 @@ CHECKPOINT_TOOLS = {
     ),
     'show_masks': ('visualization/show_masks.py', '{csra}', '{p}', '--checkpoint', 'FILE', '--out-dir', 'shown'),
     'export': ('export.py', '{csra}', 'FILE', '--out', 'model.onnx'),
+    'show_tsne': ('visualization/show_tsne.py', '{csra}', 'FILE', '--out', 'map.png'),
     'export_regions': ('analysis_tools/export_regions.py', '{csra}', 'FILE', '--out', 'regions.json'),
     'deletion': ('analysis_tools/deletion.py', '{csra}', 'FILE', '--out', 'deletion.json', '--orders', 'random'),
     'show_errors': ('analysis_tools/show_errors.py', '{csra}', 'FILE', '--out', 'errors.html'),

@@ -1,0 +1,115 @@
+"""What the last layer of a classifier reads of each picture, and a map of the pictures by it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from mmlattn.models.layers.feature_layout import last_output
+from mmlattn.models.racnn.classifier import RACNN
+from mmlattn.structures.labels import label_matrix
+from mmlattn.utils.errors import UserError
+
+from .loading import class_names
+from .tested import split_dataset
+
+#: Fewer pictures make no map.
+FEWEST = 10
+
+
+class Features(NamedTuple):
+    """Of N pictures."""
+
+    values: np.ndarray
+    """(N, D)."""
+    labels: np.ndarray
+    """(N, C): 1 present, 0 absent, -1 unknown."""
+    paths: list[str]
+    classes: tuple[str, ...]
+
+
+def picture_features(model: BaseModel, inputs: Tensor) -> Tensor:
+    """One vector for each of B normalised pictures, (B, D).
+
+    The last output before the head, averaged over places; of necks that return several, as ``STLSTM``, that which
+    stock heads read; of RA-CNN what the fusion of its scales reads.
+    """
+    if isinstance(model, RACNN):
+        return model.extract_feat(inputs, stage='pre_logits').float()
+    found = last_output(model.extract_feat(inputs))
+    # (B, D, h, w), tokens (B, N, D), or vectors.
+    axes = {4: (2, 3), 3: (1,)}.get(found.dim())
+    return (found.mean(dim=axes) if axes else found).float()
+
+
+@torch.no_grad()
+def collect_features(model: BaseModel, cfg: Config, split: str, limit: int, batch_size: int) -> Features:
+    """Features of the pictures of a split, with the test pipeline; of more than ``limit``, evenly spaced ones.
+
+    Raises:
+        UserError: If there are fewer than ten, or they make no batch.
+    """
+    dataset = split_dataset(cfg, split)
+    if len(dataset) < FEWEST:
+        raise UserError(f'the {split} data set has {len(dataset)} pictures; {FEWEST} or more make a map')
+    places = np.unique(
+        np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int)
+    ).tolist()
+    loader = DataLoader(Subset(dataset, places), batch_size=batch_size, collate_fn=pseudo_collate)
+    values, samples = [], []
+    for batch in track(loader, 'looking'):
+        if len({image.shape for image in batch['inputs']}) > 1:
+            raise UserError(
+                'the test pipeline makes pictures of several sizes, which fit into no batch: --batch-size 1'
+            )
+        data = model.data_preprocessor(batch, False)
+        values.append(picture_features(model, data['inputs']).cpu().numpy())
+        samples += data['data_samples']
+    names = class_names(model) or tuple((dataset.metainfo or {}).get('classes') or ())
+    count = len(names) or 1 + max(int(sample.gt_label.max()) for sample in samples if len(sample.gt_label))
+    return Features(
+        np.concatenate(values),
+        label_matrix(samples, count).numpy(),
+        [str(sample.get('img_path', number)) for number, sample in enumerate(samples)],
+        tuple(names) or tuple(map(str, range(count))),
+    )
+
+
+def map_of(values: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
+    """Places (N, 2) by t-SNE (van der Maaten and Hinton, 2008), scikit-learn's, from principal components.
+
+    Raises:
+        UserError: For a perplexity that is not below the number of pictures.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if not 0 < perplexity < len(values):
+        raise UserError(
+            f'--perplexity must be above 0 and below the {len(values)} pictures, got {perplexity:g}'
+        )
+    reduced = PCA(min(50, *values.shape), random_state=seed).fit_transform(values)
+    return TSNE(perplexity=perplexity, init='pca', random_state=seed).fit_transform(reduced)
+
+
+def shown_classes(found: Features, asked: Sequence[str] | None, most: int) -> list[int]:
+    """The classes to draw: those asked for, or the most frequent.
+
+    Raises:
+        UserError: For a name that no class has, or too many.
+    """
+    if asked:
+        if unknown := sorted(set(asked) - set(found.classes)):
+            raise UserError(f'--classes: the model has no {", ".join(unknown)}')
+        if len(asked) > most:
+            raise UserError(f'--classes: at most {most} are drawn, got {len(asked)}')
+        return [found.classes.index(name) for name in asked]
+    counts = (found.labels == 1).sum(axis=0)
+    return [c for c in np.argsort(-counts, kind='stable').tolist() if counts[c]][:most]
