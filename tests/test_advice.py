@@ -28,8 +28,8 @@ from mmlattn.models import (
     STLSTM,
     CNNRNNHead,
     CSRAHead,
-    MultiLabelTTAModel,
     MultiCropClassifier,
+    MultiLabelTTAModel,
     ResidualAttentionNet_CIFAR,
     VGGFCNeck,
 )
