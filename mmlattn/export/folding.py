@@ -46,6 +46,10 @@ def fold_batch_norms(model: nn.Module, image: Tensor) -> int:
     return len(pairs)
 
 
+# No subclasses: timm's normalise and rectify in one.
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
 class _Readers(TorchDispatchMode):
     """Counts how often each tensor is read."""
 
@@ -79,7 +83,7 @@ def _followed_by(model: nn.Module, image: Tensor) -> list[tuple[nn.Conv2d, _Batc
     hooks = [
         module.register_forward_hook(convolved if type(module) is nn.Conv2d else normalised)
         for module in model.modules()
-        if type(module) is nn.Conv2d or (isinstance(module, _BatchNorm) and module.running_mean is not None)
+        if type(module) is nn.Conv2d or (type(module) in _NORMS and module.running_mean is not None)
     ]
     with _Readers() as readers:
         model(image, mode='tensor')

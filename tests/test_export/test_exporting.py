@@ -9,6 +9,7 @@ import pytest
 import torch
 from export_cases import MODELS_OF, NAMES, write_case
 from PIL import Image
+from reference.ran import randomise
 from tiny_run import TOOLS, run_tool
 
 from mmlattn.apis import MultiLabelInferencer
@@ -79,7 +80,7 @@ def test_onnx_says_what_predict_says(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    'name', ['ST-LSTM', 'linear', 'linear, max', 'stock linear', 'ML-Decoder', 'Query2Label']
+    'name', ['ST-LSTM', 'linear', 'stock linear', 'ML-Decoder']
 )
 def test_a_program_of_torch_says_the_same_and_knows_the_same(tmp_path, name):
     out, *_ = export(tmp_path, name, '.pt2', format='torch', logits=True)
@@ -214,6 +215,38 @@ def test_norms_are_folded(tmp_path):
         torch.testing.assert_close(model(x, mode='tensor'), before)
     assert 10 < count < norms
     assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in plain.modules()) == norms - count
+
+
+class Rectified(torch.nn.BatchNorm2d):
+    """Normalises and rectifies, as timm's layers do."""
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class Branches(torch.nn.Module):
+    """Two normalised convolutions, one of which is read twice, and one that is rectified in the same layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(2, 2, 1) for _ in range(3))
+        self.norms = torch.nn.ModuleList([torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2), Rectified(2)])
+
+    def forward(self, x, mode):
+        x = self.norms[0](self.convs[0](x))
+        y = self.convs[1](x)
+        return self.norms[2](self.convs[2](y + self.norms[1](y)))
+
+
+def test_only_what_is_read_once_and_does_nothing_else_is_folded():
+    from mmlattn.export.folding import fold_batch_norms
+
+    model = randomise(Branches()).eval()
+    x = torch.randn(3, 2, 4, 4)
+    before = model(x, 'tensor')
+    assert fold_batch_norms(model, x) == 1
+    torch.testing.assert_close(model(x, 'tensor'), before)
+    assert [type(norm).__name__ for norm in model.norms] == ['Identity', 'BatchNorm2d', 'Rectified']
 
 
 def test_rows_of_csra_are_folded(tmp_path):
