@@ -83,7 +83,7 @@ def _api() -> Any:
     try:
         from huggingface_hub import HfApi
     except ImportError as error:
-        raise UserError("huggingface_hub is not installed: pip install 'mmlattn[hub]'") from error
+        raise UserError('huggingface_hub is not installed: pip install huggingface_hub') from error
     return HfApi(library_name='mmlattn')
 
 
