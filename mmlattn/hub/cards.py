@@ -14,8 +14,8 @@ from mmlattn.utils.errors import UserError
 
 _CARD = """# {name}
 
-{kind}, {parameters:,} parameters, for mmlattn {version}. `config.json` and `model.safetensors` are data: nothing in this
-folder is run when it is opened.
+{kind}, {parameters:,} parameters, for mmlattn {version}. `config.json` and `model.safetensors` are data:
+nothing in this folder is run when it is opened.
 
 ```python
 import mmlattn
