@@ -181,6 +181,8 @@ install_detection() {
 
 install_project() {
     pip_install -c "$CONSTRAINTS" -r "$ROOT/requirements/runtime.txt" -r "$ROOT/requirements/onnx.txt" -r "$ROOT/requirements/tests.txt"
+    # Its own requirement, opencv-python-headless, would overwrite the files of opencv-python.
+    pip_install --no-deps -c "$CONSTRAINTS" -r "$ROOT/requirements/grad-cam.txt"
     if [[ $STACK == onedl ]]; then
         pip_install --no-deps -e "$ROOT"
     else
