@@ -1,4 +1,4 @@
-"""A residual network without masks of the same cost, 30 % of its training labels wrong: the comparison in docs/label_noise.md."""
+"""The network without masks that costs as much, 30 % of its training labels wrong, as in docs/label_noise.md."""
 
 _base_ = 'residual-mini-cost_cifar10-part.py'
 
