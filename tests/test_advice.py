@@ -414,6 +414,8 @@ ELSEWHERE = {
     'leave test out with --split 80/20/0': 'tests/test_projects/test_project_splitting.py leaves test out',
     '--reverse needs --layout': 'tests/test_tools/test_convert_ran.py',
     'best class: leave --threshold out': 'tests/test_tools/test_show_errors.py',
+    'with other orders alone, --orders random centre': 'tests/test_tools/test_deletion.py',
+    'Grad-CAM needs the package grad-cam': 'it advises a package; tools/setup_env.sh installs it',
     'are the plain ones: leave --no-ema out': 'tests/test_hub/test_publishing.py',
     'scores that are not finite: try smaller --lrs': 'no grid that is sure to end finite',
     '--hold-out 0.15 takes one out': 'tests/test_comparison/test_stored_features.py holds out',
