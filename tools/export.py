@@ -63,7 +63,7 @@ def parse_args() -> argparse.Namespace:
         help='files to compare on; default: of the test data set, else noise',
     )
     parser.add_argument(
-        '--tolerance', type=float, help='largest difference; default 1e-4, with --half 1e-2 of the scores'
+        '--tolerance', type=float, help='largest difference; default 1e-4, with --half 0.03 of the scores'
     )
     parser.add_argument(
         '--classes', help='file with the name of each class, one a line; default: those stored'

@@ -79,9 +79,7 @@ def test_onnx_says_what_predict_says(tmp_path, name):
             np.testing.assert_allclose(found[field][0], wanted[field], atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    'name', ['ST-LSTM', 'linear', 'stock linear', 'ML-Decoder']
-)
+@pytest.mark.parametrize('name', ['linear', 'stock linear', 'ML-Decoder'])
 def test_a_program_of_torch_says_the_same_and_knows_the_same(tmp_path, name):
     out, *_ = export(tmp_path, name, '.pt2', format='torch', logits=True)
     extra = {'mmlattn.json': ''}
@@ -92,7 +90,7 @@ def test_a_program_of_torch_says_the_same_and_knows_the_same(tmp_path, name):
     outputs = dict(zip(names, program.module()(torch.rand(4, 3, 64, 64)), strict=True))
     activation = dict(softmax=lambda x: x.softmax(1), sigmoid=torch.sigmoid)[meta['activation']]
     torch.testing.assert_close(activation(outputs['logits']), outputs['scores'])
-    assert meta['activation'] == ('softmax' if name == 'ST-LSTM' else 'sigmoid')
+    assert meta['activation'] == 'sigmoid'
 
 
 @pytest.mark.slow
