@@ -107,9 +107,7 @@ TOOLS = {
     'thresholds': (
         'analysis_tools/tune_thresholds.py', 'lazy.py', 'CHECKPOINT', '--out', 'tuned.pth', '--folds', '2',
     ),
-    'lam': ('analysis_tools/tune_csra.py', 'lazy.py', 'CHECKPOINT', '--lams', '0', '0.1'),
     'cost': ('analysis_tools/get_flops.py', 'lazy.py'),
-    'errors': ('analysis_tools/show_errors.py', 'lazy.py', 'CHECKPOINT', '--out', 'errors.html'),
     'publish': ('publish_model.py', 'CHECKPOINT', 'published', '--config', 'lazy.py'),
 }  # fmt: skip
 
