@@ -8,7 +8,7 @@ from torch import nn
 
 from mmlattn.utils.timing import seconds
 
-WARM_UP, REPEATS = 3, 10
+WARM_UP, REPEATS = 5, 20
 
 
 class Cost(NamedTuple):
