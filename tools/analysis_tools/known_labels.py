@@ -40,7 +40,7 @@ def main() -> None:
     if args.out is not None:
         check_folder('--out', args.out.parent)
         if args.out.exists():
-            raise UserError(f'--out {args.out} exists and is not overwritten; give another')
+            raise UserError(f'{args.out} exists and is not overwritten; give another --out')
     cfg = read_config(args)
 
     import numpy as np
