@@ -47,14 +47,15 @@ _REGISTRIES = dict(
 _LEFT_OUT = ('Albumentations', 'VQKD')
 #: Settings whose text names a class, as ``type`` does: of CNNRNNHead, of mmpretrain's TIMMBackbone.
 _BUILT = ('decoder', 'norm_layer')
-#: Weights come with the config, so nothing is initialised.
-_INITIAL = ('init_cfg', 'pretrained', 'fc_from_vgg', 'checkpoint_path')
+#: Weights come with the config, and pictures from the reader: of mmengine's ways to fetch a file one imports a module
+#: from a folder that a setting names.
+_NOT_TAKEN = ('init_cfg', 'pretrained', 'fc_from_vgg', 'checkpoint_path', 'backend_args', 'file_client_args')
 
 
 def config_data(cfg: Config) -> dict:
     """What a model and its test pipeline are built from, as json has it.
 
-    Left out is what training alone needs, what names files, and where weights of others were taken from.
+    Left out is what training alone needs, what names files or fetches them, and where weights were taken from.
 
     Raises:
         UserError: If the config has no model, or one that is not made of the classes of ``check_config_data``.
@@ -92,7 +93,7 @@ def config_from_data(data: Any, name: str) -> Config:
     """
     if isinstance(data, Mapping):
         _check_depth(data, name)
-        data = _without_initial(data)
+        data = _without_sources(data)
     check_config_data(data, name)
     return Config(data)
 
@@ -115,7 +116,10 @@ def check_config_data(data: Any, name: str) -> None:
     if data.get('default_scope', 'mmpretrain') not in _SCOPES:
         _wrong(name, f'its default_scope is {data["default_scope"]!r:.60}, not one of {", ".join(_SCOPES)}')
     _check_types(data['model'], 'model', name, 'model')
-    _check_types(data.get('data_preprocessor') or {}, 'model', name, 'data_preprocessor')
+    prepare = data.get('data_preprocessor') or {}
+    if not isinstance(prepare, Mapping):
+        _wrong(name, 'its data_preprocessor is no dict')
+    _check_types(prepare, 'model', name, 'data_preprocessor')
     loader = data.get('test_dataloader') or {}
     dataset = loader.get('dataset') if isinstance(loader, Mapping) else None
     if not isinstance(dataset, Mapping) or loader.keys() - {'dataset'} or dataset.keys() - set(_DATASET):
@@ -128,21 +132,22 @@ def check_config_data(data: Any, name: str) -> None:
         or not isinstance(classes['classes'], list)
     ):
         _wrong(name, 'its metainfo is no dict with a list of classes')
-    if not isinstance(dataset.get('pipeline'), list):
-        _wrong(name, 'its test pipeline is no list')
-    _check_types(dataset['pipeline'], 'transform', name, 'test_dataloader.dataset.pipeline')
+    pipeline = dataset.get('pipeline')
+    if not isinstance(pipeline, list) or not all(isinstance(step, Mapping) for step in pipeline):
+        _wrong(name, 'its test pipeline is no list of dicts')
+    _check_types(pipeline, 'transform', name, 'test_dataloader.dataset.pipeline')
 
 
-def _without_initial(value: Any) -> Any:
+def _without_sources(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_initial(item) for key, item in value.items() if key not in _INITIAL}
-    return [_without_initial(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: _without_sources(item) for key, item in value.items() if key not in _NOT_TAKEN}
+    return [_without_sources(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Plain containers, with classes by their registered names, and without what initialises weights."""
+    """Plain containers, with classes by their registered names, and without what fetches weights or files."""
     if isinstance(value, Mapping):
-        return {key: _plain(item, f'{where}.{key}') for key, item in value.items() if key not in _INITIAL}
+        return {key: _plain(item, f'{where}.{key}') for key, item in value.items() if key not in _NOT_TAKEN}
     if isinstance(value, (list, tuple)):
         return [_plain(item, where) for item in value]
     if isclass(value):
@@ -184,6 +189,8 @@ def _check_types(value: Any, kind: str, name: str, where: str) -> None:
             _wrong(name, f'{place}._scope_ is {item["_scope_"]!r:.60}, not one of {", ".join(_SCOPES)}')
         timm = str(item.get('type')).endswith('TIMMBackbone')
         for key, setting in item.items():
+            if not re.fullmatch(r'\w+', key):
+                _wrong(name, f'{place} sets {key!r:.80}, which is no name of a setting')
             if key == 'type' or (key in _BUILT and isinstance(setting, str)):
                 _check_class(setting, kind, name, f'{place}.{key}')
             elif not (timm and key == 'model_name'):
@@ -196,10 +203,12 @@ def _check_types(value: Any, kind: str, name: str, where: str) -> None:
 
 
 def _check_texts(value: Any, name: str, where: str) -> None:
-    """No text that could name a file or a class, in itself or in a list."""
-    for text in value if isinstance(value, (list, tuple)) else [value]:
-        if isinstance(text, str) and not re.fullmatch(r'[\w -]*', text):
-            _wrong(name, f'{where} is {text!r:.80}, and a text of a published config is words alone')
+    """No text that could name a file or a class, in itself or in lists."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_texts(item, name, where)
+    elif isinstance(value, str) and not re.fullmatch(r'[\w -]*', value):
+        _wrong(name, f'{where} is {value!r:.80}, and a text of a published config is words alone')
 
 
 def _dicts(value: Any, where: str) -> Iterator[tuple[str, Mapping]]:
@@ -215,13 +224,19 @@ def _dicts(value: Any, where: str) -> Iterator[tuple[str, Mapping]]:
 
 def _check_class(named: Any, kind: str, name: str, where: str) -> None:
     """A class that a registry of this kind has by this name, from the packages in which such classes are."""
-    scope, _, plain = named.rpartition('.') if isinstance(named, str) else ('', '', None)
-    if named in DECODERS and where.removesuffix('.type').endswith('.decoder'):
-        return
     found = None
-    if plain is not None and scope in ('', *_SCOPES) and plain not in _LEFT_OUT:
-        found = next(filter(None, (_entry(registry, plain) for registry in _chain(kind))), None)
-    if not isclass(found) or not f'{found.__module__}.'.startswith(_MODULES[kind]):
+    if isinstance(named, str):
+        if named in DECODERS and where.removesuffix('.type').endswith('.decoder'):
+            return
+        scope, _, plain = named.rpartition('.')
+        if scope in ('', *_SCOPES):
+            found = next(filter(None, (_entry(registry, plain) for registry in _chain(kind))), None)
+    if (
+        not isclass(found)
+        or not f'{found.__module__}.'.startswith(_MODULES[kind])
+        # Some are registered under a second name, others build on them.
+        or any(base.__name__ in _LEFT_OUT for base in found.__mro__)
+    ):
         _wrong(
             name,
             f'{where} is {named!r:.80}, which is no {kind} of mmlattn, mmpretrain or mmcv that may be built '

@@ -85,16 +85,25 @@ HOSTILE = {
     'transform': ('test_dataloader.dataset.pipeline', [dict(type='os.system', command='touch marker')]),
     'transforms of others': (
         'test_dataloader.dataset.pipeline',
-        [dict(type='Albumentations', transforms=[dict(type='Lambda')])],
+        [dict(type='Albumentations', transforms=[dict(type='CenterCrop')])],
     ),
+    'the same by another name': (
+        'test_dataloader.dataset.pipeline',
+        [dict(type='Albu', transforms=[dict(type='CenterCrop')])],
+    ),
+    'a text for a step': ('test_dataloader.dataset.pipeline', ['os.system']),
     'deep in a list': ('model.head.loss', dict(type='CrossEntropyLoss', more=[[[dict(type='os.system')]]])),
     'dataset': ('test_dataloader.dataset.type', f'{RUNS}.Data'),
     'sampler': ('test_dataloader.sampler', dict(type='os.system')),
     'path': ('model.head.loss', dict(type='CrossEntropyLoss', class_weight='../../etc/passwd')),
+    'path, deep in lists': ('model.head.loss', dict(type='CrossEntropyLoss', class_weight=[['../secret']])),
+    'name of a setting': ('model.head', {'type': 'CSRAHead', 'a\nb': 1}),
     'preprocessor': ('data_preprocessor.type', 'os.system'),
+    'preprocessor by its name': ('data_preprocessor', 'ClsDataPreprocessor'),
     'nested': ('model.head.more', json.loads('[' * 400 + ']' * 400)),
     'metainfo': ('test_dataloader.dataset.metainfo', dict(classes='/etc/passwd')),
     'number as type': ('model.head.type', 3),
+    'list as type': ('model.head.type', ['CSRAHead']),
     'no model': ('model', 'ImageClassifier'),
     'no pipeline': ('test_dataloader', {}),
 }
@@ -118,10 +127,13 @@ def test_what_asks_for_more_is_refused_before_anything_is_built(data, tmp_path, 
     assert not (tmp_path / 'marker').exists() and RUNS not in sys.modules
 
 
-def test_no_weights_are_looked_for(data):
+def test_neither_weights_nor_pictures_are_fetched(data):
+    """A backend of mmengine, memcached, would import the module mc from a folder that the config names."""
     asking = copy.deepcopy(data)
     asking['model']['backbone']['init_cfg'] = dict(type='Constant', val=0)
     asking['model']['pretrained'] = 'words'
+    fetch = dict(backend='memcached', sys_path='folder', server_list_cfg='a', client_cfg='b')
+    asking['test_dataloader']['dataset']['pipeline'][0] |= dict(backend_args=fetch, file_client_args=fetch)
     cfg = config_from_data(asking, 'config.json')
     assert isinstance(cfg, Config) and cfg.to_dict() == data
 

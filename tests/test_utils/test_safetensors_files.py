@@ -1,5 +1,8 @@
 """Checkpoints as safetensors: bit by bit what was written, and damage is found."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -140,6 +143,30 @@ def test_no_flipped_byte_and_no_missing_end_passes(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(UserError, match='cut off, damaged or no checkpoint'):
             read(path)
+
+
+@pytest.mark.parametrize(
+    ('part', 'told', 'said'),
+    [
+        (
+            'versions',
+            {'a': {'assign_to_params_buffers': True}},
+            "of 'a' it tells more or less than a version",
+        ),
+        ('versions', {'a': {'version': 'x'}}, "of 'a' it tells more or less than a version"),
+        ('digests', {'state_dict': [[]]}, 'its state_dict is not what was saved'),
+        ('shared', {'b': 'c'}, "'b' should be another name of 'c'"),
+        ('optimizer', {}, 'its metadata is not a dict of meta, shared, versions, digests'),
+    ],
+)
+def test_metadata_that_asks_for_more(tmp_path, part, told, said):
+    """With a checksum that is right, as whoever writes a hostile file gives it one."""
+    text = json.dumps({part: told})
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    metadata = dict(mmlattn=text, mmlattn_sha256=checksum)
+    safetensors.torch.save_file(dict(a=torch.ones(2)), tmp_path / 'a.safetensors', metadata)
+    with pytest.raises(UserError, match=said):
+        read(tmp_path / 'a.safetensors')
 
 
 @pytest.mark.parametrize(

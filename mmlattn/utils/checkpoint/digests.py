@@ -38,8 +38,9 @@ def changed_part(checkpoint: Any) -> str | None:
     if not isinstance(digests, Mapping):
         return None
     for part in _PARTS:
-        known = {digests.get(part), digests.get('ema_state_dict') if part == 'state_dict' else None} - {None}
-        if known and isinstance(checkpoint.get(part), Mapping) and digest(checkpoint[part]) not in known:
+        names = (part, 'ema_state_dict') if part == 'state_dict' else (part,)
+        told = [digests[name] for name in names if digests.get(name) is not None]
+        if told and isinstance(checkpoint.get(part), Mapping) and digest(checkpoint[part]) not in told:
             return part
     return None
 

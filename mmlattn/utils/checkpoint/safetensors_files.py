@@ -108,8 +108,14 @@ def _read_text(texts: Mapping[str, str]) -> dict:
         raise BrokenFileError(f'its metadata is not a dict of {", ".join(_PARTS)}')
     if not all(isinstance(told.get(part, {}), dict) for part in _PARTS):
         raise BrokenFileError('a part of its metadata is no dict')
-    if not all(isinstance(value, dict) for value in told.get('versions', {}).values()):
-        raise BrokenFileError('the versions of its layers are no dicts')
+    for layer, version in told.get('versions', {}).items():
+        # Torch takes orders from there, too: that what is loaded replaces parameters, whatever its type.
+        if (
+            not isinstance(version, dict)
+            or version.keys() != {'version'}
+            or type(version['version']) is not int
+        ):
+            raise BrokenFileError(f'of {layer!r} it tells more or less than a version')
     for name in CONFIG_TEXTS:
         told.get('meta', {}).pop(name, None)
     return told
@@ -151,7 +157,7 @@ def write_safetensors(path: Path, content: Mapping) -> None:
     told = dict(
         meta=_plain({k: v for k, v in (checkpoint.get('meta') or {}).items() if k not in CONFIG_TEXTS}, path),
         shared=shared,
-        versions=_plain({name: version for name, version in versions.items() if version}, path),
+        versions={name: dict(version=of['version']) for name, of in versions.items() if 'version' in of},
         digests=noted[DIGESTS],
     )
     text = to_json(told, sort_keys=True)
