@@ -103,7 +103,10 @@ def main() -> None:
         publish_file(args)
         return
     import mmlattn
+    from mmlattn.hub.remote import check_push
 
+    if args.push:
+        check_push(args.push)
     measured = measured_numbers(args)
     with explain_config():
         mmlattn.save_pretrained(

@@ -24,7 +24,7 @@ from .publishing import facts_of, published
 WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.json', 'README.md'
 #: All that is taken to a hub and from one.
 FILES = (WEIGHTS, CONFIG, CARD)
-_MOST_CONFIG = 2**24
+_MOST_CONFIG = 2**22
 
 
 def save_pretrained(
@@ -97,7 +97,8 @@ def load_folder(folder: str | Path) -> BaseModel:
             raise UserError(f'{folder} has no {file.name}: give a folder that tools/publish_model.py wrote')
     cfg = config_from_data(_read_config(config), str(config))
     try:
-        model = build_model(cfg)
+        with safe_loading():
+            model = build_model(cfg)
     except Exception as error:  # whatever the classes that it names make of its settings
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise UserError(f'{config}: its model cannot be built ({reason:.200}): take another copy') from error

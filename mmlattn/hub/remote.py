@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
+from mmlattn.apis.loading import check_device
 from mmlattn.utils.errors import UserError
 
 from .folders import FILES, load_folder
@@ -33,6 +34,7 @@ def from_pretrained(
     Raises:
         UserError: If there is nothing, it is damaged, or it asks for more than weights and registered classes.
     """
+    check_device(device)
     if Path(source).is_dir():
         if revision is not None:
             raise UserError(f'{source} is a folder, which has no revision: leave revision out')
@@ -52,7 +54,7 @@ def push_to_hub(
     """Put a folder that :func:`mmlattn.save_pretrained` wrote into a repository, which is made if there is none.
 
     Args:
-        folder (str | Path): It is opened first, as others will; no more than its three files is sent.
+        folder (str | Path): It is opened first, as others will; no more than its three files is sent, and no link.
         repository (str): ``user/name``.
         private (bool): Whether a new repository is for its owner alone.
         message (str, optional): Of the commit.
@@ -64,8 +66,10 @@ def push_to_hub(
     Raises:
         UserError: If the folder is no such folder, or the hub does not take it.
     """
-    if not _REPOSITORY.fullmatch(repository):
-        raise UserError(f'a repository is named user/name, got {repository!r}')
+    check_push(repository)
+    for file in (Path(folder, name) for name in FILES):
+        if file.is_symlink():
+            raise UserError(f'{file} is a link, which could lead to anything: put the file itself there')
     load_folder(folder)
     with _told(f'{repository} could not be written'):
         api = api or _api()
@@ -77,6 +81,13 @@ def push_to_hub(
             commit_message=message or 'A model of mmlattn',
         )
     return str(place)
+
+
+def check_push(repository: str) -> None:
+    """Raises ``UserError`` for what is no name of a repository, and without huggingface_hub."""
+    if not _REPOSITORY.fullmatch(repository):
+        raise UserError(f'a repository is named user/name, got {repository!r}')
+    _api()
 
 
 def _api() -> Any:

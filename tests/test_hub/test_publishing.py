@@ -196,6 +196,8 @@ def test_what_is_neither_a_folder_nor_a_repository(tmp_path, folder):
         mmlattn.from_pretrained(tmp_path / 'nowhere')
     with pytest.raises(UserError, match='is a folder, which has no revision'):
         mmlattn.from_pretrained(folder, revision='main')
+    with pytest.raises(UserError, match="the device 'gpu' can not be used here"):
+        mmlattn.from_pretrained(folder, device='gpu')
     with pytest.raises(UserError, match=r"named user/name, got 'csra'"):
         mmlattn.push_to_hub(folder, 'csra')
 
@@ -239,7 +241,12 @@ def test_a_push_sends_the_three_files_and_opens_them_first(folder, tmp_path):
     api.upload_folder.side_effect = huggingface_hub.errors.LocalTokenNotFoundError('no token\nmore')
     with pytest.raises(UserError, match=r'me/csra could not be written \(no token\)'):
         mmlattn.push_to_hub(folder, 'me/csra', api=api)
-    (mixed / 'config.json').unlink()
+    (mixed / 'README.md').unlink()
+    (mixed / 'README.md').symlink_to(mixed / 'private.txt')
+    with pytest.raises(UserError, match=r'README.md is a link, which could lead to anything'):
+        mmlattn.push_to_hub(mixed, 'me/other', api=api)
+    for name in ('README.md', 'config.json'):
+        (mixed / name).unlink()
     with pytest.raises(UserError, match=r'has no config.json'):
         mmlattn.push_to_hub(mixed, 'me/other', api=api)
     assert 'me/other' not in sent

@@ -77,6 +77,10 @@ def test_from_training_to_a_folder(config, tmp_path):
             '--measured and --measured-by go together',
         ),
         (['a.pth', 'folder', '--config', 'c.py', '--public'], '--public needs --push'),
+        (
+            ['a.pth', 'folder', '--config', 'c.py', '--push', 'me'],
+            "error: a repository is named user/name, got 'me'",
+        ),
         (['a.pth', 'b.pth'], 'error: there is no checkpoint a.pth'),
         (
             ['a.pth', 'folder', '--config', 'c.py', '--measured', 'm.json', '--measured-by', 'x'],
