@@ -105,7 +105,7 @@ def test_a_decoder_keeps_to_what_is_known(world):
     [
         (dict(flips=2), 'tta must be a dict with some of scales, crops'),
         (dict(crops='ten'), "must be one of 'five'"),
-        (dict(scales=[0]), 'must be a finite number of 0.1|must lie in'),
+        (dict(scales=0), 'must be a finite number of 0.1|must lie in'),
     ],
 )
 def test_views_that_are_none(world, tta, said):

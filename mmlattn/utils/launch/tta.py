@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
 from mmlattn.utils.arguments import check_choice, check_number
@@ -15,22 +16,25 @@ from .config import type_name
 _FIVE = ('top_left', 'top_right', 'bottom_left', 'bottom_right', 'center')
 #: Side of a crop over that of the picture; the network sees crops of the size that it sees pictures of otherwise.
 CROP_RATIO = 0.875
-_RESIZES = dict(Resize='scale', ResizeEdge='scale')
-_CROPS = dict(CenterCrop='crop_size')
+_RESIZES = ('Resize', 'ResizeEdge')
+_SIZES = dict(Resize='scale', ResizeEdge='scale', CenterCrop='crop_size')
+#: What of a view says where it lies in the picture.
+_PLACE_KEYS = ('flip', 'flip_direction', 'view_box', 'view_shape')
 MODEL = 'mmlattn.MultiLabelTTAModel'
 
 
-def add_views(cfg: Config, scales: Sequence[float] | None = None, crops: str | None = None) -> None:
+def add_views(cfg: Config, scales: Sequence[float] | float | None = None, crops: str | None = None) -> None:
     """Put ``tta_model`` and ``tta_pipeline`` into a config where it has none, for classifiers.
 
     Args:
         cfg (Config): With ``test_dataloader.dataset.pipeline``; changed in place.
-        scales (Sequence[float], optional): Of the picture; by default its own, 1.
+        scales (Sequence[float] | float, optional): Of the picture; by default its own, 1.
         crops (str, optional): 'five' looks at the corners and the centre of a picture that is larger by 8 / 7.
 
     Raises:
         UserError: If the config has a pipeline of its own and further views are asked for; if they do not fit.
     """
+    scales = [] if scales is None else np.atleast_1d(scales).tolist()
     if 'tta_pipeline' in cfg and (scales or crops):
         raise UserError(
             'the config has a tta_pipeline, which says what the views are: leave scales and crops out'
@@ -52,6 +56,8 @@ def views_of(
     if crops is not None:
         check_choice('crops of test-time augmentation', crops, ('five',))
     *transforms, pack = deepcopy(list(pipeline))
+    keys = pack.get('meta_keys') or _meta_keys()
+    pack['meta_keys'] = (*keys, *(name for name in _PLACE_KEYS if name not in keys))
     flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
     if tuple(scales) == (1.0,) and crops is None:
         return [*transforms, dict(type='TestTimeAug', transforms=[flips, [pack]])]
@@ -63,12 +69,10 @@ def views_of(
             'the test pipeline has no Resize or ResizeEdge, so there are no scales and crops of its size'
         )
     larger = [scale / (CROP_RATIO if crops else 1) for scale in scales]
-    sized = [dict(type='Compose', transforms=_scaled(transforms[first:], scale)) for scale in larger]
+    sized = [dict(type='Compose', transforms=_scaled(transforms[first:], factor)) for factor in larger]
     windows = (
         [[dict(type='mmlattn.ViewCrop', place=place, ratio=CROP_RATIO) for place in _FIVE]] if crops else []
     )
-    keys = pack.get('meta_keys') or _meta_keys()
-    pack['meta_keys'] = (*keys, *(name for name in ('view_box', 'view_shape') if name not in keys))
     return [*transforms[:first], dict(type='TestTimeAug', transforms=[sized, *windows, flips, [pack]])]
 
 
@@ -78,22 +82,29 @@ def _meta_keys() -> tuple[str, ...]:
     return tuple(PackInputs.DEFAULT_META_KEYS)
 
 
-def _scaled(transforms: Sequence[Mapping], scale: float) -> list[dict]:
-    """Transforms with other sizes; what cuts to a size cuts the same part of the picture."""
-    return [
-        dict(step, **{name: _times(step[name], scale)}) if (name := _setting(step)) else dict(step)
-        for step in transforms
-    ]
+def _scaled(transforms: Sequence[Mapping], factor: float) -> list[dict]:
+    """Transforms with other sizes.
+
+    The last size is what the network sees, and stays a multiple of the stride of most; those before it follow to the
+    pixel, so that the same part of the picture is cut out.
+    """
+    scaled = [dict(step) for step in transforms]
+    *before, last = [(step, name) for step in scaled if (name := _setting(step))]
+    own = last[0][last[1]]
+    seen = last[0][last[1]] = _times(own, factor, stride=32)
+    for step, name in before:
+        step[name] = _times(step[name], float(np.max(seen) / np.max(own)))
+    return scaled
 
 
 def _setting(step: Mapping) -> str | None:
-    name = (_RESIZES | _CROPS).get(type_name(step))
+    name = _SIZES.get(type_name(step))
     return name if name in step else None
 
 
-def _times(size: Any, scale: float) -> Any:
-    """A size in pixels; multiples of 32, the stride of most networks, stay such."""
+def _times(size: Any, factor: float, stride: int = 1) -> Any:
+    """A size in pixels; a multiple of the stride stays one."""
     if isinstance(size, (tuple, list)):
-        return tuple(_times(side, scale) for side in size)
-    step = 1 if size % 32 else 32
-    return size if size < 0 else max(round(size * scale / step), 1) * step
+        return tuple(_times(side, factor, stride) for side in size)
+    step = 1 if size % stride else stride
+    return size if size < 0 else max(round(size * factor / step), 1) * step

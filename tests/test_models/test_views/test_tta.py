@@ -112,6 +112,22 @@ def test_mirrored_views_by_hand_and_mirrored_pictures():
         torch.testing.assert_close(sample.attention_maps, other.attention_maps.flip(-1), rtol=0, atol=1e-7)
 
 
+def test_regions_of_mirrored_views_are_mirrored_back():
+    model, x = classifier(STLSTM), pictures()
+    with torch.no_grad():  # as after a training, for regions that differ
+        for parameter in model.module.neck.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) / 4)
+    mirrored = dict(flip=True, flip_direction='horizontal')
+    for index, sample in enumerate(look(model, (x, {}), (x.flip(-1), mirrored))):
+        one, other = (plain(model, view)[index] for view in (x, x.flip(-1)))
+        x1, y1, x2, y2 = other.regions.T
+        assert not torch.allclose(one.regions, other.regions), 'the two views differ'
+        torch.testing.assert_close(
+            sample.regions, torch.cat((one.regions, torch.stack((1 - x2, y1, 1 - x1, y2), dim=1)))
+        )
+        assert torch.equal(sample.region_scores, torch.cat((one.region_scores, other.region_scores)))
+
+
 def test_scores_of_logits_are_not_the_mean_of_the_scores():
     model, x = classifier(dict(neck=POOL, head=LINEAR)), pictures()
     on_scores = MultiLabelTTAModel(module=model.module, fuse_on='prob')
@@ -196,9 +212,11 @@ def test_sizes_of_views():
     _, views = views_of(steps, scales=(0.5, 1), crops='five')
     sized, windows, flips, (pack,) = views['transforms']
     assert [[step.get('scale', step.get('crop_size')) for step in one['transforms']] for one in sized] == [
-        [160, 129], [288, 257],
+        [147, 129], [292, 257],  # the same part of the picture, 225 / 256
     ]  # fmt: skip
     assert len(windows) == 5 and len(flips) == 2 and {'view_box', 'img_path'} <= set(pack['meta_keys'])
+    narrow = views_of([*steps[:2], dict(type='PackInputs', meta_keys=['img_path'])])[-1]['transforms'][-1]
+    assert narrow[0]['meta_keys'][:3] == ('img_path', 'flip', 'flip_direction')
     for wrong, said in (
         (dict(pipeline=[dict(type='PackInputs')], crops='five'), 'has no Resize or ResizeEdge'),
         (dict(pipeline=steps, crops='ten'), "must be one of 'five'"),
