@@ -160,14 +160,18 @@ def run_tool(tool: str | Path, *args, cwd: Path) -> subprocess.CompletedProcess:
 
     A tool of others is named by its absolute path.
     """
-    for name in IMPORTED:
-        importlib.import_module(name)
+    _import_what_tools_need()
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
     files = [Path(cwd, f'{stream}.txt') for stream in ('stdout', 'stderr')]
     process = multiprocessing.get_context('fork').Process(target=_main, args=(tool, args, cwd, files))
     process.start()
     process.join(300)
     return subprocess.CompletedProcess([tool, *args], process.exitcode, *(file.read_text() for file in files))
+
+
+def _import_what_tools_need() -> None:
+    for name in IMPORTED:
+        importlib.import_module(name)
 
 
 def _main(tool: str | Path, args: tuple, cwd: Path, files: list[Path]) -> None:
@@ -203,6 +207,7 @@ def train_in_processes(config, work_dir, *flags, expected=0, processes=2):
 
     ``flags`` are more of the tool's; all processes end with the status ``expected``.
     """
+    _import_what_tools_need()
     torch.multiprocessing.start_processes(
         _train_one_rank,
         (config, work_dir, free_port(), flags, expected, processes),
