@@ -12,7 +12,6 @@ from mmlattn.evaluation.functional.deletion import (
     area_under,
     cell_order,
     covered_cells,
-    deletion_curve,
     exchanged,
     nearness,
     relevance,
@@ -28,6 +27,13 @@ def pixel_sum(pictures):
     """A model that scores the sum of what it sees, and twice that."""
     total = pictures.sum(dim=(1, 2, 3))
     return torch.stack((total, 2 * total), dim=1)
+
+
+def deletion_curve(score, picture, other, order, steps):
+    """Scores (S + 1, C) of all states."""
+    grid = round(len(order) ** 0.5)
+    taken = torch.from_numpy(taken_cells(order, steps)).unflatten(1, (grid, grid))
+    return score(exchanged(picture, other, taken)).numpy()
 
 
 @given(st.integers(1, 6), st.integers(1, 40), st.integers(0, 10**6))

@@ -11,6 +11,7 @@ centre first, and by Grad-CAM of the same model.
 import argparse
 from pathlib import Path
 
+from mmlattn.utils.arguments import check_folder
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
 from mmlattn.utils.launch.config import read_config
@@ -101,6 +102,7 @@ def _interval(low: float, high: float, sign: str = '') -> str:
 def main() -> None:
     """Measure."""
     args = parse_args()
+    check_folder('--out', args.out.parent)
     import time
 
     from mmlattn.apis import MultiLabelInferencer
@@ -139,7 +141,7 @@ def main() -> None:
         config=str(args.config),
         checkpoint=str(args.checkpoint),
         settings=settings,
-        pictures=args.pictures,
+        pictures=test.pictures,
         passes=test.passes,
         seconds=seconds,
         without_evidence=test.without_evidence,
@@ -168,8 +170,8 @@ def main() -> None:
     )
     left_out = f', {test.without_evidence} more without evidence' if test.without_evidence else ''
     print(
-        f'{len(pairs)} pairs of a picture and a class that is {args.labels}{left_out}; {test.passes} pictures went '
-        f'through the network in {seconds:.0f} s; written to {args.out}'
+        f'{len(pairs)} pairs of one of {test.pictures} pictures and a class that is {args.labels}{left_out}; '
+        f'{test.passes} pictures went through the network in {seconds:.0f} s; written to {args.out}'
     )
 
 

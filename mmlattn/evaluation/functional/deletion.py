@@ -9,7 +9,7 @@ G: cells in each direction. N = G G: cells, row by row. S: steps; a curve has S 
 picture as it is (deletion) or what stands in its place (insertion), and the last the other one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -141,18 +141,6 @@ def exchanged(picture: Tensor, other: Tensor, taken: Tensor) -> Tensor:
 def area_under(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Area under curves of scores (..., S + 1) over the share that was taken (S + 1,), by trapezoids."""
     return trapezoid(scores, shares, axis=-1)
-
-
-def deletion_curve(
-    score: Callable[[Tensor], Tensor], picture: Tensor, other: Tensor, order: np.ndarray, steps: int
-) -> np.ndarray:
-    """Scores (S + 1, C) while the cells of a picture (3, H, W) give way to another, all in one call of ``score``.
-
-    ``score`` makes (M, C) of (M, 3, H, W). Insertion is the same with the two pictures exchanged.
-    """
-    grid = round(len(order) ** 0.5)
-    taken = torch.from_numpy(taken_cells(order, steps)).unflatten(1, (grid, grid))
-    return score(exchanged(picture, other, taken)).numpy()
 
 
 def sampled_means(
