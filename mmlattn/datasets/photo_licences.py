@@ -85,25 +85,28 @@ def attribution_text(shown: str, photos: Sequence[Photo], changes: str) -> str:
         f'| {number} | `{photo.file_name}` | [photo]({photo.page}) | [{photo.licence}]({photo.licence_url}) |'
         for number, photo in enumerate(photos, start=1)
     ]
-    whole = (
-        f'Some stand under a licence that asks for the same one: `{shown}` as a whole may be used under '
-        '[CC BY-SA 2.0](http://creativecommons.org/licenses/by-sa/2.0/).'
-        if any(photo.share_alike for photo in photos)
-        else f'Whoever shows `{shown}` elsewhere has to name the photographs too.'
+    alike = next((photo for photo in photos if photo.share_alike), None)
+    offer = alike and (
+        f'[{alike.licence}]({alike.licence_url}) asks that what is made of its photographs stands under it too: '
+        f'`{shown}` as a whole, with what is drawn into it, is offered under this licence.'
     )
     return '\n'.join(
         [
             f'# Photographs in {shown}',
             '',
-            'They are photographs of others, from COCO, and do not stand under the licence of this project. COCO '
-            'tells no names: each link leads to the page of the photograph on Flickr, with its author.',
+            f'They are photographs of others, from COCO. Neither they nor `{shown}` stand under the licence of this '
+            'project. COCO tells neither authors nor titles: each link leads to the page of the photograph on '
+            'Flickr, which does.',
             '',
-            '| row | file in COCO | on Flickr | licence |',
+            '| row, from the top | file in COCO | on Flickr | licence |',
             '|---|---|---|---|',
             *rows,
             '',
             f'Changed: {changes}.',
-            whole,
+            '',
+            *([offer, ''] if offer else []),
+            f'Whoever shows `{shown}` elsewhere has to name the photographs, their licences and the changes too, as '
+            'this page does.',
             '',
         ]
     )

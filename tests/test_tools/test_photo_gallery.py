@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_run import run_tool
 
 from mmlattn.apis import load_model
-from mmlattn.datasets.photo_licences import SHOWABLE, attribution_text, first_photos, showable_photos
+from mmlattn.datasets.photo_licences import SHOWABLE, Photo, attribution_text, first_photos, showable_photos
 from mmlattn.utils.errors import UserError
 
 TOOL = 'visualization/photo_gallery.py'
@@ -97,7 +97,7 @@ def test_what_may_be_shown_is_drawn_and_named(world, tmp_path):
     # Licence 4 is number 3, 5 has one label, 7 is number 6, 8 is high; then 4 and 5 again.
     assert re.findall(r'`(\d{12}\.jpg)`', text) == [f'{number:012}.jpg' for number in (3, 6, 11)]
     assert '[photo](https://www.flickr.com/photo.gne?id=903) | [CC BY 2.0](http://licence/4)' in text
-    assert '[no known copyright restrictions](http://licence/7)' in text and 'may be used under' not in text
+    assert '[no known copyright restrictions](http://licence/7)' in text and 'is offered under' not in text
     assert 'Changed: made smaller' in text
     picture = np.asarray(Image.open(out / 'photos.jpg'))
     assert picture.shape[1] == 4 * 190 + 3 * 9 + 2 * 23 and picture.std() > 20
@@ -114,6 +114,7 @@ REFUSALS = {
         '3 photographs may be shown, are wider than high and have 2 to 3 labels; 9 are',
     ),
     'labels': (['--labels', '3', '2'], 2, '--labels go up'),
+    'quality': (['--quality', '100'], 2, '--quality 1 to 95, got 190 and 100'),
     'classes': ([], 1, 'again knows other classes than CSRA'),
 }
 
@@ -150,9 +151,26 @@ def test_jsons_that_do_not_tell(world, tmp_path, change, words):
         showable_photos(str(tmp_path / 'a.json'))
 
 
+def test_pages_that_show_the_photographs_say_whose_they_are(repo_root):
+    """Each page leads to the attribution, which says that the licence is another one."""
+    attribution = (repo_root / 'docs/images/ATTRIBUTION.md').read_text()
+    assert 'Neither they nor `photographs.jpg` stand under the licence of this project' in attribution
+    pages = [repo_root / 'README.md', *(repo_root / 'docs').glob('*.md')]
+    showing = [page for page in pages if 'images/photographs.jpg' in page.read_text()]
+    assert showing
+    assert [page for page in showing if 'images/ATTRIBUTION.md' not in page.read_text()] == []
+
+
+WITH_ALIKE = [('free', False), ('share alike', True)]
+
+
 def test_share_alike_is_said():
-    text = attribution_text('a.jpg', list(showable_photos_of(5).values()), 'cut')
-    assert '`a.jpg` as a whole may be used under [CC BY-SA 2.0]' in text
+    photos = [Photo('1.jpg', 'http://p/1', name, f'http://l/{name}', alike) for name, alike in WITH_ALIKE]
+    text = attribution_text('a.jpg', photos, 'cut')
+    assert '[share alike](http://l/share alike) asks' in text
+    assert '`a.jpg` as a whole, with what is drawn into it, is offered under this licence' in text
+    assert 'Changed: cut.' in text and 'neither authors nor titles' in text
+    assert 'is offered under' not in attribution_text('a.jpg', photos[:1], 'cut')
 
 
 def showable_photos_of(licence):

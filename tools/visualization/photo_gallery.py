@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mmlattn.utils.arguments import check_folder
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import add_font, add_trust, make_parser
@@ -72,6 +73,10 @@ def parse_args() -> argparse.Namespace:
             parser.error(f'{flag} {path} exists already: give another name, or remove it')
     if args.count < 1 or not 0 <= args.labels[0] <= args.labels[1]:
         parser.error(f'--count must be at least 1 and --labels go up, got {args.count} and {args.labels}')
+    if args.cell_size < 80 or not 1 <= args.quality <= 95:
+        parser.error(
+            f'--cell-size must be at least 80 and --quality 1 to 95, got {args.cell_size} and {args.quality}'
+        )
     for name, *_, cells in args.model:
         if not cells.isdecimal() or not int(cells):
             parser.error(f'--model {name}: the number of its cells must be 1 or more, got {cells!r}')
@@ -108,6 +113,8 @@ def load(args: argparse.Namespace, name: str, config: str, checkpoint: str, _: s
 def main() -> None:
     """Choose, predict, draw, and write."""
     args = parse_args()
+    for flag, path in (('--out', args.out), ('--attribution', args.attribution)):
+        check_folder(flag, path.parent)
     from PIL import Image
 
     from mmlattn.datasets import COCOMultiLabel
