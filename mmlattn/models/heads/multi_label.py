@@ -11,7 +11,8 @@ from mmlattn.models.layers.loss_kind import warn_of_mismatch
 from mmlattn.models.losses.masking import loss_of_known
 from mmlattn.structures import select_labels, set_attention_maps
 from mmlattn.structures.labels import UNKNOWN, training_targets
-from mmlattn.utils.arguments import check_choice, check_number, check_whole
+from mmlattn.utils.arguments import check_choice, check_number, check_whole, whole_numbers
+from mmlattn.utils.errors import UserError
 
 
 class MultiLabelHead(MultiLabelClsHead):
@@ -51,6 +52,8 @@ class MultiLabelHead(MultiLabelClsHead):
         check_whole('num_classes', num_classes, 1)
         check_whole('in_channels', in_channels, 1)
         check_whole('num_extra_tokens', num_extra_tokens, 0)
+        if token_grid is not None and len(whole_numbers('token_grid', token_grid, 1)) != 2:
+            raise UserError(f'token_grid must be two numbers, (h, w), got {token_grid!r}')
         check_choice('unknown', unknown, UNKNOWN)
         if thr is not None:
             check_number('thr', thr, least=0, most=1)

@@ -61,6 +61,6 @@ def check_widths(embed_dims: int, feedforward_dims: int, num_heads: int, dropout
     check_number('dropout', dropout, least=0, most=1)
     if embed_dims % num_heads:
         raise UserError(
-            f'embed_dims={embed_dims} can not be shared evenly among num_heads={num_heads}: set one to a multiple of '
-            'the other'
+            f'embed_dims={embed_dims} can not be shared evenly among num_heads={num_heads}: set embed_dims to a '
+            'multiple of num_heads'
         )

@@ -110,6 +110,22 @@ HEADS = {
 
 
 @pytest.mark.parametrize('name', HEADS)
+def test_edges(name):
+    """A map of one cell, a batch of no pictures, and weights in half precision."""
+    ours = HEADS[name]().eval()
+    (sample,) = ours.predict(torch.randn(1, 8, 1, 1), with_evidence=True)
+    torch.testing.assert_close(sample.attention_maps, torch.ones(C, 1, 1))
+    assert ours(torch.randn(0, 8, 3, 3)).shape == (0, C) and ours.predict(torch.randn(0, 8, 3, 3)) == []
+    x = torch.randn(2, 8, 3, 3)
+    expected = ours.predict_tensors(x, with_evidence=True)
+    found = ours.bfloat16().predict_tensors(x.bfloat16(), with_evidence=True)
+    assert found['logits'].dtype == torch.float32
+    torch.testing.assert_close(found['logits'], expected['logits'], rtol=0, atol=0.1)
+    maps = found['attention_maps'].float()
+    torch.testing.assert_close(maps, expected['attention_maps'], rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize('name', HEADS)
 def test_reads_what_transformers_give_and_chooses_by_one_rule(name):
     """Tokens with a class token in front, a grid that is no square; equal scores are ranked by number."""
     torch.manual_seed(0)
@@ -123,6 +139,8 @@ def test_reads_what_transformers_give_and_chooses_by_one_rule(name):
         (dict(thr=2), 'thr must lie'),
         (dict(topk=0), 'topk must be'),
         (dict(unknown='x'), 'unknown'),
+        (dict(token_grid=(2, 3, 1)), r'token_grid must be two numbers, \(h, w\), got \(2, 3, 1\)'),
+        (dict(token_grid=(2, 0)), 'token_grid takes whole numbers of 1 or more'),
     ):
         with pytest.raises(UserError, match=says):
             HEADS[name](**wrong)
