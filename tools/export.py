@@ -80,7 +80,7 @@ def main() -> None:
 
     from mmlattn.utils.arguments import check_number, check_whole
 
-    for flag, least in dict(opset=18, check=1, calibrate=1, evaluate=1).items():
+    for flag, least in dict(check=1, calibrate=1, evaluate=1).items():
         check_whole(f'--{flag}', getattr(args, flag), least)
     for side in args.size or ():
         check_whole('--size', side, 1)

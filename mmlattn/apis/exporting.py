@@ -1,8 +1,8 @@
 """From config and checkpoint to one file that stands alone, compared with the model before it gets its name."""
 
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 from mmlattn.export import formats, label_rule, metadata, parity, quantize
 from mmlattn.export.contract import INPUT, MASK, described
 from mmlattn.export.folding import fold_batch_norms, folded
+from mmlattn.export.picture_rule import PictureRule
 from mmlattn.export.wrapper import (
     ExportedClassifier,
     Preprocessing,
@@ -28,10 +29,12 @@ from mmlattn.export.wrapper import (
     find_activation,
     mask_names,
     output_names,
+    slow_steps,
 )
 from mmlattn.models.views.stored_decision import apply_decision
 from mmlattn.structures import label_matrix
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.messages import one_line
 
 from .loading import class_names, load_model
 from .pictures import file_items
@@ -67,6 +70,10 @@ class ExportOptions:
             raise UserError(
                 '--int8 is by the quantiser of onnxruntime: give it with --format onnx and without --half'
             )
+        if self.opset not in formats.OPSETS:
+            raise UserError(
+                f'--opset must lie in [{formats.OPSETS[0]}, {formats.OPSETS[-1]}], got {self.opset}'
+            )
         if self.preprocessing is not None and self.preprocessing not in ('nchw', 'nhwc'):
             raise UserError(f'the layout of the pixels must be nchw or nhwc, got {self.preprocessing!r}')
 
@@ -76,8 +83,17 @@ class ExportOptions:
         return 'float16' if self.half else 'float32'
 
 
+def _say_now(line: str) -> None:
+    # Into a pipe too: what is said before the long work is meant to be read before it.
+    print(line, flush=True)
+
+
 def export_classifier(
-    cfg: Config, checkpoint: str, out: Path, options: ExportOptions, say: Callable[[str], None] = print
+    cfg: Config,
+    checkpoint: str,
+    out: Path,
+    options: ExportOptions,
+    say: Callable[[str], None] = _say_now,
 ) -> dict[str, float]:
     """Export a classifier, compare the file with it, and only then give the file its name.
 
@@ -99,24 +115,40 @@ def export_classifier(
     model = load_model(cfg, checkpoint, trust=options.trust).eval()
     check_exportable(model)
     source = PixelSource(cfg, model, options.size)
+    pictures, told = _pictures(source, options)
+    val = source.of_size(source.of_split('val', options.calibrate)) if options.int8 else []
+    test = source.of_size(source.of_split('test', options.evaluate)) if options.int8 else []
     traced, image, num_classes, notes = _prepare(model, source, options)
     info = _describe(model, source, options, traced, num_classes)
     say(f'{type(model).__name__}: {", ".join(traced.names)}; {notes}')
+    if class_names(model, options.classes) is None:
+        say(
+            f'no names of classes are stored, so they are called 0 to {num_classes - 1}: --classes FILE names them'
+        )
+    if (steps := slow_steps(model)) is not None:
+        say(
+            f'{steps} steps of beam search become one graph, which takes minutes and more: if label sets are '
+            'shorter, stop here and add --cfg-options model.head.test_cfg.max_len=N'
+        )
     axes = () if not options.dynamic_size else (1, 2) if options.preprocessing == 'nhwc' else (2, 3)
     program = formats.trace(traced, image, axes)
     with _workplace(out) as folder:
         file = folder / out.name
         written = _write(program, file, info, options, folder, traced.names)
         run = _open(file, options, traced.names)
-        worst = _compare(model, source, run, traced.names, options, info, say)
+        say(
+            f'comparing with predict on {told}, one alone too'
+            + ', and on other sizes' * options.dynamic_size
+            + ':'
+        )
+        worst = _compare(model, source, run, pictures, options, info, say)
         say(_speed(model, source, run, options))
         if options.int8:
-            written = _quantise(source, file, run, info, options, folder, say)
+            written = _quantise(source, file, run, (val, test), info, options, folder, say)
         _check_worst(worst, options)
         formats.check_path(options.format, out)
-        for path in written:
-            os.replace(path, out.with_name(path.name))
-    size = sum(out.with_name(path.name).stat().st_size for path in written)
+        placed = _place(written, out.parent)
+    size = sum(path.stat().st_size for path in placed)
     opset = f', opset {options.opset}' if options.format == 'onnx' else ''
     say(
         f'wrote {out}: {formats.FORMATS[options.format].title}{opset}, {info["precision"]}, {size / 1e6:.1f} MB'
@@ -142,7 +174,14 @@ def _prepare(
     pixels = source.noise(2)
     inputs = source.normalised(pixels)
     plain = folded(model)
-    found = all_tensors(plain, inputs, options.evidence)
+    try:
+        found = all_tensors(plain, inputs, options.evidence)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if options.size is None or isinstance(error, UserError):
+            raise
+        raise UserError(
+            f'the network does not run on pictures of {source.size} ({one_line(error):.150}): give another --size'
+        ) from error
     names = output_names(found, options.logits, options.evidence)
     scores = parity.predicted(model, inputs, ['scores'])[0]['scores']
     activation = find_activation(found, torch.from_numpy(scores))
@@ -172,6 +211,9 @@ def _describe(
     mean, std = source.statistics
     order = {1: 'grey', 3: 'BGR' if source.network_reads_bgr else 'RGB'}.get(source.channels)
     pixels = options.preprocessing is not None
+    rule_of_size = source.rule
+    if not options.dynamic_size and source.made != {source.size}:
+        rule_of_size = PictureRule(None, 'the test pipeline makes other sizes than the one that --size names')
     height, width = source.size
     picture = dict(
         name=INPUT,
@@ -195,7 +237,7 @@ def _describe(
         mean=mean,
         std=std,
         channel_order=order,
-        picture=dict(steps=source.rule.steps, problem=source.rule.problem, oriented_by_exif=source.oriented),
+        picture=dict(**rule_of_size._asdict(), oriented_by_exif=source.oriented),
         outputs=described(traced.names, dtypes),
         precision='int8' if options.int8 else options.precision,
         opset=options.opset if options.format == 'onnx' else None,
@@ -207,8 +249,10 @@ def _describe(
 @contextmanager
 def _workplace(out: Path) -> Iterator[Path]:
     """A folder beside the file, on the same disk, that does not outlive the export."""
-    folder = Path(tempfile.mkdtemp(prefix='.export-', dir=out.parent))
+    # Named before it is made, so that Ctrl-C never comes between making it and knowing it.
+    folder = out.parent / f'.export-{secrets.token_hex(8)}'
     try:
+        folder.mkdir()
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -241,33 +285,41 @@ def _open(file: Path, options: ExportOptions, names: Sequence[str]) -> formats.R
     )
 
 
+def _place(written: Sequence[Path], folder: Path) -> list[Path]:
+    """Give complete files their names in a folder: all of them, or none."""
+    placed = [folder / path.name for path in written]
+    try:
+        for path, name in zip(written, placed, strict=True):
+            os.replace(path, name)
+    except BaseException:  # Ctrl-C too
+        for name in placed:
+            name.unlink(missing_ok=True)
+        raise
+    return placed
+
+
 def _pictures(source: PixelSource, options: ExportOptions) -> tuple[list[dict], str]:
     """Items to compare the file on, and what they are."""
+    fits = list if options.dynamic_size else source.of_size
     if options.pictures:
-        return file_items(
-            source.cfg, options.pictures, source.channels
-        ), f'{len(options.pictures)} given pictures'
+        items = fits(file_items(source.cfg, options.pictures, source.channels))
+        return items, f'{len(items)} given pictures'
     try:
-        items = source.of_split('test', options.check)
+        items = fits(source.of_split('test', options.check))
         return items, f'{len(items)} pictures of the test data set'
     except (UserError, OSError) as error:
         pixels = source.noise(options.check)
-        said = f'{len(pixels)} random inputs, as there are no data ({str(error).partition(". ")[0]:.120})'
+        said = f'{len(pixels)} random inputs ({str(error).partition(". ")[0].partition(": leave")[0]:.120})'
         return [dict(inputs=each, data_samples=None) for each in pixels], said
 
 
 def _compare(
-    model: nn.Module, source: PixelSource, run: formats.Run, names: Sequence[str], options: ExportOptions,
+    model: nn.Module, source: PixelSource, run: formats.Run, items: Sequence[dict], options: ExportOptions,
     info: dict, say: Callable[[str], None],
 ) -> dict[str, float]:  # fmt: skip
     """The largest difference of each output, in batches of several lengths and, where they may be, sizes."""
-    items, said = _pictures(source, options)
-    fits = [item for item in items if options.dynamic_size or tuple(item['inputs'].shape[-2:]) == source.size]
-    if not fits:
-        raise UserError(
-            f'none of the pictures has the size {source.size} of the file: leave --size or --pictures out'
-        )
-    batches = [pixels for pixels, _ in source.batches(fits)]
+    names = [each['name'] for each in info['outputs']]
+    batches = [pixels for pixels, _ in source.batches(items)]
     batches.append(batches[0][:1])
     if options.dynamic_size:
         height, width = source.size
@@ -282,10 +334,6 @@ def _compare(
         wanted = apply_decision(samples, *_decided(model, options))
         alike += sum(set(a) == set(b.pred_label.tolist()) for a, b in zip(labels, wanted, strict=True))
         count += len(labels)
-    say(
-        f'compared with predict on {said}, one alone too'
-        + (', and on other sizes:' if options.dynamic_size else ':')
-    )
     for name, difference in worst.items():
         say(f'  {name:16} largest difference {difference:.2g}')
     say(f'  label sets       the same for {alike} of {count}')
@@ -315,7 +363,7 @@ def _decided(model: nn.Module, options: ExportOptions) -> tuple[Any, float | Non
 
 def _check_worst(worst: dict[str, float], options: ExportOptions) -> None:
     """Raises ``UserError`` where the file says something else; of float16, which moves peaks, scores alone decide."""
-    tolerance = options.tolerance or parity.TOLERANCE[options.precision]
+    tolerance = parity.TOLERANCE[options.precision] if options.tolerance is None else options.tolerance
     judged = {n: d for n, d in worst.items() if not options.half or n == 'scores'}
     wrong = {name: f'{difference:.2g}' for name, difference in judged.items() if not difference <= tolerance}
     if wrong:
@@ -348,12 +396,11 @@ def _speed(model: nn.Module, source: PixelSource, run: formats.Run, options: Exp
 
 
 def _quantise(
-    source: PixelSource, file: Path, run: formats.Run, info: dict, options: ExportOptions, folder: Path,
-    say: Callable[[str], None],
+    source: PixelSource, file: Path, run: formats.Run, data: tuple[list[dict], list[dict]], info: dict,
+    options: ExportOptions, folder: Path, say: Callable[[str], None],
 ) -> list[Path]:  # fmt: skip
-    """Quantise, and say what it costs."""
-    items = source.of_split('val', options.calibrate)
-    judged = source.of_split('test', options.evaluate)
+    """Quantise with the val pictures of ``data``, and say what it costs on the test pictures."""
+    items, judged = data
     fed = (source.fed(pixels, options.preprocessing) for pixels, _ in source.batches(items))
     target = folder / 'int8' / file.name
     target.parent.mkdir()

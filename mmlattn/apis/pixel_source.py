@@ -33,7 +33,8 @@ class PixelSource:
     def __init__(self, cfg: Config, model: nn.Module, size: tuple[int, int] | None = None) -> None:
         self.cfg, self.preprocessor = cfg, model.data_preprocessor
         self.channels = input_channels(model)
-        reader = PictureReader(cfg, self.channels)
+        with explain_config():
+            reader = PictureReader(cfg, self.channels)
         self.rule = picture_rule(reader.loader, reader.transforms.transforms, reader.side)
         self.oriented = 'ignore_orientation' not in getattr(reader.loader, 'color_type', 'color')
         # A loader gives BGR; data sets that keep arrays have RGB.
@@ -42,19 +43,30 @@ class PixelSource:
         self.network_reads_bgr = self.pixels_are_bgr != bool(flipped)
         probes = [np.zeros((*shape, 3), np.uint8) for shape in ((360, 480), (480, 360))]
         with explain_config(' on a picture'):
-            sizes = {tuple(reader(probe)['inputs'].shape[-2:]) for probe in probes}
-        self.fixed = len(sizes) == 1
-        if size is None and not self.fixed:
+            self.made = {tuple(reader(probe)['inputs'].shape[-2:]) for probe in probes}
+        if size is None and len(self.made) > 1:
             raise UserError(
                 'the test pipeline gives pictures of several sizes: name one with --size HEIGHT WIDTH, and add '
                 '--dynamic-size for all others'
             )
-        self.size = tuple(size or sizes.pop())
-        divisor = getattr(self.preprocessor, 'pad_size_divisor', 1)
-        if any(side % divisor for side in self.size):
+        self.size = tuple(size or next(iter(self.made)))
+        self._check_plain()
+
+    def _check_plain(self) -> None:
+        """Raises ``UserError`` if the preprocessor does more than order and normalise, which is all a file tells."""
+        pixels = self.noise(1)
+        found = self.normalised(pixels)
+        if found.shape != pixels.shape:
             raise UserError(
-                f'data_preprocessor pads pictures of {self.size} to a multiple of {divisor}, which is not '
-                'part of the file: name such a size with --size HEIGHT WIDTH'
+                f'data_preprocessor makes {tuple(found.shape[-2:])} of pictures of {self.size}, which is not '
+                'part of the file: name a size that it keeps with --size HEIGHT WIDTH'
+            )
+        mean, std = (torch.tensor(values)[:, None, None] for values in self.statistics)
+        plain = pixels.flip(1) if self.network_reads_bgr != self.pixels_are_bgr else pixels
+        if not torch.allclose(found.float(), (plain - mean) / std, atol=1e-4):
+            raise UserError(
+                f'{type(self.preprocessor).__name__} does more than (pixel - mean) / std, and no file could tell: '
+                "export with data_preprocessor=dict(type='ClsDataPreprocessor', mean=..., std=...)"
             )
 
     @property
@@ -97,12 +109,28 @@ class PixelSource:
         with explain_missing_data(self.cfg, (split,)), explain_config():
             return list(dataset_items(Config(dict(test_dataloader=loader)), limit=limit))
 
-    def batches(self, items: Sequence[dict], size: int = BATCH) -> Iterator[tuple[Tensor, list]]:
+    def of_size(self, items: Sequence[dict]) -> list[dict]:
+        """Those items that a file of one size takes.
+
+        Raises:
+            UserError: If there are none.
+        """
+        fits = [item for item in items if tuple(item['inputs'].shape[-2:]) == self.size]
+        if not fits:
+            raise UserError(
+                f'none of the pictures has the size {self.size} of the file: leave --size, --int8 or --pictures out'
+            )
+        return fits
+
+    def batches(self, items: Sequence[dict]) -> Iterator[tuple[Tensor, list]]:
         """Pixels (B, C, H, W) and data samples, of one size each."""
         by_size: dict[tuple, list] = {}
         for item in items:
             by_size.setdefault(tuple(item['inputs'].shape), []).append(item)
         for group in by_size.values():
-            for start in range(0, len(group), size):
-                batch = default_collate([item['inputs'] for item in group[start : start + size]])
-                yield batch, [item['data_samples'] for item in group[start : start + size]]
+            for start in range(0, len(group), BATCH):
+                part = group[start : start + BATCH]
+                yield (
+                    default_collate([item['inputs'] for item in part]),
+                    [item['data_samples'] for item in part],
+                )

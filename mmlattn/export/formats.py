@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from mmlattn.utils.arguments import check_folder
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
 
@@ -21,6 +22,7 @@ from .metadata import NAME, to_properties
 
 #: Of the format: what a reader has to know of operators. Every onnxruntime since 1.17 runs it.
 OPSET = 20
+OPSETS = range(18, 24)
 #: Bytes; protobuf takes no message of 2 GB.
 MOST_IN_ONE_FILE = 2**31 - 2**24
 _JSON = f'{NAME}.json'
@@ -215,7 +217,7 @@ FORMATS = dict(
 
 
 def check_path(kind: str, path: Path) -> None:
-    """Raises ``UserError`` for another ending, a file that is there, or a folder that is not."""
+    """Raises ``UserError`` for another ending, a file that is there, or a folder that is not, or is read-only."""
     suffix = FORMATS[kind].suffix
     if path.suffix != suffix:
         raise UserError(f'a file of --format {kind} ends in {suffix}, got --out {path}')
@@ -224,3 +226,4 @@ def check_path(kind: str, path: Path) -> None:
             raise UserError(f'{file} exists and is not overwritten: give another --out')
     if not path.parent.is_dir():
         raise UserError(f'there is no folder {path.parent} for --out {path.name}')
+    check_folder('--out', path.parent)

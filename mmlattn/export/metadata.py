@@ -4,7 +4,6 @@ Of ONNX these are entries of ``metadata_props``, by name, each the json of its v
 the extra file ``mmlattn.json``, OpenVINO as the json of ``mmlattn`` in ``rt_info``. ``docs/export.md`` lists them.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,8 +24,3 @@ def base_metadata(**known: Any) -> dict[str, Any]:
 def to_properties(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Each entry as json, by name."""
     return {name: to_json(value, ensure_ascii=False) for name, value in metadata.items()}
-
-
-def from_properties(properties: Mapping[str, str]) -> dict[str, Any]:
-    """The inverse of :func:`to_properties`."""
-    return {name: json.loads(text) for name, text in properties.items()}

@@ -17,6 +17,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = dict(
     softmax=lambda logits: logits.softmax(dim=-1), sigmoid=torch.sigmoid, none=lambda logits: logits
 )
 
+#: Of a beam search; ten of them took half a minute to export.
+MANY_STEPS = 20
+
 
 class Preprocessing(nn.Module):
     """From pixels as they are, uint8 RGB or grey, to what the network reads.
@@ -135,6 +138,16 @@ def check_exportable(model: nn.Module) -> None:
             'what test_cfg.constraints knows of the labels changes how many paths are kept, and a graph is the same '
             'for all: export with --cfg-options model.head.test_cfg.constraints=None'
         )
+
+
+def slow_steps(model: nn.Module) -> int | None:
+    """How many steps of a beam search are unrolled into the graph, where these are many; else None."""
+    head = getattr(model, 'head', None)
+    decoding = getattr(head, 'decoding', None)
+    if decoding is None or head.fuses_steps:
+        return None
+    steps = head.num_classes if decoding.max_len is None else decoding.max_len
+    return steps if steps > MANY_STEPS else None
 
 
 def output_names(found: dict[str, Tensor], logits: bool, evidence: bool) -> list[str]:

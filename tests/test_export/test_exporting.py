@@ -1,8 +1,10 @@
 """A classifier of every system as a file: the file says what the model says, and its metadata suffice to use it."""
 
 import json
+import os
 import re
 import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,6 +292,8 @@ REFUSED = {
     'constraints': (
         None, 'CNN-RNN', dict(changes=dict(head=MODELS_OF['CNN-RNN']['head'] | CONSTRAINED)), 'constraints=None',
     ),
+    'a size too small': (None, 'CSRA', dict(size=(1, 1)), r'does not run on pictures of \(1, 1\).*another --size'),
+    'opset': (None, 'CSRA', dict(opset=99), r'--opset must lie in \[18, 23\], got 99'),
     'early exit': (None, 'RA-CNN', dict(changes=dict(exit_above=0.9)), 'model.exit_above=None'),
 }  # fmt: skip
 
@@ -302,6 +306,119 @@ def test_what_cannot_be_exported(tmp_path, case):
     with pytest.raises(UserError, match=says):
         export(tmp_path, name, '.pt2', **dict(format='torch') | options)
     assert not (tmp_path / 'model.pt2').exists() or (tmp_path / 'model.pt2').stat().st_size == 0
+
+
+def test_what_is_missing_is_told_before_the_work(tmp_path, monkeypatch):
+    """Data for int8; how long a graph of many steps takes; names that nobody stored. Nothing is traced here."""
+
+    def stop(*args):
+        raise UserError('traced')
+
+    monkeypatch.setattr(formats, 'trace', stop)
+    with pytest.raises(UserError, match=r'--cfg-options val_dataloader\.dataset\.data_root'):
+        export(tmp_path, 'CSRA', int8=True)
+    with pytest.raises(UserError, match=r'this config does not work.*Nope'):
+        export(
+            tmp_path, 'CSRA', changes=dict(dataset=dict(type='CustomDataset', pipeline=[dict(type='Nope')]))
+        )
+    monkeypatch.setattr('mmlattn.export.wrapper.MANY_STEPS', 1)
+    for name, steps in (('CNN-RNN', True), ('linear', False)):
+        lines = []
+        with pytest.raises(UserError, match='traced'):
+            export(tmp_path, name, lines=lines)
+        assert any('2 steps of beam search' in line and 'max_len=N' in line for line in lines) == steps
+        assert not any('--classes' in line for line in lines)
+    cfg, checkpoint = write_case(tmp_path, 'linear')
+    torch.save(dict(state_dict=torch.load(checkpoint)['state_dict']), checkpoint)
+    with pytest.raises(UserError, match='traced'):
+        export_classifier(cfg, str(checkpoint), tmp_path / 'model.onnx', ExportOptions(), lines.append)
+    assert 'called 0 to 4: --classes FILE' in lines[-1]
+
+
+def test_any_difference_is_too_large_for_a_tolerance_of_nothing():
+    from mmlattn.apis.exporting import _check_worst
+
+    _check_worst(dict(scores=0.0), ExportOptions(tolerance=0.0))
+    with pytest.raises(UserError, match='scores by 1e-09, where 0 is allowed'):
+        _check_worst(dict(scores=1e-9), ExportOptions(tolerance=0.0))
+
+
+def test_another_size_than_that_of_the_pictures(tmp_path):
+    """Random inputs are compared, and the file does not claim that the steps of the pipeline give its size."""
+    (tmp_path / 'pictures').mkdir()
+    Image.new('RGB', (70, 90)).save(tmp_path / 'pictures' / 'a.png')
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=64), dict(type='PackInputs')]
+    data = dict(
+        type='CustomDataset', data_root=str(tmp_path / 'pictures'), pipeline=pipeline, with_label=False
+    )
+    for size, said in (
+        (96, r'3 random inputs \(none of the pictures has the size'),
+        (64, '1 pictures of the test'),
+    ):
+        lines = []
+        out, *_ = export(
+            tmp_path, 'linear', f'{size}.pt2', lines, dict(dataset=data), format='torch', size=(size, size)
+        )
+        assert any(re.match(f'comparing with predict on {said}', line) for line in lines), lines
+        extra = {'mmlattn.json': ''}
+        torch.export.load(out, extra_files=extra)
+        picture = json.loads(extra['mmlattn.json'])['picture']
+        assert ('--size' in (picture['problem'] or '')) == (picture['steps'] is None) == (size == 96)
+    with pytest.raises(UserError, match=r'none of the pictures has the size \(96, 96\)'):
+        export(
+            tmp_path, 'linear', 'given.pt2', format='torch', size=(96, 96),
+            pictures=[str(tmp_path / 'pictures' / 'a.png')],
+        )  # fmt: skip
+
+
+def test_a_preprocessor_that_no_file_could_tell_is_refused(tmp_path, monkeypatch):
+    from mmpretrain.models import ClsDataPreprocessor
+
+    forward = ClsDataPreprocessor.forward
+
+    def brighter(self, data, training=False):
+        data = forward(self, data, training)
+        return data | dict(inputs=data['inputs'].exp())
+
+    monkeypatch.setattr(ClsDataPreprocessor, 'forward', brighter)
+    with pytest.raises(UserError, match=r'more than \(pixel - mean\) / std'):
+        export(tmp_path, 'linear', '.pt2', format='torch')
+
+
+def test_an_interrupt_while_the_folder_is_made_leaves_nothing(tmp_path, monkeypatch):
+    from mmlattn.apis import exporting
+
+    mkdir = Path.mkdir
+
+    def interrupted(folder):
+        mkdir(folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, 'mkdir', interrupted)
+    with pytest.raises(KeyboardInterrupt), exporting._workplace(tmp_path / 'a.onnx'):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_several_files_all_get_their_names_or_none(tmp_path, monkeypatch):
+    """Ctrl-C between the two files of OpenVINO."""
+    from mmlattn.apis import exporting
+
+    (tmp_path / 'work').mkdir()
+    written = [tmp_path / 'work' / name for name in ('a.xml', 'a.bin')]
+    for path in written:
+        path.touch()
+    replace = os.replace
+
+    def interrupted(source, target):
+        if source == written[1]:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(exporting.os, 'replace', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        exporting._place(written, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['work']
 
 
 def test_other_ends_and_missing_packages(tmp_path, monkeypatch):
