@@ -24,7 +24,7 @@ from .publishing import facts_of, published
 WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.json', 'README.md'
 #: All that is taken to a hub and from one.
 FILES = (WEIGHTS, CONFIG, CARD)
-_MOST_CONFIG = 2**22
+_MOST_CONFIG = 2**21
 
 
 def save_pretrained(
