@@ -24,11 +24,11 @@ def judge_places(
 ) -> dict[str, float]:
     """MAP in per cent with the regions in several places.
 
-    They are the model's own; where regions were before training; those of another picture, the next one of the
-    batch, which say nothing of this one; the model's own with the centre of each region moved by each of the
-    ``distances``, where 1 is half a side of the picture: in a direction drawn for each region, and in that in which
-    the loss of its true labels falls. The last one looks at the labels: no model could do so, it is what there is to
-    be gained.
+    They are the model's own; where regions were before training; those of another picture, another one of the
+    batch or, for the only one of a batch, the last one before it, which say nothing of this one; the model's own
+    with the centre of each region moved by each of the ``distances``, where 1 is half a side of the picture: in a
+    direction drawn for each region, and in that in which the loss of its true labels falls. The last one looks at
+    the labels: no model could do so, it is what there is to be gained.
 
     Args:
         model (ImageClassifier): With the neck ``STLSTM`` and a head with a loss.
@@ -37,7 +37,7 @@ def judge_places(
         seed (int): Of the directions drawn.
 
     Raises:
-        UserError: If the model has no such neck, or labels are soft.
+        UserError: If the model has no such neck, labels are soft, or the first batch has one picture.
     """
     if not isinstance(getattr(model, 'neck', None), STLSTM):
         raise UserError(
@@ -46,7 +46,7 @@ def judge_places(
     model.eval()
     rng = torch.Generator().manual_seed(seed)
     scores: dict[str, list] = {}
-    targets = []
+    targets, before = [], None
     for batch in loader:
         data = model.data_preprocessor(batch, False)
         truth = label_matrix(data['data_samples'], model.head.num_classes).cpu()
@@ -55,13 +55,18 @@ def judge_places(
         with torch.no_grad():
             feature_map = model.extract_feat(data['inputs'], stage='backbone')
             own = model.neck(feature_map).theta
+        if len(own) == 1 and before is None:
+            raise UserError(
+                "another picture's regions come from the same batch: set test_dataloader.batch_size=32, or 2 or more"
+            )
         drawn = torch.randn(own[..., 2:].shape, generator=rng).to(own)
         wanted = -_pull(model, feature_map, own, data['data_samples'])
         places = {
             OWN: own,
             START: model.neck.start_places().to(own).expand_as(own),
-            OTHER: own.roll(1, dims=0),
+            OTHER: own.roll(1, dims=0) if len(own) > 1 else before,
         }
+        before = own[-1:]
         for distance in distances:
             places[RANDOM.format(distance)] = _moved(own, drawn, distance)
             places[WANTED.format(distance)] = _moved(own, wanted, distance)

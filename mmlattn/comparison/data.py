@@ -1,6 +1,8 @@
 """The three splits of a config, their labels, and what identifies them."""
 
 import hashlib
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from mmpretrain.structures import DataSample
 
 from mmlattn.apis.tested import split_dataset
 from mmlattn.datasets.unknown_labels import check_unknown_arrive
-from mmlattn.evaluation.functional.tuning import fold_numbers
+from mmlattn.evaluation.functional.tuning import LEAST_PICTURES, fold_numbers
 from mmlattn.structures.frames import has_area
 from mmlattn.structures.labels import label_matrix
 from mmlattn.utils.arrays import as_array
@@ -63,7 +65,7 @@ def read_splits(cfg: Config, hold_out: float = 0.0) -> dict[str, BaseDataset]:
             'test_dataloader.dataset.pipeline must end with PackInputs, from which labels come, got '
             f'{type_name(pipeline[-1]) or "none"}'
         )
-    found = {split: split_dataset(cfg, split) for split in SPLITS if split != 'val' or not hold_out}
+    found = {split: _split(cfg, split) for split in SPLITS if split != 'val' or not hold_out}
     for split, dataset in found.items():
         check_unknown_arrive(dataset, f'the {split} data set with the test pipeline')
     classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, dataset in found.items()}
@@ -72,7 +74,7 @@ def read_splits(cfg: Config, hold_out: float = 0.0) -> dict[str, BaseDataset]:
             f'the splits must have the same classes, got { ({s: len(c) for s, c in classes.items()}) } of them: set '
             'metainfo.classes of the data sets'
         )
-    paths = {split: {item['img_path'] for item in map(dataset.get_data_info, range(len(dataset)))}
+    paths = {split: {os.path.realpath(item['img_path']) for item in map(dataset.get_data_info, range(len(dataset)))}
              for split, dataset in found.items()}  # fmt: skip
     for one, other in (('val', 'test'), ('train', 'test'), ('train', 'val')):
         shared = len(paths.get(one, set()) & paths.get(other, set()))
@@ -83,6 +85,32 @@ def read_splits(cfg: Config, hold_out: float = 0.0) -> dict[str, BaseDataset]:
                 'of train'
             )
     return found
+
+
+def _split(cfg: Config, split: str) -> BaseDataset:
+    try:
+        dataset = split_dataset(cfg, split)
+    except UserError as error:
+        if split == 'val':
+            raise UserError(f'{error}; --hold-out 0.15 takes pictures to choose by out of train') from error
+        raise
+    if 'img_path' not in dataset.get_data_info(0):
+        raise UserError(
+            f'{type(dataset).__name__} has its pictures in memory, and stored features are found again by picture '
+            'files: use a data set of files, such as CustomDataset or mmlattn.MultiLabelFile'
+        )
+    return dataset
+
+
+def check_labels(data: Mapping[str, SplitData]) -> None:
+    """Raises ``UserError`` where no learning rate or threshold can be chosen, or nothing be said of a test."""
+    for split, least in (('val', LEAST_PICTURES), ('test', 1)):
+        pictures, labels = len(data[split].targets), int((data[split].targets == 1).sum())
+        if pictures < least or not labels:
+            raise UserError(
+                f'the {split} split has {pictures} pictures with {labels} labels on them, and needs {least} or more, '
+                'and labels: give it more pictures, or a larger --hold-out'
+            )
 
 
 def prepare(

@@ -7,7 +7,7 @@ part being a function of the number of the view and that of the picture.
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
 from mmlattn.utils.launch.config import type_name
 from mmlattn.utils.launch.explain import explain_config
+from mmlattn.utils.launch.messages import said_in_worker
 from mmlattn.utils.memory import keep_freed_memory
 from mmlattn.utils.package_weights import check_timm
 from mmlattn.utils.weights import loads_weights
@@ -34,6 +35,8 @@ from mmlattn.utils.weights import loads_weights
 from .map_files import MapFile, MapWriter
 
 PLAIN, FLIP = 'plain', 'flip'
+#: Transforms of ours that make a picture by what its annotation says, and what they read.
+_READS = {'CropToBox': 'crop_box', 'CropAroundBoxes': 'gt_boxes'}
 #: Least area of a crop, and the narrowest and widest of its shapes, as shares of the picture.
 CROP_AREA, CROP_SHAPES = 0.5, (3 / 4, 4 / 3)
 
@@ -65,9 +68,11 @@ def build_extractor(cfg: Config, device: str = 'cpu') -> Extractor:
     Raises:
         UserError: If it can not be built, or the config takes its weights from elsewhere than ``init_cfg``.
     """
-    if cfg.get('load_from'):
+    elsewhere = {f'model.{name}': cfg.model.get(name) for name in ('pretrained', 'init_cfg')}
+    named = [name for name, value in elsewhere.items() if value] + ['load_from'] * bool(cfg.get('load_from'))
+    if named:
         raise UserError(
-            f'load_from={cfg.load_from!r} is not read here: give the weights of the backbone by model.backbone.'
+            f'{named[0]} is not read here: give the weights of the backbone by model.backbone.'
             "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone')"
         )
     backbone = frozen_backbone(cfg.model.backbone)
@@ -89,7 +94,10 @@ def build_extractor(cfg: Config, device: str = 'cpu') -> Extractor:
 
 def frozen_backbone(backbone: Mapping) -> ConfigDict:
     """The backbone itself, without what holds it still in training."""
-    return ConfigDict(backbone['backbone'] if type_name(backbone) == 'FrozenBackbone' else backbone)
+    if type_name(backbone) != 'FrozenBackbone':
+        return ConfigDict(backbone)
+    outer = backbone.get('init_cfg')
+    return ConfigDict({**backbone['backbone'], **({} if outer is None else dict(init_cfg=outer))})
 
 
 def _load(model: nn.Module, backbone: Mapping) -> None:
@@ -151,7 +159,7 @@ def store_views(
         workers (int): Processes that read pictures.
         every (int): Pictures that an interruption may cost.
     """
-    source = picture_identity(dataset)
+    source = picture_identity(dataset, [_READS[one['type']] for one in recipe if one['type'] in _READS])
     files = {}
     for view in views:
         made_of = dict(view=view, pictures=source, pipeline=list(recipe), backbone=extractor.identity)
@@ -188,7 +196,7 @@ def _extract(
         num_workers=workers,
         collate_fn=pseudo_collate,
     )
-    for batch in track(loader, f'features of {name}: {", ".join(writers)}'):
+    for batch in track(_batches(loader), f'features of {name}: {", ".join(writers)}', total=len(loader)):
         sizes = {tuple(one.shape) for one in batch['inputs']}
         if len(sizes) > 1:
             raise UserError(
@@ -206,6 +214,17 @@ def _extract(
         start += len(numbers)
 
 
+def _batches(loader: DataLoader) -> Iterator[dict]:
+    """Batches; what a worker says of a picture that it can not read is said in one line."""
+    try:
+        yield from loader
+    except Exception as error:
+        sent = said_in_worker(error)
+        if sent and sent[0] == 'UserError':
+            raise UserError(sent[1]) from error
+        raise
+
+
 def _facts(sample) -> dict:
     """What a picture's metainfo says beside its name and number, for the json."""
     return {key: value for key, value in sample.metainfo.items() if key not in ('img_path', 'sample_idx')}
@@ -216,13 +235,17 @@ def pipeline_recipe(pipeline: Sequence[Mapping]) -> list:
     return [_plain(transform) for transform in pipeline if type_name(transform) != 'PackInputs']
 
 
-def picture_identity(dataset) -> str:
-    """What tells the pictures of a data set from others: names, sizes and times of the files, in order."""
+def picture_identity(dataset, read: Sequence[str] = ()) -> str:
+    """What tells the pictures of a data set from others: names, sizes and times of the files, in order.
+
+    Annotations that transforms ``read``, such as boxes to crop by, are part of it.
+    """
     lines = []
     for number in range(len(dataset)):
-        path = dataset.get_data_info(number)['img_path']
-        state = os.stat(path)
-        lines.append(f'{os.path.basename(path)} {state.st_size} {state.st_mtime_ns}')
+        info = dataset.get_data_info(number)
+        state = os.stat(info['img_path'])
+        line = f'{os.path.basename(info["img_path"])} {state.st_size} {state.st_mtime_ns}'
+        lines.append(' '.join([line, *(to_json(info.get(key)) for key in read)]))
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
 

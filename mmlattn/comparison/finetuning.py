@@ -7,7 +7,7 @@ done; until then its checkpoints, with which an interrupted run goes on.
 import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,27 +38,26 @@ from .grid import (
 from .training import CollectPredictions, Predictions, cosine_schedule, optimizer_config, tell_evidence
 
 
-def choose(outcomes: list[Outcome], comparison: Comparison, wanted: str) -> list[str]:
-    """Names of the heads to fine-tune: 'best', by mAP on val over all seeds, or a list of names.
-
-    Raises:
-        UserError: For a name that was not compared.
-    """
-    if wanted == 'best':
-        targets = comparison.data['val'].targets
-        values = {
-            outcome.name: sum(mean_average_precision(found.scores, targets) for found in outcome.val)
-            for outcome in outcomes
-        }
-        return [max(values, key=values.__getitem__)]
+def check_names(wanted: str, compared: Sequence[str]) -> None:
+    """Raises ``UserError`` for heads to fine-tune that are neither 'best' nor names of compared ones."""
     names = [name for name in wanted.split(',') if name]
-    unknown = [name for name in names if name not in {outcome.name for outcome in outcomes}]
-    if unknown or not names:
+    if wanted != 'best' and (not names or set(names) - set(compared)):
         raise UserError(
             f'--finetune must be best, or names of heads that are compared, got {wanted!r}; compared are '
-            f'{", ".join(outcome.name for outcome in outcomes)}'
+            f'{", ".join(compared)}'
         )
-    return names
+
+
+def choose(outcomes: Sequence[Outcome], comparison: Comparison, wanted: str) -> list[str]:
+    """Names of the heads to fine-tune: 'best', by mAP on val over all seeds, or those of :func:`check_names`."""
+    if wanted != 'best':
+        return list(dict.fromkeys(name for name in wanted.split(',') if name))
+    targets = comparison.data['val'].targets
+    values = {
+        outcome.name: sum(mean_average_precision(found.scores, targets) for found in outcome.val)
+        for outcome in outcomes
+    }
+    return [max(values, key=values.__getitem__)]
 
 
 def finetune(

@@ -14,7 +14,9 @@ from .training import cosine_schedule
 def write_configs(
     comparison: Comparison, cfg: Config, candidates: Sequence[Candidate], outcomes: Sequence[Outcome]
 ) -> None:
-    """Write ``OUT_DIR/configs/NAME.py`` for each head, with the rate that was chosen; what is there stays.
+    """Write ``OUT_DIR/configs/NAME.py`` for each head, with the rate that was chosen.
+
+    What is there stays: where it says another rate, chosen from fewer, the new one is ``NAME_lr0.001.py``.
 
     Each trains the head as the comparison did, with pictures and backbone in the loop, and is the config of what
     ``tools/model_converters/complete_weights.py`` makes of ``weights.pth``.
@@ -23,6 +25,9 @@ def write_configs(
     folder.mkdir(exist_ok=True)
     for candidate, outcome in zip(candidates, outcomes, strict=True):
         file = folder / f'{candidate.name}.py'
+        if file.exists() and Config.fromfile(file).optim_wrapper.optimizer.lr != outcome.rate:
+            file = file.with_stem(f'{candidate.name}_lr{outcome.rate:g}')
+            print(f'{candidate.name}: the config with the rate chosen now is {file}', flush=True)
         if not file.exists():
             draft = file.with_suffix('.part.py')
             head_config(comparison, cfg, candidate, outcome.rate).dump(str(draft))

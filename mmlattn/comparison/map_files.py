@@ -6,6 +6,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +80,7 @@ class MapWriter:
         """Write the maps (B, ...) of the next B pictures, and what is known of each.
 
         Raises:
-            UserError: If a value is too large for float16.
+            UserError: If a value is too large for float16, or the disk has no room for the file.
         """
         if not np.abs(maps).max(initial=0) <= LARGEST:
             raise UserError(
@@ -87,9 +88,7 @@ class MapWriter:
                 'its weights and data_preprocessor'
             )
         if self._array is None:
-            self.file.part_maps.parent.mkdir(parents=True, exist_ok=True)
-            shape = (self.total, *maps.shape[1:])
-            self._array = np.lib.format.open_memmap(self.file.part_maps, 'w+', np.float16, shape)
+            self._array = self._empty(maps.shape[1:])
         self._array[self.done : self.done + len(maps)] = maps
         self._pictures += pictures
         self.done += len(maps)
@@ -102,6 +101,24 @@ class MapWriter:
             self._write_facts(self.file.facts if last else self.file.part_facts)
         if last:
             self.file.part_facts.unlink(missing_ok=True)
+
+    def _empty(self, shape: Sequence[int]) -> np.memmap:
+        """The file of N maps, with its room on the disk: a mapped page that finds none would kill the process."""
+        # Of an earlier file that is gone: they would call maps written that are not.
+        self.file.part_facts.unlink(missing_ok=True)
+        self.file.part_maps.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            array = np.lib.format.open_memmap(self.file.part_maps, 'w+', np.float16, (self.total, *shape))
+            with self.file.part_maps.open('r+b') as file:
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            self.file.part_maps.unlink(missing_ok=True)
+            megabytes = 2 * self.total * np.prod(shape) / 1e6
+            raise UserError(
+                f'no room for {megabytes:.0f} MB of features in {self.file.maps.parent} ({error.strerror}): make '
+                'some, or choose another --features'
+            ) from error
+        return array
 
     def _write_facts(self, place: Path) -> None:
         draft = place.with_name(f'{place.name}.new')

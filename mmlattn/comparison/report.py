@@ -59,7 +59,7 @@ def markdown(rows: Sequence[Row], pictures: Mapping[str, int], note: str) -> str
     splits = ', '.join(f'{number} for {split}' for split, number in pictures.items())
     lines = [
         f'Pictures: {splits}. In per cent, mean ± standard deviation over {count}.',
-        f'{note}',
+        note,
         '',
         f'| head | {" | ".join(HEADINGS[name] for name in metrics)} | mAP against {first} [95 %] | seeds won |',
         '|---' * (len(metrics) + 3) + '|',
@@ -105,7 +105,7 @@ def as_json(rows: Sequence[Row], settings: Mapping) -> str:
 def write_report(
     rows: Sequence[Row], pictures: Mapping[str, int], note: str, settings: Mapping, folder: Path
 ) -> Path:
-    """Write ``comparison.md``, ``.csv``, ``.json`` and ``.png``; a report of other content keeps its name.
+    """Write ``comparison.md``, ``.csv``, ``.json`` and ``.png``; a file that is there keeps its name and content.
 
     Returns:
         Path: The markdown file; where the same report is there already, that one.
@@ -118,13 +118,12 @@ def write_report(
     while True:
         stem = folder / ('comparison' if number == 1 else f'comparison_{number}')
         json_file = stem.with_suffix('.json')
-        if not json_file.exists():
+        files = [stem.with_suffix(suffix) for suffix in ('.md', '.csv', '.png', '.json')]
+        if not any(file.exists() for file in files):
             break
-        if json_file.read_text() == content:
+        if all(file.exists() for file in files) and json_file.read_text() == content:
             return stem.with_suffix('.md')
         number += 1
-    stem.with_suffix('.md').write_text(markdown(rows, pictures, note))
-    pd.DataFrame(table_records(rows)).to_csv(stem.with_suffix('.csv'), index=False)
     bars = [
         Bar(
             row.outcome.name,
@@ -135,6 +134,8 @@ def write_report(
         for row in rows
     ]
     figure = draw_comparison(bars, note)
+    stem.with_suffix('.md').write_text(markdown(rows, pictures, note))
+    pd.DataFrame(table_records(rows)).to_csv(stem.with_suffix('.csv'), index=False)
     figure.savefig(stem.with_suffix('.png'))
     # Last, for it says that the others are there.
     draft = json_file.with_suffix('.json.part')

@@ -1,6 +1,9 @@
 """Features in files: those of the network in the loop, whole after an interruption, read in place."""
 
 import copy
+import dataclasses
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -13,8 +16,14 @@ from mmpretrain.registry import MODELS
 
 from mmlattn.comparison.candidates import Candidate
 from mmlattn.comparison.cost import measure_cost
-from mmlattn.comparison.data import SplitData, prepare, read_splits
-from mmlattn.comparison.features import build_extractor, pipeline_recipe, store_views, take_view
+from mmlattn.comparison.data import SplitData, check_labels, prepare, read_splits
+from mmlattn.comparison.features import (
+    build_extractor,
+    picture_identity,
+    pipeline_recipe,
+    store_views,
+    take_view,
+)
 from mmlattn.comparison.map_files import MapFile, MapWriter
 from mmlattn.comparison.training import Budget, train_head
 from mmlattn.utils.errors import UserError
@@ -113,6 +122,55 @@ def test_an_interrupted_pass_goes_on_and_ends_with_the_same_file(stored, tmp_pat
 def test_what_float16_does_not_hold_is_refused(tmp_path):
     with pytest.raises(UserError, match='up to 65504 can be stored'):
         MapWriter(MapFile(tmp_path, 'k'), 2, {}).add(np.full((1, 2, 3, 3), 1e5, np.float32), [{}])
+
+
+def test_what_the_disk_has_no_room_for_is_refused_before_it_is_mapped(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'posix_fallocate', full)
+    with pytest.raises(UserError, match=r'no room for 1 MB of features .*No space left.* another --features'):
+        MapWriter(MapFile(tmp_path, 'k'), 5, {}).add(np.zeros((1, 100, 1000), np.float32), [{}])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_killed_at_its_end_and_again_at_its_start_is_begun_anew(tmp_path):
+    file, ones = MapFile(tmp_path, 'k'), np.ones((2, 3), np.float32)
+    MapWriter(file, 4, {}, every=2).add(ones, [{}] * 2)
+    file.part_maps.replace(file.maps)  # and killed before the facts had their name
+    MapWriter(file, 4, {}, every=4).add(ones, [{}] * 2)  # and killed before anything was kept
+    assert file.written() == 0
+    writer = MapWriter(file, 4, {}, every=2)
+    writer.add(np.ones((4, 3), np.float32), [{}] * 4)
+    np.testing.assert_array_equal(file.read(), 1)
+
+
+def test_boxes_that_pictures_are_cut_by_are_part_of_what_they_are(stored):
+    source = read_splits(stored[0])['train']
+    moved = copy.deepcopy(source)
+    moved.get_data_info = lambda number: source.get_data_info(number) | dict(gt_boxes=np.ones((1, 4)))
+    assert picture_identity(moved) == picture_identity(source)
+    assert picture_identity(moved, ['gt_boxes']) != picture_identity(source, ['gt_boxes'])
+
+
+def test_weights_named_outside_of_a_frozen_backbone_are_its_own(stored):
+    cfg, extractor, _ = copy.deepcopy(stored[0]), *stored[1:]
+    inner = dict(cfg.model.backbone)
+    outer = inner.pop('init_cfg')
+    cfg.model.backbone = dict(type='mmlattn.FrozenBackbone', backbone=inner, init_cfg=outer)
+    assert build_extractor(cfg).identity == extractor.identity
+    cfg.model.pretrained = 'weights.pth'
+    with pytest.raises(UserError, match=r'model\.pretrained is not read here'):
+        build_extractor(cfg)
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_splits_without_labels_are_refused(stored, split):
+    data = stored[2]
+    check_labels(data)
+    empty = dataclasses.replace(data[split], targets=np.zeros_like(data[split].targets))
+    with pytest.raises(UserError, match=f'the {split} split has .* with 0 labels'):
+        check_labels(data | {split: empty})
 
 
 def test_crops_depend_on_the_picture_and_the_view_alone():

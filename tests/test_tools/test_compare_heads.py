@@ -17,6 +17,8 @@ from mmlattn.utils.json_files import to_json
 TOOL = 'analysis_tools/compare_heads.py'
 FLAGS = ('--epochs', 2, '--batch-size', 8, '--lrs', 0.001, 0.03, '--seeds', 0, 1, '--workers', 0)
 
+NAMED = ('--data', 'pictures.py', '--backbone', 'pictures.py', '--heads')
+
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
@@ -193,32 +195,21 @@ def test_a_trained_head_is_a_model_for_the_other_tools(finished):
         (['pictures.py', '--seeds', '1', '1'], '--seeds has a value twice'),
         (['pictures.py'], 'heads are compared in an ImageClassifier with model.head'),
         (['--data', 'pictures.py', '--backbone', 'resnet9000'], '--backbone must be one of mobilenet-v2'),
+        ([*NAMED, 'linear,mlp'], "--heads must be one of 'linear', 'max'"),
         (
-            ['--data', 'pictures.py', '--backbone', 'pictures.py', '--heads', 'linear,mlp'],
-            "--heads must be one of 'linear', 'max'",
-        ),
-        (
-            [
-                '--data',
-                'pictures.py',
-                '--backbone',
-                'pictures.py',
-                '--heads',
-                'linear',
-                '--finetune',
-                'csra',
-                *FLAGS,
-            ],
+            [*NAMED, 'linear', '--finetune', 'csra'],
             '--finetune must be best, or names of heads that are compared',
         ),
+        ([*NAMED, ','], 'got none: check --heads'),
     ],
 )
 def test_what_can_not_be_compared_is_said_in_one_line(finished, flags, words):
     folder, _ = finished
-    out = ('--out-dir', 'out' if '--finetune' in flags else 'refused', '--features', 'features')
+    out = ('--out-dir', 'refused', '--features', 'refused_features')
     done = tiny_run.run_tool(TOOL, *flags, *out, cwd=folder)
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and last.startswith('error: ') and words in last, done.stderr
+    assert not (folder / 'refused_features').exists(), 'before the backbone runs'
 
 
 def started(folder, out) -> multiprocessing.Process:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmlattn.utils.arguments import check_folder, check_number, check_whole
+from mmlattn.utils.arguments import check_choice, check_folder, check_number, check_whole
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import apply_options
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
@@ -102,6 +102,10 @@ def check_args(args: argparse.Namespace) -> None:
         ('--side', args.side, 1),
     ):
         check_whole(name, value, least)  # fmt: skip
+    for seed in args.seeds:
+        check_whole('--seeds', seed, 0)
+    if args.configs and args.pictures:
+        raise UserError('configs have pictures of their own: leave --pictures out')
     for name, rate in (*(('--lrs', rate) for rate in args.lrs), ('--finetune-lr', args.finetune_lr)):
         check_number(name, rate)
         if rate <= 0:
@@ -117,7 +121,18 @@ def check_args(args: argparse.Namespace) -> None:
 def read_input(args: argparse.Namespace) -> tuple[dict, Any, list[str]]:
     """The configs to compare by their paths, the one of data and backbone, and the names of further heads."""
     from mmlattn.comparison.candidates import data_config, read_configs, with_backbone
+    from mmlattn.comparison.finetuning import check_names
+    from mmlattn.comparison.presets import HEADS as KNOWN
 
+    given = args.heads if args.heads is not None else '' if args.configs else HEADS
+    names = [name for name in given.split(',') if name]
+    for name in names:
+        check_choice('--heads', name, KNOWN)
+    compared = [*(Path(path).stem for path in args.configs), *names]
+    if len(set(compared)) < len(compared) or not compared:
+        raise UserError(f'heads need names, each once, got {", ".join(compared) or "none"}: check --heads')
+    if args.finetune is not None:
+        check_names(args.finetune, compared)
     configs = read_configs(args.configs, args.cfg_options) if args.configs else {}
     if configs:
         cfg = next(iter(configs.values()))
@@ -125,9 +140,6 @@ def read_input(args: argparse.Namespace) -> tuple[dict, Any, list[str]]:
         data = data_config(args.data, args.pictures, args.side)
         apply_options(data, args.cfg_options)
         cfg = with_backbone(data, args.backbone, args.cache)
-    names = [name for name in (args.heads or ('' if configs else HEADS)).split(',') if name]
-    if len(set(names)) < len(names):
-        raise UserError(f'--heads has a name twice: {args.heads}')
     return configs, cfg, names
 
 
@@ -155,7 +167,7 @@ def main() -> None:
 
     import mmlattn.register  # noqa: F401
     from mmlattn.comparison.candidates import config_candidate, preset_candidate
-    from mmlattn.comparison.data import prepare
+    from mmlattn.comparison.data import check_labels, prepare
     from mmlattn.comparison.features import build_extractor
     from mmlattn.comparison.finetuning import choose, finetune
     from mmlattn.comparison.grid import Comparison, claim, compare
@@ -168,6 +180,7 @@ def main() -> None:
     MMLogger.get_instance('mmengine', log_level='WARNING')
     init_default_scope('mmpretrain')
     configs, cfg, names = read_input(args)
+    candidates = [config_candidate(path, one) for path, one in configs.items()]
     with explain_missing_data(cfg), claim(args.out_dir):
         extractor = build_extractor(cfg, get_device())
         views = dict(crops=args.crops, flip=not args.no_flip, hold_out=args.hold_out)
@@ -175,7 +188,7 @@ def main() -> None:
         if args.features_only:
             return
         sizes = (data['train'].targets.shape[1], data['train'].channels)
-        candidates = [config_candidate(path, one) for path, one in configs.items()]
+        check_labels(data)
         candidates += [preset_candidate(name, *sizes) for name in names]
         budget = Budget(args.epochs, args.batch_size, args.amp)
         comparison = Comparison(data, budget, args.lrs, args.seeds, args.out_dir)
