@@ -419,6 +419,9 @@ ELSEWHERE = {
     'are the plain ones: leave --no-ema out': 'tests/test_hub/test_publishing.py',
     'scores that are not finite: try smaller --lrs': 'no grid that is sure to end finite',
     '--hold-out 0.15 takes one out': 'tests/test_comparison/test_stored_features.py holds out',
+    '--hold-out 0.15 takes pictures to choose by': 'tests/test_comparison/test_stored_features.py holds out',
+    'check --heads': 'it advises nothing',
+    'or choose another --features': 'tests/test_tools/test_compare_heads.py names a folder of features',
     **dict.fromkeys(
         (
             'give it with --format onnx and without --half',

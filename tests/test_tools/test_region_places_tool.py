@@ -109,10 +109,10 @@ def test_places_are_worth_what_they_show(folder):
 
         def forward(self, feats, places=None):
             if places is None:
-                side = torch.where(torch.arange(8) % 2 == 1, -0.75, 0.75)
-                places = torch.stack((torch.full((8,), 0.25), torch.full((8,), 0.9), side, 0 * side), dim=-1)[
-                    :, None
-                ]
+                side = torch.where(torch.arange(8) % 2 == 1, -0.75, 0.75)[: len(feats[0])]
+                places = torch.stack(
+                    (torch.full_like(side, 0.25), torch.full_like(side, 0.9), side, 0 * side), dim=-1
+                )[:, None]
             return super().forward(feats, places)
 
     model.neck.__class__ = Looking
@@ -133,6 +133,8 @@ def test_places_are_worth_what_they_show(folder):
     assert found["the model's own"] == pytest.approx(100)
     assert found["another picture's"] == pytest.approx(100 * np.mean([3, 3, 2]) / 8)
     assert found['moved by 1.2 at random'] < 100
+    with pytest.raises(UserError, match='regions come from the same batch'):
+        judge_places(model, [dict(inputs=maps[:1], data_samples=samples[:1])], [1.2])
     # Half way off its object, a region is drawn back to it.
     places = model.neck((maps,)).theta.detach()
     places[..., 2] *= 0.6
