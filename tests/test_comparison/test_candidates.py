@@ -1,5 +1,7 @@
 """What is compared: heads by name, and configs that agree in all but the head."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from heads_fixtures import write_config
@@ -8,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from PIL import Image
 
+from mmlattn.comparison import head_configs
 from mmlattn.comparison.candidates import (
     config_candidate,
     data_config,
@@ -110,3 +113,15 @@ def test_a_label_file_with_splits_is_data_of_its_own(tmp_path):
     item = found['train'][1]
     assert item['inputs'].shape == (3, 32, 32) and item['data_samples'].gt_label.tolist() == [0, 1]
     assert cfg.data_preprocessor.mean == [127.5] * 3, 'colours are those of the backbone'
+
+
+def test_a_config_stays_where_more_rates_change_the_choice(tmp_path, monkeypatch):
+    def config_of_rate(comparison, cfg, candidate, lr):
+        return Config(dict(optim_wrapper=dict(optimizer=dict(lr=lr))))
+
+    monkeypatch.setattr(head_configs, 'head_config', config_of_rate)
+    for rate in (0.1, 0.5, 0.1, 0.5):
+        place, one = SimpleNamespace(folder=tmp_path), SimpleNamespace(name='csra')
+        head_configs.write_configs(place, Config(), [one], [SimpleNamespace(rate=rate)])
+    found = {path.name: Config.fromfile(path).optim_wrapper.optimizer.lr for path in tmp_path.rglob('*.py')}
+    assert found == {'csra.py': 0.1, 'csra_lr0.5.py': 0.5}
