@@ -22,7 +22,7 @@ def test_fsdp_learns_what_ddp_learns(config, tmp_path):
         own.write_text(
             f"_base_ = ['tiny.py']\nrunner_type = 'FlexibleRunner'\nstrategy = {strategy}\ncustom_hooks = []\n"
             "optim_wrapper = dict(type='OptimWrapper')\ntrain_cfg = dict(max_epochs=2, val_interval=9)\n"
-            "model = dict(train_cfg=None, head=dict(dropout_rate=0.0))\n"
+            'model = dict(train_cfg=None, head=dict(dropout_rate=0.0))\n'
         )
         train_in_processes(own, tmp_path / name)
         (log,) = (tmp_path / name).glob('*/*.log')
