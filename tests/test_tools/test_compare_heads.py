@@ -174,11 +174,11 @@ def test_a_trained_head_is_a_model_for_the_other_tools(finished):
     head = report(folder, 'out')['heads']['csra']
     weights = f'out/runs/csra/lr{head["learning_rate"]:g}_seed0/weights.pth'
     done = tiny_run.run_tool(
-        'model_converters/complete_weights.py', 'out/configs/csra.py', weights, 'csra.pth', cwd=folder
+        'model_converters/complete_weights.py', 'out/configs/csra.py', weights, 'csra.safetensors', cwd=folder
     )
     assert done.returncode == 0, done.stderr
     flags = ('--work-dir', 'tested', '--out', 'tested.json', '--out-item', 'metrics')
-    done = tiny_run.run_tool('test.py', 'out/configs/csra.py', 'csra.pth', *flags, cwd=folder)
+    done = tiny_run.run_tool('test.py', 'out/configs/csra.py', 'csra.safetensors', *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
     found = json.loads((folder / 'tested.json').read_text())
     for name in ('mAP', 'CF1', 'OF1'):

@@ -27,12 +27,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Join and write."""
     args = parse_args()
-    if args.dst.exists():
-        raise UserError(f'{args.dst} exists and is not overwritten; give another name')
+    from mmlattn.utils.checkpoint.weight_files import refuse_existing, write_weights
+
+    refuse_existing(args.dst)
     cfg = read_config(args)
 
     from mmengine.registry import DATASETS, init_default_scope
-    from mmengine.runner import CheckpointLoader, save_checkpoint
+    from mmengine.runner import CheckpointLoader
 
     from mmlattn.apis.loading import build_model
     from mmlattn.comparison.features import build_extractor
@@ -53,7 +54,7 @@ def main() -> None:
     load_all_weights(model, joined, str(args.src))
     with explain_missing_data(cfg, ['test']):
         meta = DATASETS.build(cfg.test_dataloader.dataset).metainfo
-    save_checkpoint(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=meta)), str(args.dst))
+    write_weights(args.dst, dict(state_dict=dict(model.state_dict()), meta=dict(dataset_meta=meta)))
     print(f'{args.dst} written')
 
 
