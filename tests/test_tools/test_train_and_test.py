@@ -28,7 +28,14 @@ def trained(config, tmp_path_factory):
 
 
 THEIRS = Path(mmpretrain.__path__[0], '.mim', 'tools')
-OURS = {'--trust-checkpoint', '--constraints', '--threshold', '--ignore-decision'}
+OURS = {
+    '--trust-checkpoint',
+    '--constraints',
+    '--threshold',
+    '--ignore-decision',
+    '--tta-scales',
+    '--tta-crops',
+}
 
 
 def flags(text: str) -> set[str]:

