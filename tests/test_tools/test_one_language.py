@@ -7,7 +7,7 @@ import pytest
 from tiny_run import TOOLS
 
 FILES = {str(path.relative_to(TOOLS)): path for path in sorted(TOOLS.rglob('*.py'))}
-PARTS_OF_THE_DEMO = ('demo/gallery.py', 'demo/jobs.py')
+PARTS_OF_THE_DEMO = {'demo/gallery.py', 'demo/jobs.py'}
 OTHER_WORDS = {
     '--trust': '--trust-checkpoint', '--batch': '--batch-size', '--runs': '--repeats', '--rounds': '--repeats',
     '--score-thr': '--threshold', '--thr': '--threshold', '--output': '--out',
