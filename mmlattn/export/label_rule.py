@@ -32,24 +32,21 @@ def label_rule(
         says whether these values are 'scores' or 'probabilities', calibrated by ``calibration`` (null: they are the
         same): sigmoid(scale logit(score) + shift), or for the activation softmax softmax(scale log(score)).
     """
-    rule = _own_rule(model, num_classes)
+    thresholds = None
     if threshold is not None:
-        rule = dict(rule='threshold', thresholds=[float(threshold)] * num_classes, topk=None)
+        thresholds = [float(threshold)] * num_classes
     elif decision is not None and decision.thresholds:
-        never = [None if np.isinf(t) else float(t) for t in decision.thresholds]
-        rule = dict(rule='threshold', thresholds=never, topk=None)
-    decided = threshold is not None or bool(decision is not None and decision.thresholds)
+        thresholds = [None if np.isinf(t) else float(t) for t in decision.thresholds]
+    if thresholds is None:
+        rule = dict(_own_rule(model, num_classes), reads='scores')
+    else:
+        rule = dict(rule='threshold', thresholds=thresholds, topk=None, reads='probabilities')
     calibration = None
-    if decision is not None and not (all(s == 1 for s in decision.scale) and not any(decision.shift)):
+    if decision is not None and decision.calibrates:
         calibration = dict(
             activation=decision.activation, scale=list(decision.scale), shift=list(decision.shift)
         )
-    return dict(
-        rule,
-        reads='probabilities' if decided else 'scores',
-        calibration=calibration,
-        chosen=None if decision is None else decision.summary(),
-    )
+    return dict(rule, calibration=calibration, chosen=None if decision is None else decision.summary())
 
 
 def _own_rule(model: nn.Module, num_classes: int) -> dict:

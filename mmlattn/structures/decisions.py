@@ -91,9 +91,14 @@ class Decision:
         if self.activation == 'softmax' and (self.thresholds or any(self.shift) or len(set(self.scale)) > 1):
             _wrong('a softmax has one scale, no shift and no thresholds')
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether probabilities are other numbers than scores."""
+        return any(s != 1 for s in self.scale) or any(self.shift)
+
     def calibrate(self, scores: Tensor) -> Tensor:
         """Probabilities (..., C) of the scores (..., C) that the model gives, in their precision; NaN stays NaN."""
-        if all(s == 1 for s in self.scale) and not any(self.shift):
+        if not self.calibrates:
             return scores
         return calibrate(scores, self.scale, self.shift, self.activation).to(scores.dtype)
 

@@ -170,6 +170,19 @@ def test_the_rule_for_labels(tmp_path, case):
         assert [set(labels) for labels in labels_of(dict(scores=scores), rule)] == wanted
 
 
+def test_a_head_with_a_rule_of_its_own_is_exported_with_a_threshold(tmp_path):
+    """As the message advises."""
+    from mmlattn.apis.loading import load_model
+    from mmlattn.export.label_rule import label_rule
+
+    cfg, checkpoint = write_case(tmp_path, 'CSRA')
+    model = load_model(cfg, str(checkpoint)).eval()
+    model.head.select = lambda scores: [row.argsort()[1:3] for row in scores]
+    with pytest.raises(UserError, match='neither by thr nor by topk.*give --threshold'):
+        label_rule(model, 5)
+    assert label_rule(model, 5, threshold=0.5)['thresholds'] == [0.5] * 5
+
+
 @pytest.mark.parametrize('activation', ['sigmoid', 'softmax'])
 def test_a_stored_decision_travels(tmp_path, activation):
     """Calibration, thresholds, one of which is never reached; the example decides as the inferencer does."""
