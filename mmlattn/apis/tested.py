@@ -21,7 +21,7 @@ from mmlattn.models.views.decision import deciding_head, head_of
 from mmlattn.models.views.stored_decision import DECIDED
 from mmlattn.structures.evidence import EVIDENCE_FIELDS, PLACES, read_places
 from mmlattn.structures.frames import check_frame, keeps_frame
-from mmlattn.structures.labels import check_sets, label_matrix, listed_labels, selection_mask
+from mmlattn.structures.labels import check_sets, label_matrix, label_sets, listed_labels, selection_mask
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import type_name
 from mmlattn.visualization.pages.findings import Tested
@@ -266,16 +266,14 @@ def tested_samples(samples: Sequence, classes: Sequence[str] | None) -> Tested:
     """Predictions with their truth, data samples or mappings, as arrays; classes without names go by number."""
     scores = torch.stack([sample.get('pred_score').detach().cpu().float() for sample in samples])
     count = scores.shape[1]
-    predicted = np.zeros(scores.shape, bool)
-    for row, labels in enumerate(listed_labels(samples, count, 'pred_label')):
-        predicted[row, labels.cpu().numpy()] = True
+    predicted = listed_labels(samples, count, 'pred_label')
     targets = label_matrix(samples, count).cpu()
     check_sets(targets, 'the page of errors')
     return Tested(
         names=short_names([sample.get('img_path') or f'picture {n}' for n, sample in enumerate(samples)]),
         classes=tuple(classes or (f'class {c}' for c in range(count))),
         scores=scores.numpy(),
-        predicted=predicted,
+        predicted=label_sets((labels.tolist() for labels in predicted), count),
         targets=targets.numpy().astype(np.int8),
     )
 

@@ -1,6 +1,6 @@
 """How well a model names labels with and without one of them being known, by itself and by counting."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
+from mmlattn.engine.label_counts import count_labels, picture_labels
 from mmlattn.evaluation.functional import average_precision, label_set_report
 from mmlattn.evaluation.functional.known_labels import draw_known, given_known, without_known
 from mmlattn.evaluation.functional.multi_label import mean_defined
@@ -16,20 +17,10 @@ from mmlattn.models.views.decision import decide_labels, deciding_head
 from mmlattn.models.views.stored_decision import apply_decision
 from mmlattn.structures.known_labels import set_known_labels
 from mmlattn.structures.label_rules import LabelRules
-from mmlattn.structures.labels import check_sets, label_matrix, listed_labels
-from mmlattn.utils.errors import UserError
+from mmlattn.structures.labels import check_sets, label_matrix, label_sets, listed_labels
 
 #: What is judged: the head without the known label, with it, and by counting.
 FREE, TOLD, COUNTED = 'without', 'told', 'counted'
-
-
-def label_sets(labels: Iterable[Iterable[int]], num_classes: int) -> np.ndarray:
-    """Sets of labels, one for each picture, as (N, C) bool."""
-    rows = [list(row) for row in labels]
-    sets = np.zeros((len(rows), num_classes), bool)
-    for row, listed in zip(sets, rows, strict=True):
-        row[listed] = True
-    return sets
 
 
 @torch.no_grad()
@@ -82,10 +73,13 @@ def judge_known(
 
 
 def training_sets(dataset: Any, num_classes: int) -> np.ndarray:
-    """The label sets of a data set, (M, C) bool; raises ``UserError`` for one that cannot tell them."""
-    if not hasattr(dataset, 'get_cat_ids'):
-        raise UserError(f'{type(dataset).__name__} cannot tell its labels, so nothing can be counted')
-    return label_sets((dataset.get_cat_ids(index) for index in range(len(dataset))), num_classes)
+    """The label sets of a data set, (M, C) bool, in the order of the indices.
+
+    Raises:
+        UserError: If it cannot tell its labels, or has one outside of 0 to C - 1.
+    """
+    count_labels(dataset, num_classes)  # sees to it that they are those of the head
+    return label_sets(picture_labels(dataset), num_classes)
 
 
 def _knowing(label: int) -> DataSample:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmlattn.evaluation.metrics.localization import PointingGame
-from mmlattn.structures.labels import listed_labels
+from mmlattn.structures.labels import label_sets, listed_labels
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import type_name
 from mmlattn.utils.launch.explain import explain_config
@@ -202,7 +202,8 @@ class CollectPredictions(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep a batch."""
         self.scores += [sample['pred_score'].float().cpu() for sample in data_samples]
-        self.labels += listed_labels(data_samples, self.num_classes, 'pred_label')
+        listed = listed_labels(data_samples, self.num_classes, 'pred_label')
+        self.labels += [labels.tolist() for labels in listed]
         seen = [sample for sample in data_samples if 'attention_maps' in sample or 'region_scores' in sample]
         if self.pointing is not None and seen:
             self.pointing.process(data_batch, seen)
@@ -224,9 +225,7 @@ class CollectPredictions(BaseMetric):
         scores = torch.stack(self.scores).numpy()
         if not np.isfinite(scores).all():
             raise UserError('the trained head gives scores that are not finite: try smaller --lrs')
-        own = np.zeros(scores.shape, bool)
-        for row, labels in zip(own, self.labels, strict=True):
-            row[labels.cpu().numpy()] = True
+        own = label_sets(self.labels, self.num_classes)
         pointing = None
         if self.pointing is not None and self.pointing.results:
             pointing = self.pointing.compute_metrics(self.pointing.results)

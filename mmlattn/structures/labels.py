@@ -11,9 +11,10 @@ VOC's difficult objects, which are there but hard to see, for absent, as every p
 :func:`training_targets`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,6 +105,15 @@ def listed_labels(
             f'data_preprocessor, or mend the annotation of {_name(data_samples[wrong])}'
         )
     return listed
+
+
+def label_sets(labels: Iterable[Iterable[int]], num_classes: int) -> np.ndarray:
+    """The classes listed for each of N pictures, as :func:`listed_labels` has them, as (N, C) bool."""
+    rows = [list(row) for row in labels]
+    sets = np.zeros((len(rows), num_classes), bool)
+    for row, listed in zip(sets, rows, strict=True):
+        row[listed] = True
+    return sets
 
 
 def label_matrix(

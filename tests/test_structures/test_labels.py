@@ -14,7 +14,7 @@ from mmlattn.structures import (
     true_class,
     true_classes,
 )
-from mmlattn.structures.labels import best_first
+from mmlattn.structures.labels import best_first, label_sets
 from mmlattn.utils.errors import UserError
 
 NAN, INF = float('nan'), float('inf')
@@ -27,6 +27,12 @@ def test_predicted_labels_in_order():
         scores, labels = rng.integers(0, 4, 12) / 4, rng.permutation(12)[: rng.integers(13)]
         expected = sorted(labels.tolist(), key=lambda label: (-scores[label], label))
         assert best_first(torch.tensor(scores), torch.tensor(labels)).tolist() == expected
+
+
+def test_listed_labels_as_sets():
+    sets = label_sets([[2, 0], (), {1}, torch.tensor([2, 2]).tolist()], 3)
+    assert sets.dtype == bool and sets.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert label_sets([], 3).shape == (0, 3)
 
 
 @pytest.mark.parametrize(

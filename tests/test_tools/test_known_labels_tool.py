@@ -5,13 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmpretrain.apis import get_model
 from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 from tiny_run import run_tool
 
 from mmlattn.apis import MultiLabelInferencer
+from mmlattn.apis.told import training_sets
+from mmlattn.datasets import PlainMultiLabel
 from mmlattn.evaluation.functional.known_labels import draw_known, given_known, odds_ratios
+from mmlattn.utils.errors import UserError
 
 COMPLETE, KNOWN = 'model_converters/complete_weights.py', 'analysis_tools/known_labels.py'
 HEADS = dict(
@@ -92,6 +96,18 @@ def test_what_can_not_be_completed_is_refused(folder, weights, target, message):
     done = run_tool(COMPLETE, 'linear.py', weights, target, cwd=folder)
     assert done.returncode == 1 and message in done.stderr, done.stderr
     assert not (folder / 'again.pth').exists()
+
+
+def test_labels_of_several_data_sets_are_counted_and_only_those_of_the_head(folder):
+    one = PlainMultiLabel(ann_file=str(folder / 'labels.json'), data_root=str(folder))
+    sets = training_sets(one, 4)
+    assert [np.flatnonzero(row).tolist() for row in sets] == [one.get_cat_ids(n) for n in range(40)]
+    for twice in (ConcatDataset([one, one]), RepeatDataset(one, 2)):
+        np.testing.assert_array_equal(training_sets(twice, 4), np.concatenate([sets] * 2))
+    with pytest.raises(UserError, match='has images with label 3, but the head has num_classes=3'):
+        training_sets(one, 3)
+    with pytest.raises(UserError, match='list cannot tell which labels'):
+        training_sets([1], 4)
 
 
 def expected_of(scores, sets, targets, known):
