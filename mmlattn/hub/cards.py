@@ -11,6 +11,7 @@ from mmpretrain.apis import ModelHub, list_models
 
 from mmlattn.utils.configs import config_names, config_path
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import type_name
 
 _CARD = """# {name}
 
@@ -70,7 +71,7 @@ def card_text(
     """
     if measured is not None and (not measured.values or not measured.by.strip()):
         raise UserError('measured numbers need values, and how they were found: the pictures and the command')
-    kinds = [_kind(part) for part in _parts(cfg.model)]
+    kinds = [type_name(part) for part in _parts(cfg.model)]
     front = dict(library_name='mmlattn', pipeline_tag='image-classification', tags=['mmlattn', *kinds])
     if license_name:
         front['license'] = license_name
@@ -114,11 +115,6 @@ def _parts(model: Mapping) -> Sequence[Mapping]:
         model,
         *(model[name] for name in ('backbone', 'neck', 'head') if isinstance(model.get(name), Mapping)),
     ]
-
-
-def _kind(part: Mapping) -> str:
-    kind = part.get('type', '')
-    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
 
 
 def _plain(text: str) -> str:
