@@ -3,10 +3,10 @@
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,10 @@ from mmlattn.export.wrapper import (
 )
 from mmlattn.models.views.stored_decision import apply_decision
 from mmlattn.structures import label_matrix
+from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.messages import one_line
+from mmlattn.utils.timing import seconds, take_turns
 
 from .loading import class_names, load_model
 from .pictures import file_items
@@ -74,8 +76,8 @@ class ExportOptions:
             raise UserError(
                 f'--opset must lie in [{formats.OPSETS[0]}, {formats.OPSETS[-1]}], got {self.opset}'
             )
-        if self.preprocessing is not None and self.preprocessing not in ('nchw', 'nhwc'):
-            raise UserError(f'the layout of the pixels must be nchw or nhwc, got {self.preprocessing!r}')
+        if self.preprocessing is not None:
+            check_choice('the layout of the pixels', self.preprocessing, ('nchw', 'nhwc'))
 
     @property
     def precision(self) -> str:
@@ -205,8 +207,7 @@ def _describe(
     num_classes: int,
 ) -> dict[str, Any]:
     """The metadata of the file, but for what is known of a format."""
-    decision = None if options.ignore_decision else model._decision
-    rule = label_rule.label_rule(model, num_classes, decision, options.threshold)
+    rule = label_rule.label_rule(model, num_classes, *_decided(model, options))
     names = class_names(model, options.classes) or tuple(str(number) for number in range(num_classes))
     mean, std = source.statistics
     order = {1: 'grey', 3: 'BGR' if source.network_reads_bgr else 'RGB'}.get(source.channels)
@@ -379,16 +380,10 @@ def _speed(model: nn.Module, source: PixelSource, run: formats.Run, options: Exp
     pixels = source.noise(1)
     inputs, fed = source.normalised(pixels), source.fed(pixels, options.preprocessing)
 
-    def best(call: Callable[[], Any]) -> float:
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        return 1000 * min(times)
-
+    pieces = dict(own=lambda: model(inputs, mode='tensor'), exported=lambda: run(fed))
     with torch.no_grad():
-        own, exported = best(lambda: model(inputs, mode='tensor')), best(lambda: run(fed))
+        times = take_turns({name: partial(seconds, piece) for name, piece in pieces.items()}, repeats=4)
+    own, exported = (1000 * min(times[name]) for name in pieces)
     return (
         f'one picture takes {exported:.1f} ms, and PyTorch {own:.1f} ms for the scores alone ('
         f'{torch.get_num_threads()} threads, best of 4)'

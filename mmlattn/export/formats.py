@@ -154,21 +154,14 @@ def write_openvino(
     onnx_file: Path, path: Path, metadata: Mapping[str, Any], half: bool, names: Sequence[str]
 ) -> list[Path]:
     """OpenVINO's two files from an ONNX file; the paths written."""
-    openvino = _openvino()
+    import openvino
+
     model = openvino.convert_model(str(onnx_file))
     for port, name in zip(model.outputs, names, strict=True):
         port.get_tensor().set_names({name})  # or it has those of operators before it, too
     model.set_rt_info(to_json(metadata, ensure_ascii=False), [NAME])
     openvino.save_model(model, str(path), compress_to_fp16=half)
     return [path, path.with_suffix('.bin')]
-
-
-def _openvino() -> Any:
-    try:
-        import openvino
-    except ImportError as error:
-        raise UserError('OpenVINO is not installed: pip install openvino') from error
-    return openvino
 
 
 def open_onnx(path: Path) -> Run:
@@ -196,8 +189,10 @@ def open_torch(path: Path, names: Sequence[str]) -> Run:
 
 def open_openvino(path: Path, names: Sequence[str], half: bool = False) -> Run:
     """Run OpenVINO's files on the CPU, in float32 unless ``half``."""
+    import openvino
+
     settings = {} if half else {'INFERENCE_PRECISION_HINT': 'f32'}
-    compiled = _openvino().Core().compile_model(str(path), 'CPU', settings)
+    compiled = openvino.Core().compile_model(str(path), 'CPU', settings)
     return lambda image: {n: np.array(x) for n, x in zip(names, compiled([image]).values(), strict=True)}
 
 

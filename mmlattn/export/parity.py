@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from mmlattn.models.ran.mask_recording import record_masks
 
@@ -44,9 +45,8 @@ def predicted(
 
 def _stacked(rows: Sequence[Tensor]) -> Tensor:
     """Rows as one tensor; shorter paths are filled up with -1."""
-    longest = max((len(row) for row in rows if row.dim()), default=0)
     if rows[0].dim() == 1 and not rows[0].is_floating_point():
-        rows = [torch.cat((row, row.new_full((longest - len(row),), -1))) for row in rows]
+        return pad_sequence(list(rows), batch_first=True, padding_value=-1)
     return torch.stack(list(rows))
 
 

@@ -178,7 +178,7 @@ def test_a_head_with_a_rule_of_its_own_is_exported_with_a_threshold(tmp_path):
     cfg, checkpoint = write_case(tmp_path, 'CSRA')
     model = load_model(cfg, str(checkpoint)).eval()
     model.head.select = lambda scores: [row.argsort()[1:3] for row in scores]
-    with pytest.raises(UserError, match='neither by thr nor by topk.*give --threshold'):
+    with pytest.raises(UserError, match=r'neither by thr nor by topk.*give --threshold'):
         label_rule(model, 5)
     assert label_rule(model, 5, threshold=0.5)['thresholds'] == [0.5] * 5
 
