@@ -1,8 +1,6 @@
 """The ML-Decoder head: from a backbone's features to the equations of ``decoder.py``."""
 
-from torch import Tensor
-
-from mmlattn.models.heads.multi_label import MultiLabelHead
+from mmlattn.models.heads.queries import QueryHead
 from mmlattn.models.layers.transformer_blocks import check_widths
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_whole
@@ -13,7 +11,7 @@ from .decoder import MLDecoder
 
 
 @MODELS.register_module()
-class MLDecoderHead(StoredSettings, MultiLabelHead):
+class MLDecoderHead(StoredSettings, QueryHead):
     """ML-Decoder (Ridnik et al., WACV 2023) as a multi-label head.
 
     It takes the last feature map of any backbone, so the model must not pool it: ``neck=None``. Sizes are the
@@ -75,17 +73,7 @@ class MLDecoderHead(StoredSettings, MultiLabelHead):
         )
         self.store_settings(num_heads=num_heads)
 
-    def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
-        """The decoded queries, (B, K, d)."""
-        return self.decoder.decode(self.feature_map(feats))[0]
-
-    def predict_tensors(
-        self, feats: tuple[Tensor] | Tensor, with_evidence: bool = False
-    ) -> dict[str, Tensor]:
-        """``logits`` (B, C), and if asked for ``attention_maps`` (B, C, h, w) of each class's query."""
-        x = self.feature_map(feats)
-        decoded, maps = self.decoder.decode(x, with_evidence)
-        found = dict(logits=self.decoder.classify(decoded))
-        if with_evidence:
-            found['attention_maps'] = self.decoder.classify.of_classes(maps).unflatten(-1, x.shape[-2:])
-        return found
+    @property
+    def network(self) -> MLDecoder:
+        """Its queries stand for groups of classes."""
+        return self.decoder

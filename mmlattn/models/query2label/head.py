@@ -1,8 +1,6 @@
 """The Query2Label head: from a backbone's features to the equations of ``transformer.py``."""
 
-from torch import Tensor
-
-from mmlattn.models.heads.multi_label import MultiLabelHead
+from mmlattn.models.heads.queries import QueryHead
 from mmlattn.models.layers.transformer_blocks import check_widths
 from mmlattn.registry import MODELS
 from mmlattn.utils.arguments import check_whole
@@ -13,7 +11,7 @@ from .transformer import LabelTransformer
 
 
 @MODELS.register_module()
-class Query2LabelHead(StoredSettings, MultiLabelHead):
+class Query2LabelHead(StoredSettings, QueryHead):
     """Query2Label (Liu et al., 2021) as a multi-label head.
 
     It takes the last feature map of any backbone, so the model must not pool it: ``neck=None``. Sizes are those of
@@ -83,17 +81,7 @@ class Query2LabelHead(StoredSettings, MultiLabelHead):
         )
         self.store_settings(num_heads=num_heads)
 
-    def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
-        """What was found for each class, (B, C, d)."""
-        return self.transformer.decode(self.feature_map(feats))[0]
-
-    def predict_tensors(
-        self, feats: tuple[Tensor] | Tensor, with_evidence: bool = False
-    ) -> dict[str, Tensor]:
-        """``logits`` (B, C), and if asked for ``attention_maps`` (B, C, h, w) of each class's query."""
-        x = self.feature_map(feats)
-        decoded, maps = self.transformer.decode(x, with_evidence)
-        found = dict(logits=self.transformer.classify(decoded))
-        if with_evidence:
-            found['attention_maps'] = maps.unflatten(-1, x.shape[-2:])
-        return found
+    @property
+    def network(self) -> LabelTransformer:
+        """It has a query for each class."""
+        return self.transformer

@@ -99,8 +99,7 @@ def shifted(head, by):
     elif isinstance(head, LinearMultiLabelHead):
         head.fc.forward = add(head.fc.forward, 'BC')
     elif isinstance(head, MLDecoderHead | Query2LabelHead):
-        layer = (head.decoder if isinstance(head, MLDecoderHead) else head.transformer).classify
-        layer.forward = add(layer.forward, 'BC')
+        head.network.classify.forward = add(head.network.classify.forward, 'BC')
     else:
         head._logits = add(head._logits, 'BC')
     return head

@@ -164,7 +164,7 @@ def test_default_loss_is_the_asymmetric_one(name, gamma):
         torch.randn(2, 8, 3, 3),
         torch.tensor([[1, 0, 0, 1], [0, 0, 1, 0]]),
     )
-    nn.init.normal_((ours.decoder if name == 'ml-decoder' else ours.transformer).classify.bias, std=2)
+    nn.init.normal_(ours.network.classify.bias, std=2)
     samples = [DataSample().set_gt_label(row.nonzero()[:, 0]) for row in target]
     losses = [ours.loss((x,), samples)['loss'], authors_loss(ours((x,)), target, gamma).sum() / 2]
     torch.testing.assert_close(*losses)
