@@ -18,8 +18,8 @@ class QueryHead(MultiLabelHead):
     def network(self) -> nn.Module:
         """What holds the equations.
 
-        ``decode(x, with_maps)`` gives what each query found in a map (B, D, h, w), (B, K, d), and if asked for where it
-        looked, (B, K, h * w); ``classify`` is the ``GroupLinear`` that scores what was found.
+        ``decode(x, with_maps)`` gives what each query found in a map (B, D, h, w), (B, K, d), and if asked for where
+        it looked, (B, K, h * w); ``classify`` is the ``GroupLinear`` that scores what was found.
         """
 
     def pre_logits(self, feats: tuple[Tensor] | Tensor) -> Tensor:
