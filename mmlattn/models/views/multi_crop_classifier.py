@@ -15,6 +15,7 @@ from mmlattn.utils.errors import UserError
 
 from . import feature_crops
 from .decision import decide_labels, deciding_head
+from .placing import average_maps
 
 Grid = tuple[tuple[feature_crops.FeatureWindow, ...], tuple[int, int]]
 """The windows on a feature map, and its size (h, w)."""
@@ -179,7 +180,4 @@ def _fuse_maps(maps: Tensor, grids: Sequence[Grid], weights: Tensor) -> Tensor:
             f'attention maps of {found} cells cannot be put back: the crops of the feature maps have '
             f'{", ".join(map(str, by_size))} cells. Predict without evidence, or set crops=None'
         )
-    # A class that a decoder did not emit has no map.
-    weights = weights * maps.flatten(-2).any(dim=-1)
-    weights = weights / weights.sum(dim=0).where(weights.any(dim=0), 1.0)
-    return (weights[..., None, None] * feature_crops.maps_from_windows(maps, *by_size[found])).sum(dim=0)
+    return average_maps(feature_crops.maps_from_windows(maps, *by_size[found]), weights)

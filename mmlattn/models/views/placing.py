@@ -57,6 +57,16 @@ def place_maps(
     return rows @ maps.flip(FLIPS[flip]) @ columns.T
 
 
+def average_maps(maps: Tensor, weights: Tensor) -> Tensor:
+    """Placed maps (V, ..., C, H, W) of V views as one, by the views' parts in the scores of classes, (V, ..., C).
+
+    A view without a map of a class, which a decoder did not emit there, has no part in it.
+    """
+    weights = weights * maps.flatten(-2).any(dim=-1)
+    weights = weights / weights.sum(dim=0).where(weights.any(dim=0), 1.0)
+    return (weights[..., None, None] * maps).sum(dim=0)
+
+
 def overlap_shares(cells: int, start: float, stop: float, out: int) -> Tensor:
     """How much of each of ``cells`` equal parts of [start, stop] lies in each of ``out`` equal parts of [0, 1].
 

@@ -9,14 +9,14 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mmlattn.models.layers.score_fusion import fusion_weights
+from mmlattn.models.layers.score_fusion import fuse_scores, fusion_weights
 from mmlattn.registry import MODELS
 from mmlattn.structures import EVIDENCE_FIELDS, set_attention_maps, set_regions
 from mmlattn.utils.arguments import check_choice
 from mmlattn.utils.errors import UserError
 
 from .decision import decide_labels, deciding_head, head_of
-from .placing import WHOLE, common_cells, place_boxes, place_maps
+from .placing import WHOLE, average_maps, common_cells, place_boxes, place_maps
 
 #: What the head's ``forward`` gives of one view, (C,).
 _LOGITS = 'view_logits'
@@ -88,9 +88,7 @@ class MultiLabelTTAModel(BaseTTAModel):
 
     def _look(self, inputs: Tensor, data_samples: list[DataSample]) -> list[DataSample]:
         """What is said of one view of each picture."""
-        asked = {} if self.with_evidence is None else dict(with_evidence=self.with_evidence)
-        if asked and not self.tells_places:
-            asked = {}
+        asked = dict(with_evidence=True) if self.tells_places else {}
         if self.fuse_on == 'prob':
             return self.module.predict(inputs, data_samples, **asked)
         feats = self.module.extract_feat(inputs)
@@ -108,8 +106,7 @@ class MultiLabelTTAModel(BaseTTAModel):
         scores = torch.stack([look.get(field) for look in looks])
         weights = fusion_weights(scores[None], self.fuse)[0]
         # In double precision the mean of equal numbers is that number.
-        wide = scores.double()
-        fused = (wide.mean(dim=0) if self.fuse == 'mean' else wide.amax(dim=0)).to(scores.dtype)
+        fused = fuse_scores(scores.double()[None], self.fuse)[0].to(scores.dtype)
         merged = looks[0].new()
         for name in (_LOGITS, 'pred_label', *EVIDENCE_FIELDS):
             merged.pop(name, None)
@@ -151,10 +148,7 @@ def _merge_evidence(merged: DataSample, looks: Sequence[DataSample], weights: Te
                 for look, *view in zip(looks, windows, flips, strict=True)
             ]
         )
-        # A class that a decoder did not emit has no map.
-        parts = weights.double() * maps.flatten(-2).any(dim=-1)
-        total = parts.sum(dim=0)
-        mean = (parts[..., None, None] * maps).sum(dim=0) / total.where(total > 0, 1.0)[:, None, None]
+        mean = average_maps(maps, weights.double())
         set_attention_maps([merged], mean[None].to(looks[0].attention_maps.dtype))
 
 
