@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from mmlattn.utils.configs import config_path
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.config import apply_options, load_config, type_name
+from mmlattn.utils.launch.config import apply_options, load_config, preprocessor_of, type_name
 from mmlattn.utils.package_weights import fetch_weights, weights_file
 
 from .features import frozen_backbone
@@ -46,16 +46,17 @@ class Candidate:
         """Everything that decides what comes of it, as plain values."""
         return _unwrap(asdict(self))
 
-    def model(self, backbone: Mapping, prepare: Mapping) -> dict:
-        """The config of the classifier above a backbone."""
-        return dict(
-            type='ImageClassifier',
-            backbone=dict(backbone),
-            neck=copy.deepcopy(self.neck),
-            head=copy.deepcopy(self.head),
-            train_cfg=copy.deepcopy(self.train_cfg),
-            data_preprocessor=dict(prepare),
+    def model(self, backbone: Mapping, prepare: Mapping | None = None) -> dict:
+        """The config of the classifier above a backbone; what there is none of is left out."""
+        parts = dict(
+            backbone=backbone,
+            neck=self.neck,
+            head=self.head,
+            train_cfg=self.train_cfg,
+            data_preprocessor=prepare,
         )
+        there = {name: copy.deepcopy(dict(part)) for name, part in parts.items() if part is not None}
+        return dict(type='ImageClassifier', **there)
 
     def optimizer(self, lr: float) -> dict:
         """The config of ``optim_wrapper`` with a learning rate."""
@@ -141,9 +142,7 @@ def _splits(cfg: Config) -> list:
 
 _COMMON = {
     'model.backbone': lambda cfg: _unwrap(frozen_backbone(cfg.model.backbone)),
-    'data_preprocessor': lambda cfg: _unwrap(
-        cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
-    ),
+    'data_preprocessor': lambda cfg: _unwrap(preprocessor_of(cfg)),
     'their data sets': _splits,
 }
 
@@ -195,8 +194,9 @@ def with_backbone(cfg: Config, backbone: str, cache: Path) -> Config:
             f'--backbone must be one of {", ".join(BACKBONES)}, or a config whose backbone to take, got {backbone!r}'
         )
     other = load_config(backbone)
-    prepare = other.model.get('data_preprocessor') or other.get('data_preprocessor') or {}
-    colours = {key: value for key, value in prepare.items() if key in ('mean', 'std', 'to_rgb')}
+    colours = {
+        key: value for key, value in preprocessor_of(other).items() if key in ('mean', 'std', 'to_rgb')
+    }
     return _joined(cfg, dict(backbone=other.model.backbone), colours)
 
 

@@ -25,7 +25,7 @@ from torchvision.transforms.v2 import functional as pictures
 from mmlattn.utils.checkpoint.digests import digest
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
-from mmlattn.utils.launch.config import type_name
+from mmlattn.utils.launch.config import preprocessor_of, type_name
 from mmlattn.utils.launch.explain import explain_config
 from mmlattn.utils.launch.messages import said_in_worker
 from mmlattn.utils.memory import keep_freed_memory
@@ -78,9 +78,10 @@ def build_extractor(cfg: Config, device: str = 'cpu') -> Extractor:
     backbone = frozen_backbone(cfg.model.backbone)
     if type_name(backbone) == 'TIMMBackbone':
         check_timm()
-    prepare = dict(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
     # Labels are the business of the training.
-    prepare = {key: value for key, value in prepare.items() if key not in ('to_onehot', 'num_classes')}
+    prepare = {
+        key: value for key, value in preprocessor_of(cfg).items() if key not in ('to_onehot', 'num_classes')
+    }
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmpretrain'), explain_config():
         model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, data_preprocessor=prepare))

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
-from mmlattn.utils.launch.config import keep_checkpoints_safe, make_reproducible
+from mmlattn.utils.launch.config import keep_checkpoints_safe, make_reproducible, preprocessor_of
 from mmlattn.utils.launch.explain import explain_config
 from mmlattn.utils.launch.resume import newest_checkpoint
 from mmlattn.utils.launch.runner import run
@@ -146,10 +146,8 @@ def finetuning_config(
     """The config of the run: mmpretrain's, reproducible and resumable as ``tools/train.py`` makes it."""
     data = comparison.data['train']
     num_classes = data.targets.shape[1]
-    prepare = dict(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
-    prepare |= dict(to_onehot=True, num_classes=num_classes)
+    prepare = dict(preprocessor_of(cfg), to_onehot=True, num_classes=num_classes)
     backbone = dict(frozen_backbone(cfg.model.backbone), init_cfg=None)  # weights come by load_from
-    model = candidate.model(backbone, prepare)
     dataset = copy.deepcopy(cfg.train_dataloader.dataset)
     dataset.pipeline = _augmented(cfg.test_dataloader.dataset.pipeline)
     if len(data.dataset) < len(data.dataset.source):
@@ -165,7 +163,7 @@ def finetuning_config(
     )
     made = Config(
         dict(
-            model={key: value for key, value in model.items() if value is not None},
+            model=candidate.model(backbone, prepare),
             train_dataloader=loader,
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             optim_wrapper=optimizer_config(candidate, lr, comparison.budget.amp),

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
+from mmlattn.utils.launch.config import preprocessor_of
+
 from .candidates import Candidate
 from .features import frozen_backbone
 from .grid import Comparison, Outcome
@@ -38,13 +40,9 @@ def head_config(comparison: Comparison, cfg: Config, candidate: Candidate, lr: f
     """The config of data and backbone with a head, its optimizer, hooks and budget."""
     made = copy.deepcopy(cfg)
     train, budget = comparison.data['train'], comparison.budget
-    colours = dict(made.model.get('data_preprocessor') or made.get('data_preprocessor') or {})
-    made.data_preprocessor = dict(colours, to_onehot=True, num_classes=train.targets.shape[1])
+    made.data_preprocessor = dict(preprocessor_of(made), to_onehot=True, num_classes=train.targets.shape[1])
     frozen = dict(type='mmlattn.FrozenBackbone', backbone=frozen_backbone(made.model.backbone))
-    model = candidate.model(frozen, made.data_preprocessor)
-    made.model = {
-        key: value for key, value in model.items() if value is not None and key != 'data_preprocessor'
-    }
+    made.model = candidate.model(frozen)
     made.optim_wrapper = candidate.optimizer(lr)
     steps = budget.epochs * -(-len(train.dataset) // budget.batch_size)
     made.param_scheduler = cosine_schedule(steps, budget.warm_up)

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from mmlattn.registry import DATASETS, MODELS
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.launch.config import preprocessor_of
 
 from .map_files import MapFile
 
@@ -109,8 +110,11 @@ def stored_config(cfg: Config, files: Mapping[str, str]) -> Config:
     """
     cfg = copy.deepcopy(cfg)
     cfg.model.backbone = dict(type='mmlattn.StoredFeaturesBackbone')
-    prepare = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    kept = {key: value for key, value in prepare.items() if key in ('type', 'num_classes', 'to_onehot')}
+    kept = {
+        key: value
+        for key, value in preprocessor_of(cfg).items()
+        if key in ('type', 'num_classes', 'to_onehot')
+    }
     cfg.model.pop('data_preprocessor', None)
     cfg.data_preprocessor = kept
     pipeline = cfg.test_dataloader.dataset.pipeline

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -27,9 +26,6 @@ from mmlattn.utils.launch.explain import explain_config
 from .candidates import Candidate
 from .data import SplitData
 from .stored import whole_batch
-
-#: The backbone where features are stored.
-STORED = MappingProxyType(dict(type='mmlattn.StoredFeaturesBackbone'))
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,6 @@ def train_head(
     seed: int,
     budget: Budget,
     work_dir: Path,
-    backbone: Mapping = STORED,
-    colours: Mapping = MappingProxyType({}),
 ) -> Runner:
     """Train from scratch; returns the Runner with the trained model.
 
@@ -76,8 +70,6 @@ def train_head(
         seed (int): Of all that is random.
         budget (Budget): How long.
         work_dir (Path): For the log.
-        backbone (dict): Config, where ``data`` has pictures in the place of stored features.
-        colours (dict): Settings of ``data_preprocessor`` for them.
     """
     sampler = DefaultSampler(data.dataset, shuffle=True, seed=seed)
     loader = DataLoader(data.dataset, budget.batch_size, sampler=sampler, collate_fn=whole_batch)
@@ -86,8 +78,6 @@ def train_head(
             candidate,
             data,
             work_dir,
-            backbone,
-            colours,
             train_dataloader=loader,
             train_cfg=dict(by_epoch=True, max_epochs=budget.epochs),
             optim_wrapper=optimizer_config(candidate, lr, budget.amp),
@@ -150,17 +140,9 @@ def tell_evidence(model: nn.Module, boxed: bool) -> None:
         model.head.with_evidence = False
 
 
-def _runner(
-    candidate: Candidate,
-    data: SplitData,
-    work_dir: Path,
-    backbone: Mapping = STORED,
-    colours: Mapping = MappingProxyType({}),
-    **settings: Any,
-) -> Runner:
-    model = _model_config(candidate, data, backbone, colours)
+def _runner(candidate: Candidate, data: SplitData, work_dir: Path, **settings: Any) -> Runner:
     return Runner(
-        model=model,
+        model=model_config(candidate, data),
         work_dir=str(work_dir),
         default_hooks=dict(checkpoint=None, logger=dict(type='LoggerHook', interval=10**9)),
         custom_hooks=list(candidate.hooks),
@@ -172,15 +154,15 @@ def _runner(
     )
 
 
-def _model_config(candidate: Candidate, data: SplitData, backbone: Mapping, colours: Mapping) -> dict:
-    num_classes = data.targets.shape[1]
-    prepare = dict(colours, type='ClsDataPreprocessor', to_onehot=True, num_classes=num_classes)
-    return {key: value for key, value in candidate.model(backbone, prepare).items() if value is not None}
+def model_config(candidate: Candidate, data: SplitData) -> dict:
+    """The config of the classifier on stored features."""
+    prepare = dict(type='ClsDataPreprocessor', to_onehot=True, num_classes=data.targets.shape[1])
+    return candidate.model(dict(type='mmlattn.StoredFeaturesBackbone'), prepare)
 
 
 def build_model(candidate: Candidate, data: SplitData, weights: Mapping) -> nn.Module:
     """The classifier on stored features with trained weights, where mmengine trains."""
-    model = MODELS.build(_model_config(candidate, data, STORED, {}))
+    model = MODELS.build(model_config(candidate, data))
     model.load_state_dict(weights)
     return model.to(get_device())
 

@@ -20,16 +20,14 @@ from mmlattn.comparison.candidates import (
 )
 from mmlattn.comparison.data import read_splits
 from mmlattn.comparison.presets import HEADS
-from mmlattn.comparison.training import STORED
+from mmlattn.comparison.training import model_config
 from mmlattn.utils.errors import UserError
 
 
 @pytest.mark.parametrize('name', HEADS)
 def test_every_head_by_name_learns_from_maps_and_says_where_it_looked(name):
     candidate = preset_candidate(name, 3, 64)
-    prepare = dict(type='ClsDataPreprocessor', to_onehot=True, num_classes=3)
-    settings = {key: value for key, value in candidate.model(STORED, prepare).items() if value is not None}
-    model = MODELS.build(settings)
+    model = MODELS.build(model_config(candidate, SimpleNamespace(targets=torch.zeros(6, 3))))
     model.init_weights()
     if name == 'cnn-rnn':
         assert [hook['type'] for hook in candidate.hooks] == ['mmlattn.LabelFrequencyHook']

@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.datasets.transforms import RandomFlip
 from mmpretrain.registry import MODELS
 
+from mmlattn.comparison import training
 from mmlattn.comparison.candidates import Candidate
 from mmlattn.comparison.cost import measure_cost
 from mmlattn.comparison.data import SplitData, check_labels, prepare, read_splits
@@ -73,7 +74,7 @@ def test_files_are_read_in_place_and_batches_come_whole(stored):
     assert dataset.get_cat_ids(5) == dataset.source.get_cat_ids(5)
 
 
-def test_training_on_them_is_training_with_the_frozen_network_in_the_loop(stored, tmp_path):
+def test_training_on_them_is_training_with_the_frozen_network_in_the_loop(stored, tmp_path, monkeypatch):
     cfg, _, data = stored
     # From the same start: a backbone would draw random numbers before the head does.
     head = dict(CSRA, normalize=False, init_cfg=dict(type='Constant', layer='CSRAHead', val=0.1))
@@ -84,7 +85,10 @@ def test_training_on_them_is_training_with_the_frozen_network_in_the_loop(stored
     pictures = SplitData(plain.dataset.source, plain.targets, '', plain.boxed)
     frozen = dict(type='mmlattn.FrozenBackbone', backbone=cfg.model.backbone)
     colours = {key: cfg.data_preprocessor[key] for key in ('mean', 'std', 'to_rgb')}
-    in_loop = train_head(candidate, pictures, 1.0, 0, budget, tmp_path / 'loop', frozen, colours).model
+    model = training.model_config(candidate, plain)
+    model |= dict(backbone=frozen, data_preprocessor=model['data_preprocessor'] | colours)
+    monkeypatch.setattr(training, 'model_config', lambda *_: model)
+    in_loop = train_head(candidate, pictures, 1.0, 0, budget, tmp_path / 'loop').model
     moved = (on_maps.head.weight - 0.1).abs().max()
     assert moved > 0.05
     assert (on_maps.head.weight - in_loop.head.weight).abs().max() < 2**-10 * moved

@@ -236,6 +236,11 @@ def keep_checkpoints_safe(cfg: Config) -> None:
         hook.type = 'mmlattn.SafeCheckpointHook'
 
 
+def preprocessor_of(cfg: Config) -> dict:
+    """``data_preprocessor`` of the model or else, as mmengine takes it then, of the config."""
+    return dict(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
+
+
 def type_name(cfg: dict) -> str:
     """Name of the class that a config builds, without its scope."""
     kind = cfg.get('type', '')
