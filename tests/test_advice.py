@@ -356,7 +356,6 @@ ELSEWHERE = {
     'choose a folder for --out-dir': NAMES,
     'choose another folder': NAMES,
     'choose another --out': NAMES,
-    'give another --out': NAMES,
     'write it with tools/test.py CONFIG CHECKPOINT --out': 'tests/test_tools/test_fuse_scores.py reads such files',
     'to count it twice use --weights': 'tests/test_tools/test_fuse_scores.py',
     'choose --metric among': 'tests/test_tools/test_compare_runs.py',

@@ -1,7 +1,6 @@
 """Writing a traced classifier in each format, and running what was written."""
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from mmlattn.utils.arguments import check_folder
+from mmlattn.utils.arguments import check_folder, refuse_existing
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
 
@@ -217,8 +216,7 @@ def check_path(kind: str, path: Path) -> None:
     if path.suffix != suffix:
         raise UserError(f'a file of --format {kind} ends in {suffix}, got --out {path}')
     for file in (path, *(path.with_name(path.stem + end) for end in FORMATS[kind].beside)):
-        if os.path.lexists(file):
-            raise UserError(f'{file} exists and is not overwritten: give another --out')
+        refuse_existing('--out', file)
     if not path.parent.is_dir():
         raise UserError(f'there is no folder {path.parent} for --out {path.name}')
     check_folder('--out', path.parent)

@@ -11,8 +11,9 @@ from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader
 
 from mmlattn.apis.loading import build_model, class_names, load_trained
+from mmlattn.utils.arguments import refuse_existing
 from mmlattn.utils.checkpoint.loading import safe_loading
-from mmlattn.utils.checkpoint.weight_files import refuse_existing, write_weights
+from mmlattn.utils.checkpoint.weight_files import write_weights
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
 from mmlattn.utils.launch.config import load_config
@@ -54,7 +55,7 @@ def save_pretrained(
         UserError: If the folder exists, the weights do not fit the config, or the config is no data.
     """
     folder = Path(folder)
-    refuse_existing(folder)
+    refuse_existing('folder', folder)
     cfg = config if isinstance(config, Config) else load_config(str(config))
     data = config_data(cfg)
     with safe_loading(trust=trust):
@@ -77,7 +78,7 @@ def save_pretrained(
             write_weights(new / WEIGHTS, content)
         card = card_text(name or folder.name, cfg, facts_of(content), measured, license_name)
         (new / CARD).write_text(card, encoding='utf-8')
-        refuse_existing(folder)
+        refuse_existing('folder', folder)
         os.rename(new, folder)
     return folder
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mmlattn.models.views.stored_decision import has_other_weights
 from mmlattn.structures.decisions import DECISION, read_decision
+from mmlattn.utils.arguments import refuse_existing
 from mmlattn.utils.checkpoint.digests import add_digests
-from mmlattn.utils.checkpoint.weight_files import refuse_existing, without_wrapper_prefix, write_weights
+from mmlattn.utils.checkpoint.weight_files import without_wrapper_prefix, write_weights
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
 from mmlattn.utils.weights import averaged_weights
@@ -85,7 +86,7 @@ def publish(content: Mapping, out: Path) -> tuple[Path, Path]:
         file = out.with_name(f'{out.stem}-{checksum[:8]}{out.suffix}')
         told = file.with_suffix('.json')
         for path in (file, told):
-            refuse_existing(path)
+            refuse_existing('name', path)
         facts = dict(file=file.name, sha256=checksum, bytes=partial.stat().st_size, **facts_of(content))
         told.write_text(to_json(facts, indent=2) + '\n', encoding='utf-8')
         os.rename(partial, file)

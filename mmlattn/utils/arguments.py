@@ -53,6 +53,12 @@ def whole_numbers(name: str, values, least: int) -> tuple[int, ...]:
     return tuple(int(n) for n in numbers)
 
 
+def refuse_existing(name: str, path: str | os.PathLike) -> None:
+    """Raises ``UserError`` if something is at a path, be it a link to nowhere; ``name`` is what the user calls it."""
+    if os.path.lexists(path):
+        raise UserError(f'{path} exists and is not overwritten; give another {name}')
+
+
 def check_folder(name: str, folder) -> None:
     """Raises ``UserError`` for what is no path of a folder that can be made, if need be, and written into."""
     if not isinstance(folder, str | os.PathLike) or not str(folder).strip() or '\0' in str(folder):

@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from mmlattn.utils.arguments import check_choice, check_number, check_whole, complete_options, whole_numbers
+from mmlattn.utils.arguments import (
+    check_choice,
+    check_number,
+    check_whole,
+    complete_options,
+    refuse_existing,
+    whole_numbers,
+)
 from mmlattn.utils.errors import UserError
 
 NO_NUMBERS = ('1', None, [1], 1j)
@@ -43,3 +50,10 @@ def test_choices_options_and_several_numbers():
     assert whole_numbers('x', 3, 1) == (3,) and whole_numbers('x', np.array([2, 1]).tolist(), 1) == (2, 1)
     for wrong in ([], [0], [1.0], [True], '12', {1: 1}, None):
         assert not passes(whole_numbers, wrong, 1)
+
+
+def test_what_exists_is_refused_a_link_to_nowhere_too(tmp_path):
+    refuse_existing('--out', tmp_path / 'a.json')
+    (tmp_path / 'a.json').symlink_to(tmp_path / 'nowhere')
+    with pytest.raises(UserError, match=r'a\.json exists and is not overwritten; give another --out'):
+        refuse_existing('--out', tmp_path / 'a.json')

@@ -10,7 +10,7 @@ mmlattn/evaluation/functional/known_labels.py. Means over several draws, and the
 import argparse
 from pathlib import Path
 
-from mmlattn.utils.arguments import check_folder, check_whole
+from mmlattn.utils.arguments import check_folder, check_whole, refuse_existing
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
@@ -39,8 +39,7 @@ def main() -> None:
     check_whole('--seed', args.seed, 0)
     if args.out is not None:
         check_folder('--out', args.out.parent)
-        if args.out.exists():
-            raise UserError(f'{args.out} exists and is not overwritten; give another --out')
+        refuse_existing('--out', args.out)
     cfg = read_config(args)
 
     import numpy as np

@@ -9,7 +9,7 @@ moving the regions at random hardly costs, there is nothing to look for with the
 import argparse
 from pathlib import Path
 
-from mmlattn.utils.arguments import check_folder, check_number, check_whole
+from mmlattn.utils.arguments import check_folder, check_number, check_whole, refuse_existing
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
@@ -43,8 +43,7 @@ def main() -> None:
         check_number('--distances', distance, least=0)
     if args.out is not None:
         check_folder('--out', args.out.parent)
-        if args.out.exists():
-            raise UserError(f'{args.out} exists and is not overwritten; give another --out')
+        refuse_existing('--out', args.out)
     cfg = read_config(args)
 
     from mmengine.registry import init_default_scope

@@ -8,6 +8,7 @@ import argparse
 import math
 from pathlib import Path
 
+from mmlattn.utils.arguments import refuse_existing
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config, type_name
 from mmlattn.utils.launch.explain import run_tool
@@ -36,8 +37,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Search, print the table, write the checkpoint."""
     args = parse_args()
-
-    import os.path as osp
+    if args.out:
+        refuse_existing('--out', args.out)
 
     import torch
     from mmengine.registry import init_default_scope
@@ -51,8 +52,6 @@ def main() -> None:
     from mmlattn.utils.stored_settings import encode_settings
     from mmlattn.utils.weights import load_all_weights
 
-    if args.out and osp.exists(args.out):
-        raise UserError(f'{args.out} exists and is not overwritten; give another --out')
     cfg = read_config(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     use_safe_loading(trust=args.trust_checkpoint)

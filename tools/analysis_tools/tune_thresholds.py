@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mmlattn.utils.arguments import refuse_existing
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
@@ -89,8 +90,7 @@ def output_paths(args: argparse.Namespace) -> dict[str, Path]:
     paths = dict(checkpoint=checkpoint)
     paths |= {suffix: checkpoint.with_suffix(suffix) for suffix in ('.json', '.png')}
     for path in paths.values():
-        if path.exists():
-            raise UserError(f'{path} exists and is not overwritten: give another --out')
+        refuse_existing('--out', path)
     return paths
 
 

@@ -8,6 +8,7 @@ other: for tools/test.py, tune_thresholds.py, tune_csra.py, MultiLabelInferencer
 
 import argparse
 
+from mmlattn.utils.arguments import refuse_existing
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
@@ -27,9 +28,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Join and write."""
     args = parse_args()
-    from mmlattn.utils.checkpoint.weight_files import refuse_existing, write_weights
+    from mmlattn.utils.checkpoint.weight_files import write_weights
 
-    refuse_existing(args.dst)
+    refuse_existing('DST', args.dst)
     cfg = read_config(args)
 
     from mmengine.registry import DATASETS, init_default_scope

@@ -12,6 +12,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
+from mmlattn.utils.arguments import refuse_existing
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import add_conversion, make_parser
@@ -184,9 +185,9 @@ def to_ours(state: 'dict[str, Tensor]', source: str, lam: float | None, verifies
 def main() -> None:
     """Convert."""
     args = parse_args()
-    from mmlattn.utils.checkpoint.weight_files import read_weights, refuse_existing, write_weights
+    from mmlattn.utils.checkpoint.weight_files import read_weights, write_weights
 
-    refuse_existing(args.dst)
+    refuse_existing('DST', args.dst)
     if args.dst.suffix == '.npz':
         raise UserError(f'{args.dst}: what is written is no .npz; name it .pth or .safetensors')
     state, _ = read_weights(args.src)

@@ -15,6 +15,7 @@ printed; the settings in it are part of what the weights mean.
 
 import argparse
 
+from mmlattn.utils.arguments import refuse_existing
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import add_conversion, make_parser
@@ -41,9 +42,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Convert."""
     args = parse_args()
-    from mmlattn.utils.checkpoint.weight_files import read_weights, refuse_existing, write_weights
+    from mmlattn.utils.checkpoint.weight_files import read_weights, write_weights
 
-    refuse_existing(args.dst)
+    refuse_existing('DST', args.dst)
     if args.reverse and args.layout == 'auto':
         raise UserError('--reverse needs --layout port or --layout caffe')
     if args.dst.suffix == '.npz' and not args.reverse:

@@ -10,6 +10,7 @@ import argparse
 import csv
 from pathlib import Path
 
+from mmlattn.utils.arguments import refuse_existing
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_config, explain_missing_data, run_tool
@@ -54,8 +55,7 @@ def main() -> None:
     args = parse_args()
     table = args.out.with_suffix('.csv')
     for path in (args.out, table):
-        if path.exists():
-            raise UserError(f'{path} exists and is not overwritten: give another --out')
+        refuse_existing('--out', path)
     cfg = read_config(args)
 
     from mmlattn.apis.embedding import collect_features, map_of, shown_classes

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import refuse_existing
 from ..errors import UserError
 from .content import check_content
 from .loading import load_weights_only
@@ -70,11 +71,5 @@ def write_weights(path: Path, content: dict) -> None:
             write_safetensors(partial, content)
         else:
             torch.save(content, partial)
-        refuse_existing(path)
+        refuse_existing('name', path)
         os.rename(partial, path)
-
-
-def refuse_existing(path: Path) -> None:
-    """Raises ``UserError`` if something is at ``path``."""
-    if os.path.lexists(path):
-        raise UserError(f'{path} exists and is not overwritten; give another DST')
