@@ -21,6 +21,8 @@ from torch.nn import functional as F
 from mmlattn.utils.arguments import check_choice, check_number, check_whole
 from mmlattn.utils.errors import UserError
 
+from .bootstrap import draw_pictures
+
 #: What stands in the place of a cell that is taken away, see :func:`stand_in`.
 FILLS = ('zero', 'mean', 'blur')
 
@@ -159,5 +161,5 @@ def sampled_means(
     count = groups.max() + 1
     sums = np.zeros((count, values.shape[1]))
     np.add.at(sums, groups, values)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), rounds)
+    drawn = draw_pictures(count, rounds, seed)
     return drawn @ sums / (drawn @ np.bincount(groups))[:, None]
