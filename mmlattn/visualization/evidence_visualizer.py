@@ -138,7 +138,7 @@ class EvidenceVisualizer(UniversalVisualizer):
         names = drawable_names(classes, missing)
         blocks = [sample_panels(s, names, self.max_classes, **panel_options) for s in data_samples]
         title = without_letters(title, missing)
-        return self._draw_families(images, blocks, families, title, columns, cell_size, text_cfg)
+        return self._draw_families(images, blocks, families, cell_size, title, columns, text_cfg)
 
     @master_only
     def draw_panels(
@@ -146,28 +146,25 @@ class EvidenceVisualizer(UniversalVisualizer):
         images: Sequence[np.ndarray],
         blocks: Sequence[Sequence[Panel]],
         *,
-        title: str = '',
-        columns: int = 1,
         cell_size: int | None = None,
     ) -> np.ndarray:
-        """Draw panels that were made by hand, a block for each picture; arguments are those of :meth:`draw_sheet`."""
+        """Draw panels that were made by hand, a block for each picture, one block below the other."""
         if not images or len(images) != len(blocks):
             raise UserError(
                 f'need panels for each of one or more images, got {len(images)} images and {len(blocks)} blocks'
             )
         written = [text for block in blocks for panel in block for text in (panel.title, *dict(panel.lines))]
-        families, missing = find_families([title, *written], self.font)
-        title = without_letters(title, missing)
-        return self._draw_families(images, blocks, families, title, columns, cell_size)
+        families, _ = find_families(written, self.font)
+        return self._draw_families(images, blocks, families, cell_size=cell_size)
 
     def _draw_families(
         self,
         images: Sequence[np.ndarray],
         blocks: Sequence[Sequence[Panel]],
         families: Sequence[str],
-        title: str,
-        columns: int,
         cell_size: int | None,
+        title: str = '',
+        columns: int = 1,
         text_cfg: dict | None = None,
     ) -> np.ndarray:
         cell = max(cell_size or self.cell_size, 80)
