@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -173,20 +172,16 @@ def test_share_alike_is_said():
     assert 'is offered under' not in attribution_text('a.jpg', photos[:1], 'cut')
 
 
-def showable_photos_of(licence):
-    root = os.environ.get('MMLATTN_COCO128')
-    if root is None:
-        pytest.skip('no real pictures on this machine')
-    return showable_photos(str(Path(root, 'annotations/instances_train2017.json')), [licence])
-
-
-def test_real_photographs():
+@pytest.mark.skipif('MMLATTN_COCO128' not in os.environ, reason='drawn pictures have no licences')
+def test_real_photographs(coco_root):
     """Of the 128 those of four licences, each with the number that its address has; none of another."""
-    found = [photo for licence in SHOWABLE if licence != 8 for photo in showable_photos_of(licence).values()]
+    file = str(coco_root / 'annotations/instances_train2017.json')
+    by_licence = {licence: showable_photos(file, [licence]) for licence in SHOWABLE if licence != 8}
+    found = [photo for photos in by_licence.values() for photo in photos.values()]
     assert len(found) == 19 + 12 + 2 and len({photo.page for photo in found}) == len(found)
     with pytest.raises(UserError, match='none stands under'):
-        showable_photos_of(8)
-    assert showable_photos_of(4)[30].page == 'https://www.flickr.com/photo.gne?id=3573516590'
+        showable_photos(file, [8])
+    assert by_licence[4][30].page == 'https://www.flickr.com/photo.gne?id=3573516590'
 
 
 def test_first_photos_are_chosen_by_order_alone():
