@@ -5,7 +5,6 @@ done; until then its checkpoints, with which an interrupted run goes on.
 """
 
 import copy
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,14 +15,14 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.json_files import to_json
 from mmlattn.utils.launch.config import keep_checkpoints_safe, make_reproducible, preprocessor_of
 from mmlattn.utils.launch.explain import explain_config
 from mmlattn.utils.launch.resume import newest_checkpoint
 from mmlattn.utils.launch.runner import run
+from mmlattn.utils.whole_files import whole_file
 
 from .candidates import Candidate
-from .cost import Cost, measure_cost
+from .cost import measure_cost
 from .data import SplitData
 from .features import Extractor, frozen_backbone
 from .grid import (
@@ -31,9 +30,12 @@ from .grid import (
     Outcome,
     done,
     mean_average_precision,
+    read_cost,
+    read_head,
     read_predictions,
     run_folder,
     write_predictions,
+    write_record,
 )
 from .training import CollectPredictions, Predictions, cosine_schedule, optimizer_config, tell_evidence
 
@@ -82,21 +84,17 @@ def finetune(
     """
     start = run_folder(comparison, candidate.name, outcome.rate, comparison.seeds[0])
     folder = start / f'finetuned_lr{lr:g}_{epochs}e'
-    settings = json.loads(
-        to_json(
-            dict(
-                candidate=candidate.settings(),
-                budget=asdict(comparison.budget),
-                backbone=extractor.identity,
-                data={split: found.identity for split, found in comparison.data.items()},
-            )
-        )
+    settings = dict(
+        candidate=candidate.settings(),
+        budget=asdict(comparison.budget),
+        backbone=extractor.identity,
+        data={split: found.identity for split, found in comparison.data.items()},
     )
     if not done(folder, 'run.json', settings):
         _train_and_test(comparison, candidate, cfg, extractor, epochs, lr, start, folder, settings)
     val, test = (read_predictions(folder / f'{split}.npz') for split in ('val', 'test'))
-    cost = Cost(**json.loads((folder / 'run.json').read_text())['cost'])
     found = mean_average_precision(val.scores, comparison.data['val'].targets)
+    cost = read_cost(folder / 'run.json')
     return Outcome(f'{candidate.name}, fine-tuned', lr, {lr: found}, [val], [test], cost)
 
 
@@ -116,7 +114,7 @@ def _train_and_test(
     folder.mkdir(exist_ok=True)
     begin = folder / 'start.pth'
     if not begin.exists():
-        _write_start(extractor, start / 'weights.pth', begin)
+        _write_start(extractor, start, begin)
     last = newest_checkpoint(str(training)) if training.exists() else None
     run_cfg.load_from, run_cfg.resume = last or str(begin), last is not None
     print(f'{candidate.name}: fine-tuning {"goes on" if last else "begins"}', flush=True)
@@ -132,10 +130,8 @@ def _train_and_test(
         if split == 'val':
             print(f'{candidate.name}, fine-tuned: mAP {value:.2f} on val', flush=True)
     batch = next(iter(runner.train_loop.dataloader))
-    record = dict(settings=settings, cost=measure_cost(runner.model, batch, repeats=3)._asdict())
-    draft = folder / 'run.json.part'
-    draft.write_text(to_json(record, indent=2) + '\n')
-    draft.replace(folder / 'run.json')
+    cost = measure_cost(runner.model, batch, repeats=3)
+    write_record(folder / 'run.json', settings=settings, cost=cost._asdict())
     shutil.rmtree(training)
     begin.unlink()
 
@@ -197,14 +193,12 @@ def _augmented(pipeline: list) -> list:
     return [*transforms, dict(type='RandomFlip', prob=0.5, direction='horizontal'), packed]
 
 
-def _write_start(extractor: Extractor, head: Path, file: Path) -> None:
+def _write_start(extractor: Extractor, run: Path, file: Path) -> None:
     state = {
         name: value for name, value in extractor.model.state_dict().items() if name.startswith('backbone.')
     }
-    state |= torch.load(head, map_location='cpu', weights_only=True)['state_dict']
-    draft = file.with_name(f'{file.name}.part')
-    torch.save(dict(state_dict=state), draft)
-    draft.replace(file)
+    with whole_file(file) as draft:
+        torch.save(dict(state_dict=state | read_head(run)), draft)
 
 
 def _predict(runner: Runner, run_cfg: Config, cfg: Config, data: SplitData, split: str) -> Predictions:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ import torch
 from mmlattn.evaluation.functional.multi_label import average_precision, mean_defined
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
+from mmlattn.utils.whole_files import whole_file
 
 from .candidates import Candidate
 from .cost import Cost, measure_cost
@@ -113,8 +115,7 @@ def run_once(comparison: Comparison, candidate: Candidate, rate: float, seed: in
     found = predict(candidate, weights, val, comparison.budget.batch_size, draft / 'log')
     write_predictions(draft / 'val.npz', found)
     value = mean_average_precision(found.scores, val.targets)
-    record = dict(settings=settings, val_mAP=value, seconds=taken)
-    (draft / 'run.json').write_text(to_json(record, indent=2) + '\n')
+    write_record(draft / 'run.json', settings=settings, val_mAP=value, seconds=taken)
     draft.replace(folder)
     _say(f'{candidate.name} lr {rate:g} seed {seed}: mAP {100 * value:.2f} on val, {taken:.0f} s')
     return folder
@@ -124,39 +125,31 @@ def tested_once(comparison: Comparison, candidate: Candidate, run: Path) -> Pred
     """What a finished run says of the test split."""
     settings = dict(test=comparison.data['test'].identity)
     if not done(run, 'test.json', settings):
-        weights = torch.load(run / 'weights.pth', map_location='cpu', weights_only=True)['state_dict']
         size = comparison.budget.batch_size
-        found = predict(candidate, weights, comparison.data['test'], size, run / 'log')
+        found = predict(candidate, read_head(run), comparison.data['test'], size, run / 'log')
         write_predictions(run / 'test.npz', found)
-        draft = run / 'test.json.part'
-        draft.write_text(to_json(dict(settings=settings), indent=2) + '\n')
-        draft.replace(run / 'test.json')
+        write_record(run / 'test.json', settings=settings)
     return read_predictions(run / 'test.npz')
 
 
 def cost_once(comparison: Comparison, candidate: Candidate, run: Path) -> Cost:
     """What a step of a candidate costs, from ``cost.json`` beside its runs; measured with a trained model."""
     file, size = run.parent / 'cost.json', comparison.budget.batch_size
-    settings = json.loads(to_json(dict(candidate=candidate.settings(), batch_size=size)))
+    settings = dict(candidate=candidate.settings(), batch_size=size)
     if not done(file.parent, file.name, settings):
         train = comparison.data['train']
-        weights = torch.load(run / 'weights.pth', map_location='cpu', weights_only=True)['state_dict']
-        model = build_model(candidate, train, weights)
+        model = build_model(candidate, train, read_head(run))
         batch = train.dataset.__getitems__(range(min(size, len(train.dataset))))
-        record = dict(settings=settings, cost=measure_cost(model, batch)._asdict())
-        draft = file.with_suffix('.json.part')
-        draft.write_text(to_json(record, indent=2) + '\n')
-        draft.replace(file)
-    return Cost(**json.loads(file.read_text())['cost'])
+        write_record(file, settings=settings, cost=measure_cost(model, batch)._asdict())
+    return read_cost(file)
 
 
 def run_settings(comparison: Comparison, candidate: Candidate, rate: float, seed: int) -> dict:
-    """Everything that decides what comes of a run, as json gives it back; the test split has no part in it."""
+    """Everything that decides what comes of a run; the test split has no part in it."""
     data = {split: comparison.data[split].identity for split in ('train', 'val')}
-    settings = dict(
+    return dict(
         candidate=candidate.settings(), lr=rate, seed=seed, budget=asdict(comparison.budget), data=data
     )
-    return json.loads(to_json(settings))
 
 
 def done(folder: Path, name: str, settings: Mapping) -> bool:
@@ -168,7 +161,7 @@ def done(folder: Path, name: str, settings: Mapping) -> bool:
     file = folder / name
     if not file.exists():
         return False
-    there = json.loads(file.read_text())['settings']
+    there, settings = json.loads(file.read_text())['settings'], json.loads(to_json(settings))
     differing = [key for key in settings if settings[key] != there.get(key)]
     if differing:
         raise UserError(
@@ -178,12 +171,26 @@ def done(folder: Path, name: str, settings: Mapping) -> bool:
     return True
 
 
+def write_record(file: Path, **record: Any) -> None:
+    """Write what a run was and what came of it; with its ``settings`` :func:`done` knows it again."""
+    with whole_file(file) as draft:
+        draft.write_text(to_json(record, indent=2) + '\n')
+
+
+def read_cost(file: Path) -> Cost:
+    """The cost in a record."""
+    return Cost(**json.loads(file.read_text())['cost'])
+
+
+def read_head(run: Path) -> dict:
+    """The weights of neck and head that a run left."""
+    return torch.load(run / 'weights.pth', map_location='cpu', weights_only=True)['state_dict']
+
+
 def write_predictions(file: Path, found: Predictions) -> None:
-    """Write what :func:`read_predictions` reads, whole or not at all."""
-    draft = file.with_name(f'{file.stem}.part.npz')
-    pointing = to_json(found.pointing)
-    np.savez(draft, scores=found.scores, own=found.own, pointing=np.array(pointing))
-    draft.replace(file)
+    """Write what :func:`read_predictions` reads."""
+    with whole_file(file) as draft:
+        np.savez(draft, scores=found.scores, own=found.own, pointing=np.array(to_json(found.pointing)))
 
 
 def read_predictions(file: Path) -> Predictions:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 from mmlattn.utils.launch.config import preprocessor_of
+from mmlattn.utils.whole_files import whole_file
 
 from .candidates import Candidate
 from .features import frozen_backbone
@@ -31,9 +32,8 @@ def write_configs(
             file = file.with_stem(f'{candidate.name}_lr{outcome.rate:g}')
             print(f'{candidate.name}: the config with the rate chosen now is {file}', flush=True)
         if not file.exists():
-            draft = file.with_suffix('.part.py')
-            head_config(comparison, cfg, candidate, outcome.rate).dump(str(draft))
-            draft.replace(file)
+            with whole_file(file) as draft:
+                head_config(comparison, cfg, candidate, outcome.rate).dump(str(draft))
 
 
 def head_config(comparison: Comparison, cfg: Config, candidate: Candidate, lr: float) -> Config:

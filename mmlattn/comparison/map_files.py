@@ -15,6 +15,7 @@ import numpy as np
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import to_json
+from mmlattn.utils.whole_files import whole_file
 
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -121,7 +122,6 @@ class MapWriter:
         return array
 
     def _write_facts(self, place: Path) -> None:
-        draft = place.with_name(f'{place.name}.new')
-        draft.write_text(to_json(dict(self.facts, pictures=self._pictures)) + '\n')
-        draft.replace(place)
+        with whole_file(place) as draft:
+            draft.write_text(to_json(dict(self.facts, pictures=self._pictures)) + '\n')
         self._saved = self.done

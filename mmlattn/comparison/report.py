@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmlattn.utils.json_files import to_json
+from mmlattn.utils.whole_files import whole_file
 
 from .scoring import METRICS, Row
 
@@ -138,7 +139,6 @@ def write_report(
     pd.DataFrame(table_records(rows)).to_csv(stem.with_suffix('.csv'), index=False)
     figure.savefig(stem.with_suffix('.png'))
     # Last, for it says that the others are there.
-    draft = json_file.with_suffix('.json.part')
-    draft.write_text(content)
-    draft.replace(json_file)
+    with whole_file(json_file) as draft:
+        draft.write_text(content)
     return stem.with_suffix('.md')

