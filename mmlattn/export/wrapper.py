@@ -1,12 +1,12 @@
 """A classifier as a function from a batch of pictures to the outputs of ``contract.py``, which can be traced."""
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from mmlattn.models.ran.soft_mask import SoftMask
+from mmlattn.models.ran.mask_recording import soft_masks
 from mmlattn.models.views.multi_crop_classifier import MultiCropClassifier
 from mmlattn.utils.errors import UserError
 
@@ -84,7 +84,7 @@ def all_tensors(model: nn.Module, inputs: Tensor, with_evidence: bool) -> dict[s
 
     Our heads, and RA-CNN, tell it by ``predict_tensors``; of others the scores of ``mode='tensor'`` are known.
     """
-    with _masks_of(model if with_evidence else None) as masks:
+    with _masks_of(model) if with_evidence else nullcontext({}) as masks:
         if hasattr(model, 'predict_tensors'):
             found = model.predict_tensors(inputs, with_evidence)
         elif hasattr(getattr(model, 'head', None), 'predict_tensors'):
@@ -96,23 +96,21 @@ def all_tensors(model: nn.Module, inputs: Tensor, with_evidence: bool) -> dict[s
 
 def mask_names(model: nn.Module) -> list[str]:
     """The attention modules whose soft masks are evidence, as ``predict`` names them."""
-    return [f'backbone.{name.removesuffix("mask").removesuffix(".")}' for name, _ in _soft_masks(model)]
+    return list(_soft_masks(model))
 
 
-def _soft_masks(model: nn.Module | None) -> list[tuple[str, nn.Module]]:
+def _soft_masks(model: nn.Module) -> dict[str, nn.Module]:
     # Masks of a backbone that sees parts of the picture, as in RA-CNN, do not lie over all of it.
-    backbone = dict(model.named_children()).get('backbone') if model is not None else None
-    modules = backbone.named_modules() if backbone is not None else ()
-    return [(name, module) for name, module in modules if isinstance(module, SoftMask)]
+    return {name: mask for name, mask in soft_masks(model).items() if name.startswith('backbone.')}
 
 
 @contextmanager
-def _masks_of(model: nn.Module | None):
+def _masks_of(model: nn.Module):
     """The soft masks of the passes meanwhile; ``record_masks`` cannot be traced."""
     masks: dict[str, Tensor] = {}
     handles = [
         module.register_forward_hook(lambda module, args, mask, name=name: masks.update({name: mask}))
-        for name, module in _soft_masks(model)
+        for name, module in _soft_masks(model).items()
     ]
     try:
         yield masks

@@ -12,6 +12,16 @@ from mmlattn.utils.errors import UserError
 from .soft_mask import SoftMask
 
 
+def soft_masks(model: nn.Module) -> dict[str, SoftMask]:
+    """The soft masks inside a model, in network order, by the name of the attention module that holds each."""
+    named = ((name, module) for name, module in model.named_modules() if isinstance(module, SoftMask))
+    # The model itself may be that module.
+    return {
+        name.removeprefix('_orig_mod.').removesuffix('mask').removesuffix('.') or 'attention': module
+        for name, module in named
+    }
+
+
 @contextmanager
 def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Record the soft masks of every attention module inside a model.
@@ -33,7 +43,7 @@ def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         >>> masks['stage1.attention1'].shape
         torch.Size([2, 32, 16, 16])
     """
-    named = {name: module for name, module in model.named_modules() if isinstance(module, SoftMask)}
+    named = soft_masks(model)
     if not named:
         raise UserError(
             f'{type(model).__name__} has no soft mask to record; attention modules are in ResidualAttentionNet and '
@@ -45,9 +55,7 @@ def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         masks[name] = mask.detach()
 
     handles = []
-    for name, module in named.items():
-        # The name of the module that holds the mask; the model itself may be that module.
-        owner = name.removeprefix('_orig_mod.').removesuffix('mask').removesuffix('.') or 'attention'
+    for owner, module in named.items():
         handles.append(module.register_forward_hook(partial(keep, owner)))
     try:
         # What was compiled before would run without the hooks.
