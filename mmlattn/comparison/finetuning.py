@@ -12,7 +12,10 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import default_collate
 from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader, Subset
 
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import keep_checkpoints_safe, make_reproducible, preprocessor_of
@@ -123,11 +126,13 @@ def _train_and_test(
     # On a CPU a third faster for networks of depthwise convolutions.
     runner.model.to(memory_format=torch.channels_last)
     run(runner, 'train')
+    loading = run_cfg.train_dataloader
     for split in ('val', 'test'):
-        found = _predict(runner, run_cfg, cfg, comparison.data[split], split)
+        data = comparison.data[split]
+        found = _predict(runner.model, data, loading.batch_size, loading.num_workers)
         write_predictions(folder / f'{split}.npz', found)
-        value = 100 * mean_average_precision(found.scores, comparison.data[split].targets)
         if split == 'val':
+            value = 100 * mean_average_precision(found.scores, data.targets)
             print(f'{candidate.name}, fine-tuned: mAP {value:.2f} on val', flush=True)
     batch = next(iter(runner.train_loop.dataloader))
     cost = measure_cost(runner.model, batch, repeats=3)
@@ -201,25 +206,14 @@ def _write_start(extractor: Extractor, run: Path, file: Path) -> None:
         torch.save(dict(state_dict=state | read_head(run)), draft)
 
 
-def _predict(runner: Runner, run_cfg: Config, cfg: Config, data: SplitData, split: str) -> Predictions:
+def _predict(model: nn.Module, data: SplitData, batch_size: int, workers: int) -> Predictions:
     """What the fine-tuned network says of the original pictures of a split."""
-    loaded = 'train' if len(data.dataset) < len(data.dataset.source) else split
-    dataset = copy.deepcopy(cfg[f'{loaded}_dataloader'].dataset)
-    dataset.pipeline = copy.deepcopy(cfg.test_dataloader.dataset.pipeline)
-    if loaded != split:
-        dataset.indices = data.dataset.indices.tolist()
-    loader = dict(
-        batch_size=run_cfg.train_dataloader.batch_size,
-        num_workers=run_cfg.train_dataloader.num_workers,
-        dataset=dataset,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        collate_fn=dict(type='default_collate'),
-    )
+    pictures = Subset(data.dataset.source, data.dataset.indices.tolist())
+    loader = DataLoader(pictures, batch_size, num_workers=workers, collate_fn=default_collate)
     metric = CollectPredictions(data.targets.shape[1], data.boxed)
-    model = runner.model
     tell_evidence(model, data.boxed)
     model.eval()
-    for batch in Runner.build_dataloader(loader, seed=0):
+    for batch in loader:
         with torch.no_grad():
             samples = model.test_step(batch)
         metric.process(batch, [sample.to_dict() for sample in samples])

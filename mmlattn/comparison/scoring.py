@@ -11,11 +11,10 @@ import numpy as np
 from mmlattn.evaluation.functional.bootstrap import bootstrap_mean_ap, draw_pictures
 from mmlattn.evaluation.functional.calibration import expected_calibration_error
 from mmlattn.evaluation.functional.label_sets import label_set_report
-from mmlattn.evaluation.functional.multi_label import average_precision, mean_defined
 from mmlattn.evaluation.functional.tuning import tune
 from mmlattn.utils.errors import UserError
 
-from .grid import Outcome
+from .grid import Outcome, mean_average_precision
 from .training import Predictions
 
 ROUNDS = 1000
@@ -73,7 +72,7 @@ def seed_metrics(
     tuned = tune(val.scores, val_targets, val.own, calibrate_by='none')
     decided = test.own if tuned.thresholds is None else test.scores >= tuned.thresholds
     found = dict(
-        mAP=mean_defined(average_precision(test.scores, test_targets)),
+        mAP=mean_average_precision(test.scores, test_targets),
         ECE=expected_calibration_error(test.scores, test_targets),
         pointing=np.nan if test.pointing is None else test.pointing['present'] / 100,
     )
