@@ -6,19 +6,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
-from rich.progress import track
+from mmpretrain.structures import DataSample
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from mmlattn.models.layers.feature_layout import last_output
 from mmlattn.models.racnn.classifier import RACNN
-from mmlattn.structures.labels import label_matrix
+from mmlattn.structures.labels import label_matrix, listed_labels
 from mmlattn.utils.errors import UserError
 
 from .loading import class_names
-from .tested import split_dataset
+from .pictures import evenly_spread
+from .tested import batches_of, split_dataset
 
 #: Fewer pictures make no map.
 FEWEST = 10
@@ -59,27 +59,27 @@ def collect_features(model: BaseModel, cfg: Config, split: str, limit: int, batc
     dataset = split_dataset(cfg, split)
     if len(dataset) < FEWEST:
         raise UserError(f'the {split} data set has {len(dataset)} pictures; {FEWEST} or more make a map')
-    places = np.unique(
-        np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).round().astype(int)
-    ).tolist()
-    loader = DataLoader(Subset(dataset, places), batch_size=batch_size, collate_fn=pseudo_collate)
+    chosen = Subset(dataset, evenly_spread(len(dataset), limit))
     values, samples = [], []
-    for batch in track(loader, 'looking'):
-        if len({image.shape for image in batch['inputs']}) > 1:
-            raise UserError(
-                'the test pipeline makes pictures of several sizes, which fit into no batch: --batch-size 1'
-            )
+    for batch in batches_of(chosen, batch_size, 'looking'):
         data = model.data_preprocessor(batch, False)
         values.append(picture_features(model, data['inputs']).cpu().numpy())
         samples += data['data_samples']
     names = class_names(model) or tuple((dataset.metainfo or {}).get('classes') or ())
-    count = len(names) or 1 + max(int(sample.gt_label.max()) for sample in samples if len(sample.gt_label))
+    count = len(names) or _class_count(samples)
     return Features(
         np.concatenate(values),
         label_matrix(samples, count).numpy(),
         [str(sample.get('img_path', number)) for number, sample in enumerate(samples)],
         tuple(names) or tuple(map(str, range(count))),
     )
+
+
+def _class_count(samples: Sequence[DataSample]) -> int:
+    """C of the samples' scores; where they have none, as many as make room for their labels."""
+    if samples[0].get('gt_score') is not None:
+        return len(samples[0].gt_score)
+    return 1 + max((label for row in listed_labels(samples) for label in row.tolist()), default=0)
 
 
 def map_of(values: np.ndarray, perplexity: float, seed: int) -> np.ndarray:

@@ -215,9 +215,14 @@ def dataset_items(
         raise UserError(
             f'the test data set has {len(dataset)} items, counted from 0, so there is no {outside}'
         )
-    if limit is not None and limit < len(chosen):
-        chosen = [chosen[round(i)] for i in np.linspace(0, len(chosen) - 1, limit)]
+    if limit is not None:
+        chosen = [chosen[place] for place in evenly_spread(len(chosen), limit)]
     return (dataset[index] for index in chosen)
+
+
+def evenly_spread(count: int, most: int) -> list[int]:
+    """At most so many of ``count`` places, from the first to the last."""
+    return [round(place) for place in np.linspace(0, count - 1, min(most, count))]
 
 
 def shown_picture(inputs: Tensor, reader: PictureReader, to_rgb: bool) -> np.ndarray:

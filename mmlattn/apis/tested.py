@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from rich.progress import track
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mmlattn.datasets.unknown_labels import check_unknown_arrive
 from mmlattn.datasets.unreadable_pictures import guard_pictures
@@ -56,6 +56,21 @@ def split_dataset(cfg: Config, split: str) -> BaseDataset:
         dataset = DATASETS.build(own)
     guard_pictures(dataset, 'raise', training=False)
     return dataset
+
+
+def batches_of(dataset: Dataset, batch_size: int, doing: str, workers: int = 0) -> Iterator[dict]:
+    """Batches of a data set in its order, with a bar that says what is being done; ``workers`` are processes.
+
+    Raises:
+        UserError: If pictures of one batch differ in size.
+    """
+    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=pseudo_collate)
+    for batch in track(loader, doing):
+        if len({image.shape for image in batch['inputs']}) > 1:
+            raise UserError(
+                'the test pipeline makes pictures of several sizes, which fit into no batch: --batch-size 1'
+            )
+        yield batch
 
 
 class ModelTest:
@@ -118,12 +133,6 @@ class ModelTest:
 
     def run(self) -> Tested:
         """Test; raises ``UserError`` for pictures that make no batch, or where classes differ."""
-        loader = DataLoader(
-            self.dataset,
-            batch_size=self.batch_size,
-            num_workers=self.loading.get('num_workers', 0),
-            collate_fn=pseudo_collate,
-        )
         classes, samples = (self.dataset.metainfo or {}).get('classes'), []
         outputs = getattr(head_of(self.inferencer.model), 'num_classes', None)
         if classes is not None and outputs not in (None, len(classes)):
@@ -133,11 +142,8 @@ class ModelTest:
             )
         if classes is not None and self.inferencer.classes is not None:
             compare_classes(self.inferencer.classes, classes, 'the checkpoint', 'the data set')
-        for batch in track(loader, 'testing'):
-            if len({image.shape for image in batch['inputs']}) > 1:
-                raise UserError(
-                    'the test pipeline makes pictures of several sizes, which fit into no batch: --batch-size 1'
-                )
+        workers = self.loading.get('num_workers', 0)
+        for batch in batches_of(self.dataset, self.batch_size, 'testing', workers):
             samples += self.inferencer.forward(batch, with_evidence=False, threshold=self.threshold)
         return tested_samples(samples, classes or self.inferencer.classes)
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tiny_run import CONFIG, run_tool
 
-from mmlattn.apis.embedding import Features, map_of, picture_features, shown_classes
+from mmlattn.apis.embedding import Features, collect_features, map_of, picture_features, shown_classes
 from mmlattn.apis.loading import load_model
 from mmlattn.registry import MODELS
 from mmlattn.utils.errors import UserError
@@ -57,6 +57,22 @@ def test_alike_pictures_lie_together(world, tmp_path):
     assert (bright[distances.argmin(axis=1)] == bright).all()
     done = run_tool('visualization/show_tsne.py', *args, cwd=world)
     assert done.returncode == 1 and 'map.png exists and is not overwritten' in done.stderr
+
+
+@pytest.mark.parametrize(('labels', 'onehot'), [([], True), ([0], True), ([], False), ([0, 2], False)])
+def test_classes_without_names_go_by_number(world, tmp_path, labels, onehot):
+    """All that there are scores of, or as many as there are labels; without any label there is none to draw."""
+    items = [dict(img_path=str(world / f'{number}.png'), gt_label=labels) for number in range(12)]
+    (tmp_path / 'a.json').write_text(json.dumps(dict(metainfo={}, data_list=items)))
+    cfg = load_config(str(world / 'sets.py'))
+    cfg.test_dataloader.dataset.data_root = str(tmp_path)
+    model = load_model(cfg, False).eval()
+    model.data_preprocessor.to_onehot = onehot
+    found = collect_features(model, cfg, 'test', 5, 2)
+    count = 3 if onehot or labels else 1
+    assert found.values.shape == (5, 32) and found.labels.shape == (5, count)
+    assert found.classes == ('0', '1', '2')[:count] and shown_classes(found, None, 9) == labels
+    assert [path[len(str(world)) + 1 :] for path in found.paths] == [f'{n}.png' for n in (0, 3, 6, 8, 11)]
 
 
 def test_what_the_last_layer_reads():

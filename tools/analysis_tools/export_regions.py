@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.dataset import BaseDataset
 from mmpretrain.structures import DataSample
-from rich.progress import track
-from torch.utils.data import DataLoader
 
 from mmlattn.apis import MultiLabelInferencer
-from mmlattn.apis.tested import split_dataset
+from mmlattn.apis.tested import batches_of, split_dataset
 from mmlattn.datasets import COCOMultiLabel
 from mmlattn.datasets.annotation_files import is_whole, load_json
 from mmlattn.evaluation.functional.localization import seen_in
@@ -110,17 +108,8 @@ def predictions(
     Raises:
         UserError: If pictures of one batch differ in size; padding would move the evidence.
     """
-    loader = DataLoader(
-        dataset,
-        batch_size=cfg.test_dataloader.get('batch_size', 1),
-        num_workers=cfg.test_dataloader.get('num_workers', 0),
-        collate_fn=pseudo_collate,
-    )
-    for batch in track(loader, 'looking'):
-        if len({image.shape for image in batch['inputs']}) > 1:
-            raise UserError(
-                'the test pipeline makes pictures of several sizes, which fit into no batch: --batch-size 1'
-            )
+    loading = cfg.test_dataloader
+    for batch in batches_of(dataset, loading.get('batch_size', 1), 'looking', loading.get('num_workers', 0)):
         for sample in batch['data_samples']:
             sample.pop('gt_label', None)  # or one-hot targets for another number of classes would end it here
         yield from inferencer.forward(batch, with_evidence=True, threshold=threshold)
