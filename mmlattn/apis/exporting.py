@@ -27,10 +27,10 @@ from mmlattn.export.wrapper import (
     all_tensors,
     check_exportable,
     find_activation,
-    mask_names,
     output_names,
     slow_steps,
 )
+from mmlattn.models.ran.mask_recording import backbone_masks
 from mmlattn.models.views.stored_decision import apply_decision
 from mmlattn.structures import label_matrix
 from mmlattn.utils.arguments import check_choice
@@ -228,6 +228,7 @@ def _describe(
         normalised_in_graph=pixels,
     )
     regions = model.region_names() if hasattr(model, 'region_names') else None
+    masks = list(backbone_masks(model))
     dtypes = ['int64' if name == 'label_path' else 'float32' for name in traced.names]
     return metadata.base_metadata(
         task='single-label' if rule['rule'] == 'best' else 'multi-label',
@@ -243,7 +244,7 @@ def _describe(
         precision='int8' if options.int8 else options.precision,
         opset=options.opset if options.format == 'onnx' else None,
         **(dict(region_names=regions) if regions and 'regions' in traced.names else {}),
-        **(dict(trunk_mask_names=mask_names(model)) if any(n.startswith(MASK) for n in traced.names) else {}),
+        **(dict(trunk_mask_names=masks) if any(n.startswith(MASK) for n in traced.names) else {}),
     )
 
 

@@ -14,7 +14,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmlattn.engine.hooks.label_constraints import constrained
-from mmlattn.models.ran.soft_mask import SoftMask
+from mmlattn.models.ran.mask_recording import backbone_masks
 from mmlattn.models.views.decision import deciding_head, head_of
 from mmlattn.structures.evidence import EVIDENCE_FIELDS
 from mmlattn.structures.finite_scores import scores_problem, unscored
@@ -130,9 +130,7 @@ def evidence_of(model: nn.Module) -> tuple[bool, bool]:
     """Whether the head, or the model without one, tells where it looked, and whether the backbone has soft masks."""
     predictor = getattr(model, 'head', model)
     tells = 'with_evidence' in inspect.signature(predictor.predict).parameters
-    # Masks of a backbone that sees parts of the picture, as in RACNN, do not lie over all of it.
-    backbone = dict(model.named_children()).get('backbone')
-    return tells, backbone is not None and any(isinstance(module, SoftMask) for module in backbone.modules())
+    return tells, bool(backbone_masks(model))
 
 
 def label_thresholds(

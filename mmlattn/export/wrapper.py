@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from mmlattn.models.ran.mask_recording import soft_masks
+from mmlattn.models.ran.mask_recording import backbone_masks
 from mmlattn.models.views.multi_crop_classifier import MultiCropClassifier
 from mmlattn.utils.errors import UserError
 
@@ -94,23 +94,13 @@ def all_tensors(model: nn.Module, inputs: Tensor, with_evidence: bool) -> dict[s
     return found | {f'{MASK}{number}': mask for number, mask in enumerate(masks.values())}
 
 
-def mask_names(model: nn.Module) -> list[str]:
-    """The attention modules whose soft masks are evidence, as ``predict`` names them."""
-    return list(_soft_masks(model))
-
-
-def _soft_masks(model: nn.Module) -> dict[str, nn.Module]:
-    # Masks of a backbone that sees parts of the picture, as in RA-CNN, do not lie over all of it.
-    return {name: mask for name, mask in soft_masks(model).items() if name.startswith('backbone.')}
-
-
 @contextmanager
 def _masks_of(model: nn.Module):
     """The soft masks of the passes meanwhile; ``record_masks`` cannot be traced."""
     masks: dict[str, Tensor] = {}
     handles = [
         module.register_forward_hook(lambda module, args, mask, name=name: masks.update({name: mask}))
-        for name, module in _soft_masks(model).items()
+        for name, module in backbone_masks(model).items()
     ]
     try:
         yield masks

@@ -29,7 +29,7 @@ from mmlattn.apis.pictures import (
     shown_picture,
 )
 from mmlattn.models.ran.attention_module import FUSIONS
-from mmlattn.models.ran.soft_mask import SoftMask
+from mmlattn.models.ran.mask_recording import soft_masks
 from mmlattn.utils.drawings import check_drawings, drawing_names
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
@@ -78,7 +78,7 @@ def record_attention(model: nn.Module) -> Iterator[list[AttentionMaps]]:
     Raises:
         UserError: If the model has none.
     """
-    masks = {name: module for name, module in model.named_modules() if isinstance(module, SoftMask)}
+    masks = soft_masks(model)
     if not masks:
         raise UserError(
             f'the backbone {type(model.backbone).__name__} has no soft masks to draw; ResidualAttentionNet and '
@@ -91,7 +91,7 @@ def record_attention(model: nn.Module) -> Iterator[list[AttentionMaps]]:
         maps = [part[0].float().cpu() for part in (trunk, mask, fuse(trunk, mask))]
         recorded.append(AttentionMaps(name, *maps, naive=fuse is FUSIONS['nal']))
 
-    hooks = [m.register_forward_hook(partial(keep, name.removesuffix('.mask'))) for name, m in masks.items()]
+    hooks = [m.register_forward_hook(partial(keep, name)) for name, m in masks.items()]
     try:
         yield recorded
     finally:

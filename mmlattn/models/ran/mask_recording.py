@@ -22,6 +22,11 @@ def soft_masks(model: nn.Module) -> dict[str, SoftMask]:
     }
 
 
+def backbone_masks(model: nn.Module) -> dict[str, SoftMask]:
+    """Those that are evidence: a backbone that sees parts of the picture, as in RA-CNN, has masks of parts alone."""
+    return {name: mask for name, mask in soft_masks(model).items() if name.startswith('backbone.')}
+
+
 @contextmanager
 def record_masks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Record the soft masks of every attention module inside a model.
