@@ -276,9 +276,7 @@ class CNNRNNHead(StoredSettings, BaseModule):
                 if decoded.log_probs is not None:
                     sample.set_field(decoded.log_probs[index].clone(), 'path_logprob')
             if self.decoder.reads_map:
-                looks = path_attention(self.decoder, decoded.tokens, context)
-                maps = label_attention(looks, decoded.paths, self.num_classes)
-                set_attention_maps(data_samples, maps.unflatten(-1, features.shape[-2:]))
+                set_attention_maps(data_samples, self._maps(decoded, context, features.shape[-2:]))
         return data_samples
 
     def predict_tensors(
@@ -300,10 +298,13 @@ class CNNRNNHead(StoredSettings, BaseModule):
         if with_evidence and decoded.log_probs is not None:
             found['path_logprob'] = decoded.log_probs
         if with_evidence and self.decoder.reads_map:
-            looks = path_attention(self.decoder, decoded.tokens, context)
-            maps = label_attention(looks, decoded.paths, self.num_classes)
-            found['attention_maps'] = maps.unflatten(-1, features.shape[-2:])
+            found['attention_maps'] = self._maps(decoded, context, features.shape[-2:])
         return found
+
+    def _maps(self, decoded: Decoded, context, grid: Sequence[int]) -> Tensor:
+        """Where the decoder looked for each class that it emitted, (B, C, h, w) of a grid (h, w)."""
+        looks = path_attention(self.decoder, decoded.tokens, context)
+        return label_attention(looks, decoded.paths, self.num_classes).unflatten(-1, grid)
 
     def _constraints(
         self, data_samples: Sequence[DataSample], device: torch.device
