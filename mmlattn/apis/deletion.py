@@ -137,10 +137,9 @@ class DeletionTest:
             raise UserError(
                 'the data set tells no labels, so none is present: take the predicted ones, --labels predicted'
             )
-        present = listed_labels([truth])[0].tolist() if self.labels == 'present' else None
         sample = self.inferencer.forward(batch, with_evidence=True)[0]
         self.passes += 1
-        labels = present if present is not None else sample.pred_label.tolist()
+        labels = (listed_labels([truth])[0] if self.labels == 'present' else sample.pred_label).tolist()
         maps = {label: self._relevance(sample, label) for label in labels}
         labels = [label for label in labels if maps[label] is not None]
         self.without_evidence += len(maps) - len(labels)
