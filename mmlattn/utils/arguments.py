@@ -59,6 +59,12 @@ def refuse_existing(name: str, path: str | os.PathLike) -> None:
         raise UserError(f'{path} exists and is not overwritten; give another {name}')
 
 
+def refuse_npz(path: str | os.PathLike) -> None:
+    """Raises ``UserError`` for the name of a file of arrays, where a checkpoint is written."""
+    if Path(path).suffix == '.npz':
+        raise UserError(f'{path}: what is written is no .npz; name it .pth or .safetensors')
+
+
 def check_folder(name: str, folder) -> None:
     """Raises ``UserError`` for what is no path of a folder that can be made, if need be, and written into."""
     if not isinstance(folder, str | os.PathLike) or not str(folder).strip() or '\0' in str(folder):

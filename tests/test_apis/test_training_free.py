@@ -149,8 +149,9 @@ def test_tool_writes_a_checkpoint_that_scores_as_printed(linear, tmp_path, coco_
     present = np.stack(targets).any(0)
     expected = average_precision_score(np.stack(targets)[:, present], np.stack(scores)[:, present])
     assert float(line.split('mAP ')[1]) == pytest.approx(100 * expected, abs=0.006)
-    again = run_tool(TUNE, *args, cwd=tmp_path)
-    assert again.returncode != 0 and 'not overwritten' in again.stderr
+    for place, words in ((out, 'not overwritten'), (tmp_path / 'csra.npz', 'what is written is no .npz')):
+        again = run_tool(TUNE, *args[:-1], place, cwd=tmp_path)
+        assert again.returncode != 0 and words in again.stderr
 
 
 def test_head_keeps_its_loss_and_decision():

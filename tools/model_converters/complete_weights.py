@@ -8,7 +8,7 @@ other: for tools/test.py, tune_thresholds.py, tune_csra.py, MultiLabelInferencer
 
 import argparse
 
-from mmlattn.utils.arguments import refuse_existing
+from mmlattn.utils.arguments import refuse_existing, refuse_npz
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import read_config
 from mmlattn.utils.launch.explain import explain_missing_data, run_tool
@@ -31,6 +31,7 @@ def main() -> None:
     from mmlattn.utils.checkpoint.weight_files import write_weights
 
     refuse_existing('DST', args.dst)
+    refuse_npz(args.dst)
     cfg = read_config(args)
 
     from mmengine.registry import DATASETS, init_default_scope

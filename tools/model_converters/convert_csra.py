@@ -12,7 +12,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING
 
-from mmlattn.utils.arguments import refuse_existing
+from mmlattn.utils.arguments import refuse_existing, refuse_npz
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import add_conversion, make_parser
@@ -188,8 +188,7 @@ def main() -> None:
     from mmlattn.utils.checkpoint.weight_files import read_weights, write_weights
 
     refuse_existing('DST', args.dst)
-    if args.dst.suffix == '.npz':
-        raise UserError(f'{args.dst}: what is written is no .npz; name it .pth or .safetensors')
+    refuse_npz(args.dst)
     state, _ = read_weights(args.src)
     content = to_theirs(state) if args.reverse else to_ours(state, str(args.src), args.lam, args.verify)
     write_weights(args.dst, content)

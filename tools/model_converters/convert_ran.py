@@ -15,7 +15,7 @@ printed; the settings in it are part of what the weights mean.
 
 import argparse
 
-from mmlattn.utils.arguments import refuse_existing
+from mmlattn.utils.arguments import refuse_existing, refuse_npz
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import add_conversion, make_parser
@@ -47,8 +47,8 @@ def main() -> None:
     refuse_existing('DST', args.dst)
     if args.reverse and args.layout == 'auto':
         raise UserError('--reverse needs --layout port or --layout caffe')
-    if args.dst.suffix == '.npz' and not args.reverse:
-        raise UserError(f'{args.dst}: a checkpoint of mmlattn is no .npz; name it .pth or .safetensors')
+    if not args.reverse:
+        refuse_npz(args.dst)
     state, meta = read_weights(args.src)
 
     from mmlattn.models.ran.state_dicts import from_mmlattn, model_config, to_mmlattn
