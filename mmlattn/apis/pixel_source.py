@@ -12,7 +12,8 @@ from mmlattn.export.picture_rule import picture_rule
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import explain_config, explain_missing_data
 
-from .pictures import PictureReader, dataset_items, input_channels
+from .pictures import PictureReader, evenly_spread, input_channels
+from .tested import split_dataset
 
 #: Pictures computed together where a file is compared and judged.
 BATCH = 8
@@ -98,16 +99,14 @@ class PixelSource:
         return (colours + torch.randint(0, 96, shape, generator=draw)).to(torch.uint8)
 
     def of_split(self, split: str, limit: int) -> list[dict]:
-        """Items of the val or test data set, evenly spread.
+        """Items of the val or test data set by the test pipeline, evenly spread.
 
         Raises:
             UserError: If the data are not there.
         """
-        loader = self.cfg.get(f'{split}_dataloader')
-        if loader is None:
-            raise UserError(f'the config has no {split}_dataloader')
         with explain_missing_data(self.cfg, (split,)), explain_config():
-            return list(dataset_items(Config(dict(test_dataloader=loader)), limit=limit))
+            dataset = split_dataset(self.cfg, split)
+            return [dataset[place] for place in evenly_spread(len(dataset), limit)]
 
     def of_size(self, items: Sequence[dict]) -> list[dict]:
         """Those items that a file of one size takes.

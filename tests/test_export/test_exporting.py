@@ -384,6 +384,25 @@ def test_another_size_than_that_of_the_pictures(tmp_path):
         )  # fmt: skip
 
 
+def test_ranges_are_found_on_pictures_as_the_test_pipeline_makes_them(tmp_path):
+    """Whatever the val pipeline makes of them."""
+    from mmlattn.apis.loading import load_model
+    from mmlattn.apis.pixel_source import PixelSource
+
+    (tmp_path / 'pictures').mkdir()
+    for number in range(5):
+        Image.new('RGB', (70, 90)).save(tmp_path / 'pictures' / f'{number}.png')
+    load, pack = dict(type='LoadImageFromFile'), dict(type='PackInputs')
+    data = dict(type='CustomDataset', data_root=str(tmp_path / 'pictures'), with_label=False)
+    cfg, checkpoint = write_case(
+        tmp_path, 'linear', data | dict(pipeline=[load, dict(type='Resize', scale=64), pack])
+    )
+    cfg.val_dataloader = dict(dataset=data | dict(pipeline=[load, pack]))
+    items = PixelSource(cfg, load_model(cfg, str(checkpoint))).of_split('val', 3)
+    assert [tuple(item['inputs'].shape) for item in items] == [(3, 64, 64)] * 3
+    assert [Path(item['data_samples'].img_path).stem for item in items] == ['0', '2', '4']
+
+
 def test_a_preprocessor_that_no_file_could_tell_is_refused(tmp_path, monkeypatch):
     from mmpretrain.models import ClsDataPreprocessor
 
