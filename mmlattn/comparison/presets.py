@@ -1,6 +1,6 @@
-"""Heads and backbones that ``compare_heads.py`` knows by name.
+"""Heads that ``compare_heads.py`` knows by name; backbones are those of ``utils/package_weights.py``.
 
-Heads are those of our demos. Two are made for wide backbones: ML-Decoder's paper takes 768 channels and Query2Label's
+They are those of our demos. Two are made for wide backbones: ML-Decoder's paper takes 768 channels and Query2Label's
 transformer is as wide as the backbone. Above small backbones both are of the same smaller width, see
 :func:`transformer_widths`.
 """
@@ -126,35 +126,3 @@ def head_preset(name: str, num_classes: int, channels: int) -> HeadPreset:
     """The preset of that name; raises ``UserError`` for one that there is not."""
     check_choice('--heads', name, HEADS)
     return HEADS[name](num_classes, channels)
-
-
-def _colours(mean: list[float], std: list[float]) -> dict:
-    return dict(mean=mean, std=std, to_rgb=True)
-
-
-_IMAGENET = _colours([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
-
-
-@dataclass(frozen=True)
-class BackbonePreset:
-    """A backbone with weights by name (``utils/package_weights.py``), and the colours that it takes."""
-
-    backbone: Mapping
-    data_preprocessor: Mapping
-
-
-def _lite(number: int) -> BackbonePreset:
-    return BackbonePreset(
-        dict(
-            type='mmpretrain.TIMMBackbone',
-            model_name=f'tf_efficientnet_lite{number}',
-            features_only=False,
-        ),
-        _colours([127.5] * 3, [127.5] * 3),
-    )
-
-
-BACKBONES = {
-    'mobilenet-v2': BackbonePreset(dict(type='mmpretrain.MobileNetV2', out_indices=(7,)), _IMAGENET),
-    **{f'efficientnet-lite{number}': _lite(number) for number in range(3)},
-}

