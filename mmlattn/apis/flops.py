@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmlattn.utils.launch.config import type_name
+from mmlattn.utils.launch.config import dataset_of, type_name
 
 from .pictures import ARRAY_SIDES, input_channels
 
@@ -71,7 +71,7 @@ def count(model: BaseModel, height: int, width: int) -> dict[str, Cost]:
 
 def input_size(cfg: Config) -> tuple[int, int, str]:
     """Height and width of a square picture after the test pipeline of a config, and where they come from."""
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    dataset = dataset_of(cfg)
     for transform in reversed(dataset.get('pipeline') or []):
         kind = type_name(transform)
         size = transform.get('crop_size') or transform.get('scale')

@@ -23,7 +23,7 @@ from mmlattn.models.views.stored_decision import fitting_decision
 from mmlattn.utils.checkpoint.loading import safe_loading
 from mmlattn.utils.configs import config_names, config_path
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.config import load_config, type_name
+from mmlattn.utils.launch.config import dataset_of, load_config, type_name
 from mmlattn.utils.weights import load_all_weights, loads_weights
 
 
@@ -102,8 +102,7 @@ def build_model(cfg: Config | str | Path, **settings) -> BaseModel:
         cfg = _with_named_dataset(cfg)
     model = get_model(cfg, device='cpu', **settings)
     # What get_model takes from the class of the data set is wrong where the config chooses among its classes.
-    dataset = (model._config.get('test_dataloader') or {}).get('dataset') or {}
-    chosen = (dataset.get('metainfo') or {}).get('classes')
+    chosen = (dataset_of(model._config).get('metainfo') or {}).get('classes')
     if chosen is not None:
         model._dataset_meta = dict(classes=read_names(chosen))
     return model
@@ -111,8 +110,7 @@ def build_model(cfg: Config | str | Path, **settings) -> BaseModel:
 
 def _with_named_dataset(cfg: Config) -> Config:
     """The config with the class of its test data set by name: mmpretrain looks it up, which a class itself breaks."""
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    kind = dataset.get('type')
+    kind = dataset_of(cfg).get('type')
     if not isclass(kind):
         return cfg
     cfg = copy.deepcopy(cfg)

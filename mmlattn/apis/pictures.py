@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmlattn.datasets.unreadable_pictures import load_picture, loader_in
 from mmlattn.utils.arrays import for_the_eye
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.config import type_name
+from mmlattn.utils.launch.config import dataset_of, type_name
 
 from .video_frames import Frame
 
@@ -63,7 +63,7 @@ class PictureReader:
     """
 
     def __init__(self, cfg: Config, channels: int = 3) -> None:
-        dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+        dataset = dataset_of(cfg)
         if dataset.get('pipeline') is None:
             raise UserError(
                 'the config has no test_dataloader.dataset.pipeline, which says how to prepare a picture'

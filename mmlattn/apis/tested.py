@@ -23,7 +23,7 @@ from mmlattn.structures.evidence import EVIDENCE_FIELDS, PLACES, read_places
 from mmlattn.structures.frames import check_frame, keeps_frame
 from mmlattn.structures.labels import check_sets, label_matrix, label_sets, listed_labels, selection_mask
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.config import type_name
+from mmlattn.utils.launch.config import dataset_of, type_name
 from mmlattn.visualization.pages.findings import Tested
 
 from .inferencer import MultiLabelInferencer
@@ -39,9 +39,9 @@ def split_dataset(cfg: Config, split: str) -> BaseDataset:
     Raises:
         UserError: If there is none, or it wraps others, whose pipelines are their own.
     """
-    found = [(cfg.get(f'{name}_dataloader') or {}).get('dataset') for name in (split, 'test')]
+    found = [dataset_of(cfg, name) for name in (split, 'test')]
     for name, dataset in zip((split, 'test'), found, strict=True):
-        if dataset is None:
+        if not dataset:
             raise UserError(f'the config has no {name}_dataloader.dataset')
     own, test = copy.deepcopy(found)
     if type_name(own) == 'SeededDataset':  # tools/train.py wraps it, and dumps the config so

@@ -22,6 +22,7 @@ from mmlattn.models.cnn_rnn.head import DECODERS
 from mmlattn.registry import DATASETS, MODELS, TRANSFORMS
 from mmlattn.utils.errors import UserError
 from mmlattn.utils.json_files import finite_or_null
+from mmlattn.utils.launch.config import dataset_of
 
 #: Scopes whose plain names and prefixes are known; another one would be imported.
 _SCOPES = ('mmlattn', 'mmpretrain', 'mmcv', 'mmengine')
@@ -68,7 +69,7 @@ def config_data(cfg: Config) -> dict:
     data = dict(default_scope=whole.get('default_scope') or 'mmpretrain', model=model)
     if whole.get('data_preprocessor') is not None:
         data['data_preprocessor'] = _plain(whole['data_preprocessor'], 'data_preprocessor')
-    dataset = (whole.get('test_dataloader') or {}).get('dataset') or {}
+    dataset = dataset_of(whole)
     if not isinstance(dataset.get('pipeline'), Sequence):
         raise UserError(
             'the config has no test_dataloader.dataset.pipeline, which says how to prepare a picture'

@@ -8,6 +8,7 @@ import re
 import reprlib
 import textwrap
 import traceback
+from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
 
@@ -239,6 +240,11 @@ def keep_checkpoints_safe(cfg: Config) -> None:
 def preprocessor_of(cfg: Config) -> dict:
     """``data_preprocessor`` of the model or else, as mmengine takes it then, of the config."""
     return dict(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
+
+
+def dataset_of(cfg: Mapping, split: str = 'test') -> Mapping:
+    """The config of a split's data set, empty where there is none."""
+    return (cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}
 
 
 def type_name(cfg: dict) -> str:

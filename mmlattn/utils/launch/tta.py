@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmlattn.utils.arguments import check_choice, check_number
 from mmlattn.utils.errors import UserError
 
-from .config import type_name
+from .config import dataset_of, type_name
 
 #: Windows of a picture that ViewCrop takes.
 _FIVE = ('top_left', 'top_right', 'bottom_left', 'bottom_right', 'center')
@@ -41,7 +41,7 @@ def add_views(cfg: Config, scales: Sequence[float] | float | None = None, crops:
         )
     cfg.setdefault('tta_model', dict(type=MODEL))
     if 'tta_pipeline' not in cfg:
-        pipeline = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('pipeline')
+        pipeline = dataset_of(cfg).get('pipeline')
         if not pipeline:
             raise UserError('the config has no test_dataloader.dataset.pipeline to make views by')
         cfg.tta_pipeline = views_of(pipeline, scales or (1.0,), crops)
