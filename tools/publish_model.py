@@ -17,6 +17,9 @@ from mmlattn.utils.errors import UserError
 from mmlattn.utils.launch.explain import explain_config, run_tool
 from mmlattn.utils.launch.flags import add_trust, make_parser
 
+#: Endings of one file; all else is the name of a folder.
+ONE_FILE = ('.pth', '.safetensors')
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -41,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     if args.public and not args.push:
         parser.error('--public needs --push')
     of_folder = {'--license': args.license, '--measured': args.measured, '--push': args.push}
-    if args.out.suffix in ('.pth', '.safetensors'):
+    if args.out.suffix in ONE_FILE:
         if given := [flag for flag, value in of_folder.items() if value]:
             parser.error(f'{given[0]} is for a folder, and {args.out} is one file')
     elif args.config is None:
@@ -82,10 +85,7 @@ def publish_file(args: argparse.Namespace) -> None:
     config = None if args.config is None else config_data(load_config(args.config))
     with safe_loading(trust=args.trust_checkpoint):
         checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-    try:
-        content = published(checkpoint, averaged=not args.no_ema, config=config)
-    except UserError as error:
-        raise UserError(f'{args.checkpoint}: {error}') from error
+    content = published(checkpoint, args.checkpoint, averaged=not args.no_ema, config=config)
     say_which(checkpoint, args.no_ema)
     print('wrote', *publish(content, args.out))
 
@@ -99,7 +99,7 @@ def say_which(checkpoint: dict, plain: bool) -> None:
 def main() -> None:
     """Publish."""
     args = parse_args()
-    if args.out.suffix in ('.pth', '.safetensors'):
+    if args.out.suffix in ONE_FILE:
         publish_file(args)
         return
     import mmlattn

@@ -59,9 +59,8 @@ def save_pretrained(
     cfg = config if isinstance(config, Config) else load_config(str(config))
     data = config_data(cfg)
     with safe_loading(trust=trust):
-        content = published(
-            CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu'), averaged=averaged
-        )
+        loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+    content = published(loaded, str(checkpoint), averaged=averaged)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix='.publish-') as beside:
         new = Path(beside, 'folder')

@@ -26,11 +26,14 @@ _KEPT = ('epoch', 'iter', 'seed', 'dataset_meta', 'CLASSES', 'converted_from', '
 CONFIG = 'mmlattn_config'
 
 
-def published(checkpoint: Mapping, *, averaged: bool = True, config: Mapping | None = None) -> dict:
+def published(
+    checkpoint: Mapping, name: str, *, averaged: bool = True, config: Mapping | None = None
+) -> dict:
     """The part of a checkpoint that is published: weights, class names, decision, where the training stood.
 
     Args:
         checkpoint (Mapping): As it was loaded: a state dict, or a dict with one as ``state_dict``.
+        name (str): What messages call it.
         averaged (bool): Where EMA was on, whether to take the averages, which were tested and which mmengine keeps as
             ``state_dict``, or the plain weights, which it keeps as ``ema_state_dict``.
         config (Mapping, optional): See ``mmlattn/hub/config_data.py``.
@@ -42,13 +45,15 @@ def published(checkpoint: Mapping, *, averaged: bool = True, config: Mapping | N
     meta = checkpoint.get('meta') or {}
     if read_decision(checkpoint) is not None and (not averaged or has_other_weights(checkpoint)):
         raise UserError(
-            'its stored decision is for the averaged weights: publish those, or take the checkpoint without a '
-            'decision and choose one afterwards with tools/analysis_tools/tune_thresholds.py'
+            f'{name}: its stored decision is for the averaged weights: publish those, or take the checkpoint without '
+            'a decision and choose one afterwards with tools/analysis_tools/tune_thresholds.py'
         )
     weights = checkpoint['state_dict']
     if not averaged:
         if not isinstance(checkpoint.get('ema_state_dict'), Mapping):
-            raise UserError('it has no ema_state_dict, so its weights are the plain ones: leave --no-ema out')
+            raise UserError(
+                f'{name}: it has no ema_state_dict, so its weights are the plain ones: leave --no-ema out'
+            )
         weights = averaged_weights(checkpoint['ema_state_dict'])
     versions = getattr(weights, '_metadata', None)
     weights = OrderedDict((n, v.detach().cpu()) for n, v in without_wrapper_prefix(weights).items())

@@ -57,7 +57,7 @@ def predictions(inferencer):
 @pytest.mark.parametrize('averaged', [True, False])
 def test_weights_of_ema(averaged):
     state = dict(a=torch.ones(2), b=torch.tensor(3))
-    content = published(checkpoint(state), averaged=averaged)
+    content = published(checkpoint(state), 'a.pth', averaged=averaged)
     assert (
         content.keys() == {'state_dict', 'meta', 'digests'} and content['state_dict'].keys() == state.keys()
     )
@@ -70,19 +70,21 @@ def test_weights_of_ema(averaged):
 def test_a_decision_stays_with_its_weights():
     decision = Decision(CLASSES, [0.3] * 10, [1.0] * 10, [0.0] * 10, 'f1', 'val', 9)
     decided = with_decision(checkpoint(dict(a=torch.ones(2))), decision)
-    assert published(decided)['meta']['mmlattn_decision']['thresholds'] == [0.3] * 10
+    assert published(decided, 'a.pth')['meta']['mmlattn_decision']['thresholds'] == [0.3] * 10
     plain = decided | dict(state_dict=dict(a=torch.zeros(2)))  # as mmpretrain's publish_model.py --no-ema
     del plain['ema_state_dict']
-    for call in (lambda: published(decided, averaged=False), lambda: published(plain)):
-        with pytest.raises(UserError, match='its stored decision is for the averaged weights'):
+    for call in (lambda: published(decided, 'a.pth', averaged=False), lambda: published(plain, 'a.pth')):
+        with pytest.raises(UserError, match=r'a\.pth: its stored decision is for the averaged weights'):
             call()
-    with pytest.raises(UserError, match=r'it has no ema_state_dict.*leave --no-ema out'):
-        published(dict(a=torch.ones(2)), averaged=False)
+    with pytest.raises(UserError, match=r'a\.pth: it has no ema_state_dict.*leave --no-ema out'):
+        published(dict(a=torch.ones(2)), 'a.pth', averaged=False)
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_one_file_with_its_hash_in_the_name(tmp_path, suffix, trained):
-    content = published(torch.load(trained[0], weights_only=False), config=dict(model=dict(type='A')))
+    content = published(
+        torch.load(trained[0], weights_only=False), 'a.pth', config=dict(model=dict(type='A'))
+    )
     file, told = publish(content, tmp_path / f'mine{suffix}')
     digits = hashlib.sha256(file.read_bytes()).hexdigest()
     assert (file.name, told.name) == (f'mine-{digits[:8]}{suffix}', f'mine-{digits[:8]}.json')
