@@ -25,6 +25,7 @@ from torch import Tensor
 
 from mmlattn.models.layers.closed_form import gradient_is_needed
 from mmlattn.models.layers.precision import widen
+from mmlattn.models.layers.score_fusion import one_hot_peak
 
 MAX_TEMPERATURE = 99
 """Stands for T = infinity, the spatial maximum, as in the authors' settings; it is not softmax(99 s)."""
@@ -98,7 +99,7 @@ def attention_maps(scores: Tensor, temperatures: Sequence[float], scale: Tensor 
     if soft:
         maps.append((_take(scores, soft) * _rates(temperatures, soft, scale)).softmax(dim=-1))
     if sharp:
-        maps.append(_one_hot_peak(_take(scores, sharp)))
+        maps.append(one_hot_peak(_take(scores, sharp)))
     return torch.cat(maps, dim=1).mean(dim=1)
 
 
@@ -134,7 +135,7 @@ class _ResidualAttention(torch.autograd.Function):
             slope = torch.addcmul(1 - rate * att, rate, s)  # 1 + T (s_k - att), in one pass over s
             grads.append(torch.addcmul(grad_base[:, soft], p * grad_att[:, soft], slope))
         if sharp:
-            peak = _one_hot_peak(_take(scores, sharp))
+            peak = one_hot_peak(_take(scores, sharp))
             grads.append(torch.addcmul(grad_base[:, sharp], peak, grad_att[:, sharp]))
         heads = soft + sharp
         back_in_order = sorted(range(len(heads)), key=heads.__getitem__)
@@ -168,10 +169,3 @@ def _take(scores: Tensor, heads: list[int]) -> Tensor:
 def _rates(temperatures: Sequence[float], heads: list[int], scale: Tensor) -> Tensor:
     """T * scale of some heads, shape (len(heads), C, 1): what turns a plain score into T s."""
     return (scale[heads] * scale.new_tensor([float(temperatures[h]) for h in heads])[:, None])[..., None]
-
-
-def _one_hot_peak(scores: Tensor) -> Tensor:
-    """1 at the first arg max over the last axis, 0 elsewhere."""
-    # Not one_hot: an exporter would take the number of locations for a constant.
-    places = torch.arange(scores.shape[-1], device=scores.device)
-    return (scores.argmax(dim=-1, keepdim=True) == places).to(scores.dtype)
