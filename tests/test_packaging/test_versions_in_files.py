@@ -36,9 +36,8 @@ def test_extras_and_import_check_ask_for_the_same_ranges(stack):
 @pytest.mark.parametrize('stack', ['onedl', 'openmmlab'])
 def test_tested_versions_lie_in_the_ranges(stack):
     pins = requirements(f'constraints-{stack}')
-    names = [stack, f'{stack}-det', 'runtime', 'onnx', 'hub', 'tests', 'grad-cam'] + ['openmim'] * (
-        stack == 'openmmlab'
-    )
+    names = [stack, f'{stack}-det', 'runtime', 'onnx', 'openvino', 'hub', 'timm', 'tests', 'grad-cam']
+    names += ['openmim'] * (stack == 'openmmlab')
     asked = [item for name in names for item in requirements(name).values()]
     checked = [item.name for item in asked if item.name in pins]
     assert {'torch', 'torchvision', 'numpy', 'onnx', 'pytest', 'ruff'} <= set(checked)
