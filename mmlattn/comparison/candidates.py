@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from mmlattn.utils.configs import config_path
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.config import apply_options, load_config, preprocessor_of, type_name
+from mmlattn.utils.launch.config import apply_options, dataset_of, load_config, preprocessor_of, type_name
 from mmlattn.utils.package_weights import PACKAGED, fetch_weights, weights_file
 
 from .features import frozen_backbone
@@ -131,13 +131,10 @@ def read_configs(paths: Sequence[str], options: Mapping = MappingProxyType({})) 
 
 
 def _splits(cfg: Config) -> list:
-    found = [
-        _unwrap((cfg.get(f'{split}_dataloader') or {}).get('dataset')) for split in ('train', 'val', 'test')
-    ]
-    for dataset in found[:2]:
-        if dataset:
-            dataset.pop('pipeline', None)  # that of the test split is taken for all
-    return found
+    train, val, test = (_unwrap(dataset_of(cfg, split)) for split in ('train', 'val', 'test'))
+    for dataset in (train, val):
+        dataset.pop('pipeline', None)  # that of the test split is taken for all
+    return [train, val, test]
 
 
 _COMMON = {

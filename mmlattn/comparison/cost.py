@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from mmlattn.utils.memory import saved_bytes
 from mmlattn.utils.timing import seconds
 
 WARM_UP, REPEATS = 5, 20
@@ -45,26 +46,8 @@ def measure_cost(model: nn.Module, batch: dict, repeats: int = REPEATS) -> Cost:
     device = learnt[0].device
     times = [seconds(step, device) for _ in range(WARM_UP + repeats)][WARM_UP:]
     weights = sum(value.numel() * value.element_size() for value in learnt)
-    kept = _kept_bytes(loss, {value.untyped_storage().data_ptr() for value in learnt})
     return Cost(
         sum(value.numel() for value in learnt),
         1000 * min(times),
-        (4 * weights + kept) / 1e6,
+        (4 * weights + saved_bytes(loss, learnt)) / 1e6,
     )
-
-
-def _kept_bytes(forward, weights: set[int]) -> int:
-    """Bytes of what a forward pass keeps, each storage once, weights aside."""
-    kept: dict[int, int] = {}
-    holding = []  # a storage that is freed could leave its place to another one
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-            holding.append(storage)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        forward()
-    return sum(kept.values())

@@ -1,7 +1,6 @@
 """The three splits of a config, their labels, and what identifies them."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,14 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.structures import DataSample
 
 from mmlattn.apis.tested import split_dataset
+from mmlattn.datasets.checks.splits import real_places
 from mmlattn.datasets.unknown_labels import check_unknown_arrive
 from mmlattn.evaluation.functional.tuning import LEAST_PICTURES, fold_numbers
 from mmlattn.structures.frames import has_area
 from mmlattn.structures.labels import label_matrix
 from mmlattn.utils.arrays import as_array
 from mmlattn.utils.errors import UserError
-from mmlattn.utils.launch.config import type_name
+from mmlattn.utils.launch.config import dataset_of, type_name
 
 from .features import FLIP, PLAIN, Extractor, pipeline_recipe, store_views
 from .stored import StoredFeatures
@@ -59,7 +59,7 @@ def read_splits(cfg: Config, hold_out: float = 0.0) -> dict[str, BaseDataset]:
     Raises:
         UserError: If classes differ, what is chosen by is what is tested on, or labels do not arrive.
     """
-    pipeline = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('pipeline') or [{}]
+    pipeline = dataset_of(cfg).get('pipeline') or [{}]
     if type_name(pipeline[-1]) != 'PackInputs':
         raise UserError(
             'test_dataloader.dataset.pipeline must end with PackInputs, from which labels come, got '
@@ -74,10 +74,12 @@ def read_splits(cfg: Config, hold_out: float = 0.0) -> dict[str, BaseDataset]:
             f'the splits must have the same classes, got { ({s: len(c) for s, c in classes.items()}) } of them: set '
             'metainfo.classes of the data sets'
         )
-    paths = {split: {os.path.realpath(item['img_path']) for item in map(dataset.get_data_info, range(len(dataset)))}
-             for split, dataset in found.items()}  # fmt: skip
+    places = {
+        split: set(real_places([dataset.get_data_info(n)['img_path'] for n in range(len(dataset))]))
+        for split, dataset in found.items()
+    }
     for one, other in (('val', 'test'), ('train', 'test'), ('train', 'val')):
-        shared = len(paths.get(one, set()) & paths.get(other, set()))
+        shared = len(places.get(one, set()) & places.get(other, set()))
         if shared:
             raise UserError(
                 f'{shared} pictures are in {one} and in {other}: learning rates are chosen on val, so no other split '

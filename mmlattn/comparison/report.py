@@ -125,15 +125,7 @@ def write_report(
         if all(file.exists() for file in files) and json_file.read_text() == content:
             return stem.with_suffix('.md')
         number += 1
-    bars = [
-        Bar(
-            row.outcome.name,
-            100 * row.values['mAP'],
-            row.outcome.cost.milliseconds,
-            row.outcome.cost.parameters,
-        )
-        for row in rows
-    ]
+    bars = [Bar(row.outcome.name, 100 * row.values['mAP'], row.outcome.cost.milliseconds) for row in rows]
     figure = draw_comparison(bars, note)
     stem.with_suffix('.md').write_text(markdown(rows, pictures, note))
     pd.DataFrame(table_records(rows)).to_csv(stem.with_suffix('.csv'), index=False)

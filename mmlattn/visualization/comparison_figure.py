@@ -13,12 +13,11 @@ from .palette import INK, OKABE_ITO
 
 @dataclass(frozen=True)
 class Bar:
-    """A head: its name, mAP of S seeds (S,) in per cent, milliseconds of a training step, parameters."""
+    """A head: its name, mAP of S seeds (S,) in per cent, milliseconds of a training step."""
 
     name: str
     mean_ap: np.ndarray
     milliseconds: float
-    parameters: int
 
 
 def draw_comparison(bars: Sequence[Bar], title: str) -> Figure:

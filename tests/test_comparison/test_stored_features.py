@@ -203,6 +203,8 @@ def test_a_share_of_the_training_pictures_stands_in_for_a_missing_val_split(stor
     cfg.val_dataloader = cfg.test_dataloader
     with pytest.raises(UserError, match='16 pictures are in val and in test'):
         read_splits(cfg)
+    with pytest.raises(UserError, match='must end with PackInputs, from which labels come, got none'):
+        read_splits(Config(dict(cfg, test_dataloader=dict(dataset=None))))
     found = prepare(cfg, extractor, tmp_path, hold_out=0.25, batch_size=8, workers=0)
     inside, outside = (set(found[split].dataset.indices.tolist()) for split in ('train', 'val'))
     assert inside | outside == set(range(24)) and not inside & outside and 4 <= len(outside) <= 8

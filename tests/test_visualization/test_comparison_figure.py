@@ -7,9 +7,9 @@ from mmlattn.visualization.comparison_figure import Bar, draw_comparison
 
 def test_dots_are_the_seeds_and_their_means_over_the_cost():
     bars = [
-        Bar('linear', np.array([60.0, 62.0]), 10.0, 100),
-        Bar('csra', np.array([64.0, 65.0]), 20.0, 100),
-        Bar('дом', np.array([50.0]), 400.0, 100),
+        Bar('linear', np.array([60.0, 62.0]), 10.0),
+        Bar('csra', np.array([64.0, 65.0]), 20.0),
+        Bar('дом', np.array([50.0]), 400.0),
     ]
     figure = draw_comparison(bars, 'a title')
     seeds, cost = figure.axes

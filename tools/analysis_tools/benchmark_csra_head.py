@@ -7,17 +7,16 @@ that each must keep.
 
 import argparse
 import statistics
-from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from mmpretrain.models.heads import CSRAClsHead
-from torch import Tensor
 
 from mmlattn.models import CSRAHead
 from mmlattn.utils.launch.explain import run_tool
 from mmlattn.utils.launch.flags import make_parser
+from mmlattn.utils.memory import saved_bytes
 from mmlattn.utils.timing import seconds, take_turns
 
 
@@ -33,24 +32,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=15)
     parser.add_argument('--device', default='cpu')
     return parser.parse_args()
-
-
-def saved_bytes(step: Callable[[], Tensor], own: list[Tensor]) -> int:
-    """Bytes that the graph of one step keeps, less those of ``own``."""
-    storages = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    # The graph stays alive until the count is done, so that no address is used twice.
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        graph = step()
-    for tensor in own:
-        storages.pop(tensor.untyped_storage().data_ptr(), None)
-    del graph
-    return sum(storages.values())
 
 
 def main() -> None:
