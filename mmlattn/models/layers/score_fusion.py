@@ -53,15 +53,14 @@ def fusion_weights(scores: Tensor, how: str = 'max') -> Tensor:
     """
     scores = widen(scores)
     if how == 'max':
-        return one_hot_peak(scores, dim=1)
+        return one_hot_peak(scores, dim=-2)
     if how == 'mean':
         return torch.full_like(scores, 1 / scores.shape[1])
     return (scores if how == 'lse' else F.logsigmoid(scores)).softmax(dim=1)
 
 
 def one_hot_peak(scores: Tensor, dim: int = -1) -> Tensor:
-    """1 at the first arg max along an axis, 0 elsewhere."""
+    """1 at the first arg max along an axis, counted from the last, -1, and 0 elsewhere."""
     # Not one_hot: an exporter would take the length of the axis for a constant.
-    places = torch.arange(scores.shape[dim], device=scores.device)
-    peaks = scores.movedim(dim, -1).argmax(dim=-1, keepdim=True)
-    return (peaks == places).movedim(-1, dim).to(scores.dtype)
+    places = torch.arange(scores.shape[dim], device=scores.device).view(-1, *[1] * (-1 - dim))
+    return (scores.argmax(dim=dim, keepdim=True) == places).to(scores.dtype)

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 from reference.st_lstm import fused
+from torch import nn
+from torch.nn import functional as F
 
-from mmlattn.models.layers.score_fusion import fuse_scores, fusion_weights
+from mmlattn.models.layers.score_fusion import fuse_scores, fusion_weights, one_hot_peak
 
 HOW = ['max', 'lse', 'mean', 'noisy_or']
 
@@ -100,3 +102,25 @@ def test_single_precision_under_autocast(how):
         out = fuse_scores(scores, how)
     assert out.dtype == torch.float32
     torch.testing.assert_close(out, fuse_scores(scores.float(), how), rtol=1e-6, atol=1e-6)
+
+
+class Peaks(nn.Module):
+    def forward(self, x):
+        return fusion_weights(x, 'max'), one_hot_peak(x)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize('dynamo', [False, True])
+def test_a_file_marks_the_maximum_of_any_number(tmp_path, dynamo):
+    pytest.importorskip('onnxscript')
+    path, sizes = str(tmp_path / 'peaks.onnx'), {1: 'looks', 2: 'places'}
+    free = dict(dynamic_shapes=dict(x=sizes)) if dynamo else dict(dynamic_axes=dict(x=sizes))
+    torch.onnx.export(
+        Peaks(), (torch.randn(2, 5, 4),), path, input_names=['x'], dynamo=dynamo, opset_version=18, **free
+    )
+    session = pytest.importorskip('onnxruntime').InferenceSession(path, providers=['CPUExecutionProvider'])
+    for shape in ((2, 5, 4), (2, 9, 7), (2, 2, 3)):
+        x = torch.randn(shape)
+        got = [torch.from_numpy(out) for out in session.run(None, {'x': x.numpy()})]
+        looks, places = (F.one_hot(x.argmax(dim=axis), shape[axis]).float() for axis in (1, 2))
+        assert torch.equal(got[0], looks.movedim(-1, 1)) and torch.equal(got[1], places)
