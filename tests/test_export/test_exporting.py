@@ -41,6 +41,12 @@ def metadata(file):
     return session, {n: json.loads(t) for n, t in session.get_modelmeta().custom_metadata_map.items()}
 
 
+def program_of(file):
+    """The program of torch in a file, and its metadata."""
+    extra = {'mmlattn.json': ''}
+    return torch.export.load(file, extra_files=extra), json.loads(extra['mmlattn.json'])
+
+
 EVIDENCE = {
     'CSRA': ['attention_maps'],
     'RAN': ['trunk_masks_0'],
@@ -84,9 +90,7 @@ def test_onnx_says_what_predict_says(tmp_path, name):
 @pytest.mark.parametrize('name', ['linear', 'stock linear', 'ML-Decoder'])
 def test_a_program_of_torch_says_the_same_and_knows_the_same(tmp_path, name):
     out, *_ = export(tmp_path, name, '.pt2', format='torch', logits=True)
-    extra = {'mmlattn.json': ''}
-    program = torch.export.load(out, extra_files=extra)
-    meta = json.loads(extra['mmlattn.json'])
+    program, meta = program_of(out)
     names = [output['name'] for output in meta['outputs']]
     assert names[:2] == ['scores', 'logits'] and meta['classes'] == list(NAMES)
     outputs = dict(zip(names, program.module()(torch.rand(4, 3, 64, 64)), strict=True))
@@ -134,9 +138,7 @@ def test_the_other_order_of_channels_and_no_statistics(tmp_path):
         out = tmp_path / f'{len(preprocessor)}.pt2'
         options = ExportOptions(format='torch', preprocessing='nchw', check=2)
         worst = export_classifier(cfg, str(checkpoint), out, options, str)
-        extra = {'mmlattn.json': ''}
-        torch.export.load(out, extra_files=extra)
-        meta = json.loads(extra['mmlattn.json'])
+        _, meta = program_of(out)
         assert meta['channel_order'] == order and meta['input']['order'] == 'RGB' and worst['scores'] < 1e-5
         assert meta['mean'] == preprocessor.get('mean', [0, 0, 0])
 
@@ -198,9 +200,7 @@ def test_a_stored_decision_travels(tmp_path, activation):
     lines = []
     export_classifier(cfg, str(checkpoint), out, ExportOptions(format='torch', check=6), lines.append)
     assert any(line.endswith('the same for 7 of 7') for line in lines), lines
-    extra = {'mmlattn.json': ''}
-    torch.export.load(out, extra_files=extra)
-    rule = json.loads(extra['mmlattn.json'])['decision']
+    rule = program_of(out)[1]['decision']
     assert rule['calibration']['scale'] == list(decision.scale) and rule['chosen'] == decision.summary()
     scores = torch.rand(20, 5).softmax(1) if softmax else torch.rand(20, 5)
     predictor = runpy.run_path(str(TOOLS / 'deployment/predict_onnx.py'))
@@ -373,9 +373,7 @@ def test_another_size_than_that_of_the_pictures(tmp_path):
             tmp_path, 'linear', f'{size}.pt2', lines, dict(dataset=data), format='torch', size=(size, size)
         )
         assert any(re.match(f'comparing with predict on {said}', line) for line in lines), lines
-        extra = {'mmlattn.json': ''}
-        torch.export.load(out, extra_files=extra)
-        picture = json.loads(extra['mmlattn.json'])['picture']
+        picture = program_of(out)[1]['picture']
         assert ('--size' in (picture['problem'] or '')) == (picture['steps'] is None) == (size == 96)
     with pytest.raises(UserError, match=r'none of the pictures has the size \(96, 96\)'):
         export(
